@@ -1,0 +1,34 @@
+"""Architectures as plain modules: one-hot (N, 4, L) in, logits (N, targets) out."""
+
+from regzoo.errors import ModelError
+from regzoo.nets.basset import Basset
+from regzoo.nets.deepsea import Beluga, DeepSEA
+from regzoo.nets.motif_resnet import MotifResNet
+
+ARCHITECTURES = {"deepsea": DeepSEA, "beluga": Beluga, "basset": Basset, "motif_resnet": MotifResNet}
+
+
+def build(architecture, **arguments):
+    """Make an architecture with fresh weights.
+
+    Parameters
+    ----------
+    architecture : str
+        A key of `ARCHITECTURES`.
+    **arguments
+        Of its constructor.
+
+    Raises
+    ------
+    ModelError
+        If the name or an argument is unknown.
+    """
+    if architecture not in ARCHITECTURES:
+        raise ModelError(f"unknown architecture {architecture!r}; there are {', '.join(ARCHITECTURES)}")
+    try:
+        return ARCHITECTURES[architecture](**arguments)
+    except TypeError as error:
+        raise ModelError(f"architecture {architecture!r}: {error}") from error
+
+
+__all__ = ["ARCHITECTURES", "Basset", "Beluga", "DeepSEA", "MotifResNet", "build"]

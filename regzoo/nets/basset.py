@@ -1,0 +1,42 @@
+"""Basset (Kelley, Snoek & Rinn 2016): three convolutions with batch norm, three poolings, three dense layers."""
+
+from torch import nn
+
+
+class Basset(nn.Module):
+    """Basset; the defaults are the official Kipoi checkpoint, 4,135,064 parameters.
+
+    Parameters
+    ----------
+    input_length, n_targets : int
+        Window length in bases and number of outputs.
+    channels, kernels, pools : tuple of three int
+        Of the three convolutional blocks.
+    hidden : int
+        Units of the two hidden dense layers.
+    padding : str
+        'valid' as in the official checkpoint, or 'same' for windows that are too short for it.
+    dropout : float
+        Of the hidden dense layers.
+    """
+
+    def __init__(self, input_length=600, n_targets=164, channels=(300, 200, 200), kernels=(19, 11, 7),
+                 pools=(3, 4, 4), hidden=1000, padding="valid", dropout=0.3):  # fmt: skip
+        super().__init__()
+        layers, width, length = [], 4, input_length
+        for channel, kernel, pool in zip(channels, kernels, pools):
+            layers += [nn.Conv1d(width, channel, kernel, padding=padding), nn.BatchNorm1d(channel), nn.ReLU(),
+                       nn.MaxPool1d(pool)]  # fmt: skip
+            length = (length if padding == "same" else length - kernel + 1) // pool
+            width = channel
+        layers.append(nn.Flatten())
+        width *= length
+        for _ in range(2):
+            layers += [nn.Linear(width, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Dropout(dropout)]
+            width = hidden
+        layers.append(nn.Linear(width, n_targets))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x):
+        """Logits, shape (N, n_targets), of one-hot windows, shape (N, 4, input_length)."""
+        return self.layers(x)

@@ -1,0 +1,70 @@
+"""MotifResNet: wide motif detectors, a pre-activation residual tower, attention pooling. Made for short windows."""
+
+import torch
+from torch import nn
+
+
+class _Exponential(nn.Module):
+    """exp(x), cut at e**4: first-layer filters become sharper motifs (Koo & Ploenzke 2021); the cut keeps bf16 finite."""
+
+    def forward(self, x):
+        return torch.exp(x.clamp(max=4.0))
+
+
+class _Residual(nn.Module):
+    """x + conv(gelu(bn(conv(gelu(bn(x)))))), with dropout before the second convolution."""
+
+    def __init__(self, width, kernel, dilation, dropout):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.BatchNorm1d(width), nn.GELU(), nn.Conv1d(width, width, kernel, padding="same", dilation=dilation),
+            nn.BatchNorm1d(width), nn.GELU(), nn.Dropout1d(dropout), nn.Conv1d(width, width, kernel, padding="same"),
+        )  # fmt: skip
+
+    def forward(self, x):
+        return x + self.body(x)
+
+
+class MotifResNet(nn.Module):
+    """Residual CNN over motif detectors, pooled by one learned attention per target.
+
+    Parameters
+    ----------
+    input_length, n_targets : int
+        Window length in bases (any length; it fixes no weight) and number of outputs.
+    motifs, motif_width : int
+        Filters and width of the first convolution.
+    width, kernel : int
+        Channels and kernel of the residual tower.
+    dilations : sequence of sequence of int
+        One inner list per stage, one residual block per number; stages are preceded by max pooling of 2.
+    activation : str
+        'exponential' or 'gelu', after the first convolution.
+    dropout : float
+        Of whole channels, before the second convolution of each block and before the output.
+    """
+
+    def __init__(self, input_length=101, n_targets=1, motifs=256, motif_width=15, width=128, kernel=5,
+                 dilations=((1, 2, 4), (1, 2, 4)), activation="exponential", dropout=0.2):  # fmt: skip
+        super().__init__()
+        first = _Exponential() if activation == "exponential" else nn.GELU()
+        layers = [nn.Conv1d(4, motifs, motif_width, padding="same"), nn.BatchNorm1d(motifs), first]
+        previous = motifs
+        for stage in dilations:
+            layers.append(nn.MaxPool1d(2))
+            if previous != width:
+                layers.append(nn.Conv1d(previous, width, 1))
+                previous = width
+            layers += [_Residual(width, kernel, dilation, dropout) for dilation in stage]
+        layers += [nn.BatchNorm1d(width), nn.GELU()]
+        self.trunk = nn.Sequential(*layers)
+        self.attention = nn.Conv1d(width, n_targets, 1)
+        self.dropout = nn.Dropout1d(dropout)
+        self.value = nn.Conv1d(width, n_targets, 1)
+
+    def forward(self, x):
+        """Logits, shape (N, n_targets), of one-hot windows, shape (N, 4, L)."""
+        x = self.dropout(self.trunk(x))
+        # Each target reads where its own attention points; float32, since bf16 softmax is coarse.
+        weights = torch.softmax(self.attention(x).float(), dim=-1)
+        return (weights * self.value(x).float()).sum(dim=-1)

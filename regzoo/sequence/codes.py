@@ -1,0 +1,105 @@
+"""Base codes: the one internal form of sequence (uint8; 0..3 = A, C, G, T; 4 = anything else)."""
+
+import numpy as np
+
+from regzoo.errors import InputError
+
+BASES = "ACGT"
+UNKNOWN = 4
+
+#: Byte value -> base code; lower case (soft-masked) letters count as bases.
+CODE_OF_BYTE = np.full(256, UNKNOWN, dtype=np.uint8)
+for _code, _base in enumerate(BASES):
+    CODE_OF_BYTE[ord(_base)] = CODE_OF_BYTE[ord(_base.lower())] = _code
+
+_BYTE_OF_CODE = np.frombuffer(b"ACGTN", dtype=np.uint8)
+_COMPLEMENT = np.array([3, 2, 1, 0, 4], dtype=np.uint8)
+_CHANNELS = np.arange(4, dtype=np.uint8)[:, None]
+
+
+def encode(sequence):
+    """Turn one sequence of letters into base codes.
+
+    Parameters
+    ----------
+    sequence : str or bytes
+        Letters of any case; U and IUPAC ambiguity codes become 4.
+
+    Returns
+    -------
+    numpy.ndarray, uint8, shape (L,)
+    """
+    if isinstance(sequence, str):
+        sequence = sequence.encode("ascii", "replace")
+    return CODE_OF_BYTE[np.frombuffer(sequence, dtype=np.uint8)]
+
+
+def encode_many(sequences):
+    """Turn sequences of one common length into base codes.
+
+    Parameters
+    ----------
+    sequences : sequence of str, length N, each of length L
+
+    Returns
+    -------
+    numpy.ndarray, uint8, shape (N, L)
+
+    Raises
+    ------
+    InputError
+        If the lengths differ.
+    """
+    lengths = {len(s) for s in sequences}
+    if len(lengths) > 1:
+        raise InputError(f"sequences of one length are needed, found lengths {sorted(lengths)[:5]}")
+    length = lengths.pop() if lengths else 0
+    return encode("".join(sequences)).reshape(len(sequences), length)
+
+
+def decode(codes):
+    """Turn base codes, shape (L,), into a string of A, C, G, T and N."""
+    return _BYTE_OF_CODE[np.asarray(codes)].tobytes().decode("ascii")
+
+
+def reverse_complement(codes):
+    """Reverse complement of base codes along the last axis; same shape, same dtype."""
+    return _COMPLEMENT[np.asarray(codes)[..., ::-1]]
+
+
+def one_hot(codes, out=None):
+    """One-hot encode base codes in the channel order A, C, G, T; code 4 is all zeros.
+
+    Parameters
+    ----------
+    codes : numpy.ndarray, uint8, shape (N, L) or (L,)
+    out : numpy.ndarray, float32, shape (N, 4, L) or (4, L), optional
+        Written in place of a new array.
+
+    Returns
+    -------
+    numpy.ndarray, float32, shape (N, 4, L) or (4, L)
+    """
+    codes = np.asarray(codes, dtype=np.uint8)
+    if out is None:
+        out = np.empty(codes.shape[:-1] + (4, codes.shape[-1]), dtype=np.float32)
+    # Comparing straight into float32 goes through numpy's cast buffer, which stays in the cache.
+    np.equal(codes[..., None, :], _CHANNELS, out=out, casting="unsafe")
+    return out
+
+
+def from_one_hot(array):
+    """Base codes of a one-hot array; a position without exactly one channel at 1 becomes 4.
+
+    Parameters
+    ----------
+    array : numpy.ndarray, shape (N, 4, L) or (4, L)
+
+    Returns
+    -------
+    numpy.ndarray, uint8, shape (N, L) or (L,)
+    """
+    array = np.asarray(array)
+    codes = array.argmax(axis=-2).astype(np.uint8)
+    codes[(array == 1).sum(axis=-2) != 1] = UNKNOWN
+    return codes

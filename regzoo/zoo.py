@@ -1,0 +1,215 @@
+"""The catalogue: which models there are, and loading one."""
+
+import difflib
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+from torch import nn
+
+from regzoo.errors import ModelError
+from regzoo.nets import build
+from regzoo.nets.checkpoint import load_weights, official_weights
+from regzoo.sequence.codes import one_hot
+
+
+class ZooModule(nn.Module):
+    """An architecture with its output activation, and the mean over both strands where the model has it.
+
+    Attributes
+    ----------
+    net : torch.nn.Module
+        Gives logits.
+    """
+
+    def __init__(self, net, activation="sigmoid", reverse_complement=False):
+        super().__init__()
+        self.net = net
+        self.activation = {"sigmoid": nn.Sigmoid(), "identity": nn.Identity()}[activation]
+        self.reverse_complement = reverse_complement
+
+    def forward(self, x):
+        """Predictions, shape (N, targets), of one-hot windows, shape (N, 4, L), channels A, C, G, T."""
+        forward = self.activation(self.net(x))
+        if not self.reverse_complement:
+            return forward
+        # With channels A, C, G, T, turning both axes round is the reverse complement.
+        return (forward + self.activation(self.net(x.flip(1, 2)))) / 2
+
+
+@dataclass
+class Model:
+    """A loaded model of the zoo.
+
+    Attributes
+    ----------
+    name : str
+        GROUP/MODEL.
+    module : ZooModule
+        In evaluation mode.
+    input_length : int
+        Window length in bases.
+    targets : list of str
+        One distinct name per output; a repeated name carries its index, as in 'name#12'.
+    merge_strands : bool
+        Whether variant scores are computed on both strands and averaged (kipoi-veff's `use_rc`).
+    """
+
+    name: str
+    module: ZooModule
+    input_length: int
+    targets: list = field(repr=False)
+    merge_strands: bool = False
+
+    @property
+    def device(self):
+        """Where the weights are."""
+        return next(self.module.parameters()).device
+
+    @torch.inference_mode()
+    def predict(self, codes, batch_size=64):
+        """Predictions of windows.
+
+        Parameters
+        ----------
+        codes : numpy.ndarray, uint8, shape (N, input_length)
+            Base codes.
+        batch_size : int
+            Windows in one pass.
+
+        Returns
+        -------
+        numpy.ndarray, float32, shape (N, targets)
+        """
+        result = np.empty((len(codes), len(self.targets)), dtype=np.float32)
+        for start in range(0, len(codes), batch_size):
+            rows = slice(start, start + batch_size)
+            batch = torch.from_numpy(one_hot(codes[rows])).to(self.device)
+            result[rows] = self.module(batch).cpu().numpy()
+        return result
+
+
+def zoo_folder():
+    """The checkout that holds models/ and zoo_index.yaml: REGZOO_HOME, or the one this library is in.
+
+    Raises
+    ------
+    ModelError
+        If there is none.
+    """
+    folder = Path(os.environ.get("REGZOO_HOME", Path(__file__).resolve().parents[1]))
+    if not (folder / "zoo_index.yaml").is_file():
+        raise ModelError(f"{folder}: no zoo_index.yaml there; set REGZOO_HOME to the zoo's checkout")
+    return folder
+
+
+def catalogue():
+    """The index: model name -> its entry in zoo_index.yaml."""
+    return yaml.safe_load((zoo_folder() / "zoo_index.yaml").read_text())["models"]
+
+
+def model_folder(name):
+    """Folder of a model, by name or by the path of a model directory.
+
+    Raises
+    ------
+    ModelError
+        If there is no such model; the nearest name is suggested.
+    """
+    path = Path(name)
+    if (path / "model.yaml").is_file():
+        return path
+    models = catalogue()
+    if name not in models:
+        close = difflib.get_close_matches(name, models, 1, cutoff=0.4)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ModelError(f"no model {name!r} in the zoo{hint} ('regzoo ls' lists them)")
+    return zoo_folder() / "models" / name
+
+
+def read_targets(path):
+    """Target names of a file, one a line, made distinct: a repeated name gets '#' and its index.
+
+    Returns
+    -------
+    list of str
+    """
+    names = Path(path).read_text().splitlines()
+    return [name if names.count(name) == 1 else f"{name}#{i}" for i, name in enumerate(names)]
+
+
+def load_module(folder, name, architecture, arguments, targets, weights=None, sha256=None, official=None,
+                activation="sigmoid", reverse_complement=False):  # fmt: skip
+    """Build a model's module from the `args` of its model.yaml and load its weights.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The model directory, against which file names are resolved.
+    name : str
+        For messages.
+    architecture, arguments
+        Of `regzoo.nets.build`.
+    targets : str
+        File of target names.
+    weights, sha256 : str, optional
+        Safetensors file and its digest.
+    official : dict, optional
+        Instead of weights: address and md5 of an official checkpoint (see `official_weights`).
+    activation : str
+        'sigmoid' or 'identity'.
+    reverse_complement : bool
+        Average over both strands.
+
+    Returns
+    -------
+    ZooModule, in evaluation mode
+
+    Raises
+    ------
+    ModelError
+        If the weights are missing or not the expected ones.
+    """
+    net = build(architecture, **arguments)
+    if official:
+        load_weights(net, official_weights(net, official, name))
+    else:
+        load_weights(net, folder / weights, sha256)
+    return ZooModule(net, activation, reverse_complement).eval()
+
+
+def load_model(name, device=None):
+    """Load a model of the zoo, without Kipoi.
+
+    Parameters
+    ----------
+    name : str
+        GROUP/MODEL, or the path of a model directory.
+    device : str, optional
+        A torch device; a GPU is used when there is one, without it.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    ModelError
+        If there is no such model or its weights are missing or wrong.
+    """
+    folder = model_folder(name)
+    content = yaml.safe_load((folder / "model.yaml").read_text())
+    args = content["args"]
+    module = load_module(folder, name, **args)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    veff = content.get("postprocessing", {}).get("variant_effects", {})
+    return Model(
+        name=name,
+        module=module.to(device),
+        input_length=args["arguments"]["input_length"],
+        targets=read_targets(folder / args["targets"]),
+        merge_strands=veff.get("use_rc", False),
+    )

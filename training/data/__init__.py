@@ -1,0 +1,5 @@
+"""Data sets as arrays: readers of the field's benchmark formats, and removal of overlaps between splits."""
+
+from training.data.examples import Examples, load_examples
+
+__all__ = ["Examples", "load_examples"]

@@ -1,0 +1,116 @@
+"""Recipes: one YAML per model, checked field by field before any work starts."""
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from regzoo.errors import InputError
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Data(_Section):
+    """Where the examples are: a folder of GUE tasks, one target each."""
+
+    format: Literal["gue"] = "gue"
+    folder: str
+    tasks: dict[str, str] = Field(description="target name -> sub-folder with train.csv(.gz), dev.csv(.gz), test.csv(.gz)")
+    overlap_kmer: int = Field(40, description="drop training rows that share a k-mer of this length with dev or test")
+
+
+class Architecture(_Section):
+    """Name and arguments of `regzoo.nets.build`; input_length and n_targets come from the data."""
+
+    name: str
+    arguments: dict[str, Any] = {}
+
+
+class Augmentation(_Section):
+    """Random changes of a training window, drawn anew every epoch."""
+
+    reverse_complement: bool = True
+    shift: int = Field(0, ge=0, description="largest shift in bases; what comes in from outside is N")
+    mutate: float = Field(0.0, ge=0, le=1, description="share of bases replaced by a random base")
+    erase: int = Field(0, ge=0, description="longest stretch replaced by N")
+
+
+class Distillation(_Section):
+    """Soft targets from trained teachers, averaged over teachers and both strands."""
+
+    teachers: list[str] = Field(description="recipes whose finished runs are averaged")
+    weight: float = Field(0.7, ge=0, le=1, description="share of the loss; every target of every row has a soft label")
+
+
+class Optimiser(_Section):
+    """AdamW with linear warm-up and cosine decay to zero."""
+
+    epochs: int = Field(gt=0)
+    batch_size: int = Field(256, gt=0)
+    learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of all steps")
+    ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights, which are the ones kept; 0 for none")
+    label_smoothing: float = Field(0.0, ge=0, lt=0.5)
+    clip: float = Field(1.0, gt=0, description="largest gradient norm")
+    precision: Literal["float32", "bf16"] = "bf16"
+
+
+class Recipe(_Section):
+    """Everything that makes a trained model again.
+
+    `model` is its name in the zoo (GROUP/MODEL); `notes` keeps the log of what was tried.
+    """
+
+    model: str
+    title: str
+    data: Data
+    architecture: Architecture
+    augmentation: Augmentation = Augmentation()
+    distillation: Distillation | None = None
+    optimiser: Optimiser
+    seed: int = 1
+    notes: str = ""
+
+
+def _nearest_key(error):
+    """' (did you mean …?)' for an unknown key, from the fields of its section."""
+    fields = set()
+    for section in (Recipe, Data, Architecture, Augmentation, Distillation, Optimiser):
+        fields |= set(section.model_fields)
+    close = difflib.get_close_matches(str(error["loc"][-1]), sorted(fields), 1)
+    return f" (did you mean {close[0]!r}?)" if error["type"] == "extra_forbidden" and close else ""
+
+
+def load_recipe(path):
+    """Read and check a recipe.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+
+    Returns
+    -------
+    Recipe
+
+    Raises
+    ------
+    InputError
+        If the file is missing, is not YAML, or has an unknown, missing or impossible value; every problem is named.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise InputError(f"{path}: cannot read this recipe ({error.strerror})") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not YAML: {error}") from error
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}{_nearest_key(e)}" for e in error.errors()]
+        raise InputError(f"{path}: " + "; ".join(problems)) from error
