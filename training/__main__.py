@@ -1,4 +1,4 @@
-"""`python -m training`: fit a recipe."""
+"""`python -m training`: from a recipe to a model directory."""
 
 import json
 import sys
@@ -6,14 +6,11 @@ import sys
 import typer
 
 from regzoo.errors import RegzooError
+from training.baseline import fit_baseline
+from training.export import export
 from training.fit import fit
 
 app = typer.Typer(help="Train the zoo's models from recipes.", no_args_is_help=True, add_completion=False)
-
-
-@app.callback()
-def main():
-    """Train the zoo's models from recipes."""
 
 
 @app.command("fit")
@@ -24,6 +21,18 @@ def fit_command(
     """Train a recipe, or go on where a stopped run of it was; weights and metrics go to runs/GROUP/NAME."""
     metrics = fit(recipe, threads=threads)
     print(json.dumps({split: metrics[split] for split in ("dev", "test") if split in metrics}, indent=1))
+
+
+@app.command("baseline")
+def baseline_command(recipe: str = typer.Argument(..., help="A recipe")):
+    """Fit the k-mer logistic regression that the model card compares with; it goes to runs/GROUP/NAME."""
+    print(json.dumps(fit_baseline(recipe), indent=1))
+
+
+@app.command("export")
+def export_command(recipe: str = typer.Argument(..., help="A recipe whose run has finished")):
+    """Write the Kipoi model directory of a finished run under models/, and its entry in zoo_index.yaml."""
+    print(export(recipe))
 
 
 if __name__ == "__main__":

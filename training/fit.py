@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from training.augment import augment, reverse_complement
 from training.data import load_examples
 from training.recipe import load_recipe
 
+_PROSE = {"notes": True, "limits": True, "published": True, "title": True, "data": {"description"}}  # free to change
 CHANNELS = torch.arange(4, dtype=torch.uint8)[:, None]
 
 
@@ -66,18 +68,20 @@ def fit(recipe_path, threads=None):
         line = {"epoch": run.epoch, "loss": loss, "minutes": run.minutes}
         line |= {"dev": _summary(evaluate(run.averaged(), splits["dev"], list(recipe.data.tasks), samples=2))}
         run.save(line)
-        tqdm.write(json.dumps(line))
+        tqdm.write(json.dumps(line), file=sys.stderr)
     model = run.averaged()
     _write_weights(model, folder / "model.safetensors")
     metrics = {
         "parameters": sum(p.numel() for p in model.parameters()),
+        "input_length": splits["train"].codes.shape[1],
+        "threads": torch.get_num_threads(),
         "minutes": run.minutes,
         "data": report,
         "rows": {split: len(part) for split, part in splits.items()},
     }
     for split in splits.keys() - {"train"}:
         metrics[split] = evaluate(model, splits[split], list(recipe.data.tasks))
-    _write_text(folder / "metrics.json", json.dumps(metrics, indent=1))
+    write_text(folder / "metrics.json", json.dumps(metrics, indent=1))
     return metrics
 
 
@@ -107,8 +111,7 @@ class _Run:
         if not self.checkpoint.exists():
             return
         state = torch.load(self.checkpoint, weights_only=True)
-        # Notes may grow while a run is going; everything else must be what the checkpoint was made with.
-        if json.loads(state["recipe"]) != json.loads(self.recipe.model_dump_json(exclude={"notes"})):
+        if json.loads(state["recipe"]) != json.loads(self.recipe.model_dump_json(exclude=_PROSE)):
             raise InputError(f"{self.checkpoint}: made by another version of this recipe; move it away to start anew")
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -120,11 +123,11 @@ class _Run:
         self.log.append(line)
         state = {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict(),
                  "average": self.average, "epoch": self.epoch, "minutes": self.minutes, "log": json.dumps(self.log),
-                 "recipe": self.recipe.model_dump_json(exclude={"notes"})}  # fmt: skip
+                 "recipe": self.recipe.model_dump_json(exclude=_PROSE)}  # fmt: skip
         temporary = self.checkpoint.with_suffix(".tmp")
         torch.save(state, temporary)
         os.replace(temporary, self.checkpoint)
-        _write_text(self.folder / "log.json", json.dumps(self.log, indent=1))
+        write_text(self.folder / "log.json", json.dumps(self.log, indent=1))
 
     def averaged(self):
         """A network with the averaged weights, in evaluation mode."""
@@ -279,7 +282,8 @@ def _write_weights(network, path):
     os.replace(temporary, path)
 
 
-def _write_text(path, text):
+def write_text(path, text):
+    """Write a small file so that a kill leaves the old one or the new one."""
     temporary = path.with_suffix(".tmp")
     temporary.write_text(text)
     os.replace(temporary, path)

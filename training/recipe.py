@@ -19,6 +19,7 @@ class Data(_Section):
 
     format: Literal["gue"] = "gue"
     folder: str
+    description: str = Field("", description="for the model card: what it is, source, licence")
     tasks: dict[str, str] = Field(description="target name -> sub-folder with train.csv(.gz), dev.csv(.gz), test.csv(.gz)")
     overlap_kmer: int = Field(40, description="drop training rows that share a k-mer of this length with dev or test")
 
@@ -63,7 +64,8 @@ class Optimiser(_Section):
 class Recipe(_Section):
     """Everything that makes a trained model again.
 
-    `model` is its name in the zoo (GROUP/MODEL); `notes` keeps the log of what was tried.
+    `model` is its name in the zoo (GROUP/MODEL). `published` holds other models' test MCC × 100 in the order of the
+    tasks, for the model card, as `limits` does; `notes` keeps the log of what was tried.
     """
 
     model: str
@@ -74,6 +76,8 @@ class Recipe(_Section):
     distillation: Distillation | None = None
     optimiser: Optimiser
     seed: int = 1
+    published: dict[str, list[float]] = {}
+    limits: str = ""
     notes: str = ""
 
 

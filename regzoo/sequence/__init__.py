@@ -2,10 +2,10 @@
 
 from regzoo.sequence.codes import decode, encode, encode_many, from_one_hot, one_hot, reverse_complement
 from regzoo.sequence.genome import Genome
-from regzoo.sequence.intervals import Intervals, read_bed
+from regzoo.sequence.intervals import Intervals, place_windows, read_bed
 from regzoo.sequence.variants import Allele, open_vcf, read_records
 
 __all__ = [
     "Allele", "Genome", "Intervals", "decode", "encode", "encode_many", "from_one_hot", "one_hot", "open_vcf",
-    "read_bed", "read_records", "reverse_complement",
+    "place_windows", "read_bed", "read_records", "reverse_complement",
 ]  # fmt: skip

@@ -97,3 +97,47 @@ def _coordinates(path, number, fields):
     if end <= start:
         raise InputError(f"{path}, line {number}: end {end} is not after start {start}")
     return start, end
+
+
+def place_windows(intervals, genome, length, path, strict=False):
+    """Where the windows around the intervals' centres lie in a genome.
+
+    Parameters
+    ----------
+    intervals : Intervals
+    genome : regzoo.sequence.Genome
+    length : int
+    path : str or pathlib.Path
+        The BED file, named in errors.
+    strict : bool
+        Refuse windows that reach over a contig's end.
+
+    Returns
+    -------
+    numbers : numpy.ndarray, int64, shape (N,)
+        Contigs, by `genome.number`.
+    starts : numpy.ndarray, int64, shape (N,)
+        0-based; negative where a window starts before its contig.
+
+    Raises
+    ------
+    InputError
+        If a contig is not in the genome, or a window reaches over an end and `strict` is on; the line is named.
+    """
+    names, first, groups = np.unique(intervals.contigs, return_index=True, return_inverse=True)
+    numbers = []
+    for name, row in zip(names, first):
+        try:
+            numbers.append(genome.number(str(name)))
+        except InputError as error:
+            raise InputError(f"{path}, line {intervals.lines[row]}: {error}") from error
+    numbers = np.array(numbers, dtype=np.int64)[groups]
+    starts = intervals.resized(length)
+    outside = np.flatnonzero((starts < 0) | (starts + length > genome.lengths[numbers])) if strict else ()
+    if len(outside):
+        i = outside[0]
+        raise InputError(
+            f"{path}, line {intervals.lines[i]}: the window {intervals.contigs[i]}:{starts[i]}-{starts[i] + length} reaches "
+            f"over the contig's end ({genome.lengths[numbers[i]]} bases); {len(outside)} windows do, and strict is on"
+        )
+    return numbers, starts

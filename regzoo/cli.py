@@ -1,0 +1,139 @@
+"""The `regzoo` command: each subcommand is a function of the library that Python users can call too."""
+
+import logging
+import sys
+from typing import Annotated
+
+import typer
+
+from regzoo.errors import RegzooError
+
+app = typer.Typer(
+    help="Models that read regulatory DNA: predict windows, score variants, use Kipoi.",
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+)  # fmt: skip
+
+Fasta = Annotated[str, typer.Option("--fasta", "-f", help="Genome, FASTA plain or bgzipped; chr1 and 1 are matched")]
+ModelName = Annotated[str, typer.Option("--model", "-m", help="GROUP/MODEL of `regzoo ls`, or a model directory")]
+Targets = Annotated[list[str] | None, typer.Option("--target", "-t", help="Target to write; repeat for more; default all")]
+Strict = Annotated[bool, typer.Option(help="Refuse windows over a contig's end, which otherwise are filled with N")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Windows in one pass of the model")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar")]
+
+
+@app.command()
+def ls():
+    """List the models of the zoo."""
+    from regzoo.zoo import catalogue
+
+    rows = [("model", "status", "length", "targets", "parameters", "title")]
+    for name, entry in catalogue().items():
+        numbers = (f"{entry[key]:,}" for key in ("input_length", "targets", "parameters"))
+        rows.append((name, entry["status"], *numbers, entry["title"]))
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+
+
+@app.command()
+def predict(
+    bed: Annotated[str, typer.Argument(help="Intervals, BED plain or gzipped; windows are taken around their centres")],
+    fasta: Fasta,
+    model: ModelName,
+    output: Annotated[str, typer.Option("--output", "-o", help=".tsv, .parquet, .h5 or .bedgraph (one target)")],
+    target: Targets = None,
+    use_strand: Annotated[bool, typer.Option(help="Reverse-complement intervals on the '-' strand")] = False,
+    strict: Strict = False,
+    batch_size: BatchSize = 64,
+    quiet: Quiet = False,
+):
+    """Predict every interval of a BED file.
+
+    Example: regzoo predict peaks.bed --fasta hg38.fa --model MotifResNet/tf-human -o out.tsv
+    """
+    from regzoo.predict import predict_bed
+
+    count = predict_bed(bed, fasta, model, output, target, use_strand, strict, batch_size, progress=not quiet)
+    print(f"{count} intervals -> {output}", file=sys.stderr)
+
+
+@app.command("score")
+def score_command(
+    vcf: Annotated[str, typer.Argument(help="Variants, VCF or BCF, plain or compressed")],
+    fasta: Fasta,
+    model: ModelName,
+    output: Annotated[str, typer.Option("--output", "-o", help=".tsv, .tsv.gz, .vcf, .vcf.gz, .parquet or .h5")],
+    score: Annotated[
+        list[str] | None,
+        typer.Option("--score", "-s", help="ref, alt, diff, logit, logit_ref, logit_alt or deepsea_effect; repeat for more; "
+                     "default diff and logit"),
+    ] = None,
+    target: Targets = None,
+    strict: Strict = False,
+    batch_size: BatchSize = 64,
+    quiet: Quiet = False,
+):  # fmt: skip
+    """Score every allele of a VCF file: SNVs, MNVs, insertions, deletions, each of several alternates.
+
+    What cannot be scored is a row with its reason. The variant's first base sits at index L/2 - 1 of the window.
+
+    Example: regzoo score variants.vcf --fasta hg38.fa --model MotifResNet/tf-human -o out.vcf -s diff -s logit
+    """
+    from regzoo.effects import score_vcf
+
+    counts = score_vcf(vcf, fasta, model, output, score or ("diff", "logit"), target, strict, batch_size, not quiet)
+    print(f"{sum(counts.values())} alleles -> {output}", file=sys.stderr)
+    for status, count in counts.most_common():
+        print(f"  {count:>9,}  {status}", file=sys.stderr)
+
+
+@app.command()
+def fetch(model: Annotated[str, typer.Argument(help="An official model, e.g. DeepSEA/predict")]):
+    """Download an official model's weights, check them, and convert them to safetensors."""
+    from regzoo.zoo import load_model
+
+    load_model(model, device="cpu")
+    print(f"{model} is ready")
+
+
+@app.command()
+def register():
+    """Make this zoo the source 'regzoo' in Kipoi's configuration, keeping what is there."""
+    from regzoo.kipoi.register import register as register_source
+
+    print(register_source())
+
+
+@app.command()
+def doctor():
+    """Check this installation, and say how to mend what is wrong."""
+    from regzoo.doctor import diagnose
+
+    checks = diagnose()
+    for check in checks:
+        print(f"{'ok  ' if check.right else 'FAIL'}  {check.name}: {check.seen}")
+        if not check.right:
+            print(f"      -> {check.mend}")
+    if not all(check.right for check in checks):
+        raise typer.Exit(1)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
+def kipoi(context: typer.Context):
+    """Run a kipoi command, whichever `kipoi` is on the path: regzoo kipoi predict …"""
+    from regzoo.kipoi.command import main as run
+
+    run(context.args)
+
+
+def main():
+    """Entry point: errors of the library are shown without a traceback."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    try:
+        app()
+    except RegzooError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""The demonstration behind `make demo`: the three ways in and `regzoo score`, on one FASTA, BED and VCF."""
+
+import argparse
+import itertools
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+BIN = Path(sys.executable).parent
+ROWS = 4
+
+
+def run(*command):
+    """Show a command as a user would type it, and run it."""
+    print(f"\n$ {shlex.join(map(str, command))}", flush=True)
+    subprocess.run([BIN / command[0], *map(str, command[1:])], check=True)
+
+
+def in_python(model, loader, output):
+    """`kipoi.get_model` on the same intervals; prints what a Python user sees."""
+    import kipoi
+
+    print(f"\n>>> model = kipoi.get_model({model!r}, source='regzoo')")
+    loaded = kipoi.get_model(model, source="regzoo")
+    loaded.pipeline.predict_to_file(str(output), loader)
+    batch = next(iter(loaded.default_dataloader(**loader).batch_iter(batch_size=ROWS)))
+    print(">>> model.predict_on_batch(batch['inputs'])")
+    print(loaded.predict_on_batch(batch["inputs"])[:, :5])
+
+
+def show(path):
+    """A file's path and first rows, without VCF header lines."""
+    print(f"\n{path}")
+    with open(path) as handle:
+        lines = (line.rstrip("\n") for line in handle if not line.startswith("##"))
+        for line in itertools.islice(lines, ROWS):
+            print("   ", line[:150] + ("…" if len(line) > 150 else ""))
+
+
+def main():
+    """Run every way in and print where the outputs are."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ("model", "fasta", "bed", "vcf", "out"):
+        parser.add_argument(f"--{name}", required=True)
+    args = parser.parse_args()
+    out = Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
+    loader = {"intervals_file": str(Path(args.bed).resolve()), "fasta_file": str(Path(args.fasta).resolve())}
+    source = (args.model, "--source", "regzoo", f"--dataloader_args={json.dumps(loader)}")
+    run("kipoi", "predict", *source, "-o", out / "predict.tsv")
+    run("kipoi", "veff", "score_variants", *source, "-i", args.vcf, "-o", out / "veff.vcf", "-s", "diff", "logit")
+    in_python(args.model, loader, out / "python.tsv")
+    run("regzoo", "score", args.vcf, "--fasta", args.fasta, "--model", args.model, "-o", out / "score.tsv")
+    run("regzoo", "predict", args.bed, "--fasta", args.fasta, "--model", args.model, "-o", out / "labelled.tsv")
+    print(f"\nOutputs are in {out.resolve()}:")
+    for name in ("predict.tsv", "veff.vcf", "python.tsv", "score.tsv", "labelled.tsv"):
+        show(out / name)
+
+
+if __name__ == "__main__":
+    main()

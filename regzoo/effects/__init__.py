@@ -1,0 +1,6 @@
+"""Effects of sequence changes on a model's predictions."""
+
+from regzoo.effects.score_vcf import score_vcf
+from regzoo.effects.scores import SCORES, score
+
+__all__ = ["SCORES", "score", "score_vcf"]

@@ -1,0 +1,156 @@
+"""Scoring the variants of a VCF file: every allele comes out, scored or with the reason why not."""
+
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import numpy as np
+from tqdm import tqdm
+
+from regzoo.effects.alleles import allele_windows, problem_with
+from regzoo.effects.scores import SCORES, score
+from regzoo.effects.writers import open_writer
+from regzoo.errors import InputError
+from regzoo.sequence import Genome, open_vcf, read_records, reverse_complement
+from regzoo.sequence.files import finished_file
+from regzoo.zoo import load_model
+
+SCORED = "scored"
+
+
+@dataclass
+class Batch:
+    """Scored alleles in the file's order, as writers take them.
+
+    Attributes
+    ----------
+    records : list of (cyvcf2.Variant, number of alleles)
+    alleles : list of regzoo.sequence.Allele, length N
+    status : list of str, length N
+        'scored', or why not.
+    scores : dict of str to numpy.ndarray, float32, shape (N, targets)
+        NaN where an allele was not scored.
+    """
+
+    records: list
+    alleles: list
+    status: list
+    scores: dict
+
+
+def score_vcf(vcf, fasta, model, output, scores=("diff", "logit"), targets=None, strict=False, batch_size=64, progress=True):
+    """Score every allele of a VCF file and write the result.
+
+    Parameters
+    ----------
+    vcf, fasta : str or pathlib.Path
+    model : str or regzoo.zoo.Model
+        Name, path or loaded model.
+    output : str or pathlib.Path
+        .tsv, .vcf, .vcf.gz, .parquet or .h5, plain TSV also .tsv.gz.
+    scores : sequence of str
+        Of `regzoo.effects.SCORES`.
+    targets : sequence of str, optional
+        Names of the targets to write; all without it.
+    strict : bool
+        Do not score variants whose window reaches over a contig's end; otherwise N stands for what is outside.
+    batch_size : int
+        Alleles in one pass of the model.
+    progress : bool
+        Show a progress bar on standard error.
+
+    Returns
+    -------
+    collections.Counter
+        Alleles by status: 'scored', and each reason why not.
+
+    Raises
+    ------
+    regzoo.errors.RegzooError
+        If an input, the model, a score, a target or the output is not usable; nothing is written then.
+    """
+    unknown = [name for name in scores if name not in SCORES]
+    if unknown:
+        raise InputError(f"no score {unknown[0]!r}; there are {', '.join(SCORES)}")
+    model = load_model(model) if isinstance(model, str) else model
+    columns = target_columns(model, targets)
+    names = [model.targets[i] for i in columns]
+    genome = Genome(fasta)
+    counts = Counter()
+    with ExitStack() as stack:
+        reader = open_vcf(vcf)
+        temporary = stack.enter_context(finished_file(output))
+        writer = stack.enter_context(open_writer(temporary, output, names, scores, model.name, reader))
+        bar = stack.enter_context(tqdm(desc="scoring", unit=" alleles", disable=not progress))
+        for records in _groups(read_records(reader, vcf), batch_size):
+            batch = _score_batch(records, genome, model, scores, columns, strict, batch_size)
+            writer.write(batch)
+            counts.update(batch.status)
+            bar.update(len(batch.alleles))
+    return counts
+
+
+def target_columns(model, targets):
+    """Indices of named targets of a model, or of all.
+
+    Raises
+    ------
+    InputError
+        If the model has no such target; the message says which it has.
+    """
+    if not targets:
+        return list(range(len(model.targets)))
+    for name in targets:
+        if name not in model.targets:
+            some = ", ".join(model.targets[:8]) + (", …" if len(model.targets) > 8 else "")
+            raise InputError(f"model {model.name} has no target {name!r}; it has {some}")
+    return [model.targets.index(name) for name in targets]
+
+
+def _groups(records, size):
+    """Lists of consecutive (record, alleles) with at least `size` alleles, the last with what is left."""
+    group, count = [], 0
+    for record, alleles in records:
+        group.append((record, alleles))
+        count += len(alleles)
+        if count >= size:
+            yield group
+            group, count = [], 0
+    if group:
+        yield group
+
+
+def _score_batch(records, genome, model, scores, columns, strict, batch_size):
+    alleles = [allele for _, of_record in records for allele in of_record]
+    status = [problem_with(allele, genome, model.input_length, strict) or SCORED for allele in alleles]
+    rows = [i for i, text in enumerate(status) if text == SCORED]
+    values = {name: np.full((len(alleles), len(columns)), np.nan, dtype=np.float32) for name in scores}
+    if rows:
+        predictions = predict_alleles([alleles[i] for i in rows], genome, model, batch_size)
+        for name in scores:
+            values[name][rows] = score(name, *(p if p is None else p[:, columns] for p in predictions))
+    return Batch([(record, len(of_record)) for record, of_record in records], alleles, status, values)
+
+
+def predict_alleles(alleles, genome, model, batch_size=64):
+    """Predictions of both alleles, and of their reverse complements where the model's scores merge strands.
+
+    Parameters
+    ----------
+    alleles : sequence of regzoo.sequence.Allele, length N
+        Without a problem.
+    genome : regzoo.sequence.Genome
+    model : regzoo.zoo.Model
+    batch_size : int
+
+    Returns
+    -------
+    ref, alt, ref_rc, alt_rc : numpy.ndarray, float32, shape (N, targets), or None for the last two
+    """
+    windows = allele_windows(alleles, genome, model.input_length)
+    if model.merge_strands:
+        windows += tuple(reverse_complement(w) for w in windows)
+    # Alternates of one record, and records of one position, share their reference window.
+    distinct, where = np.unique(np.concatenate(windows), axis=0, return_inverse=True)
+    parts = model.predict(distinct, batch_size)[where.ravel()].reshape(len(windows), len(alleles), -1)
+    return (*parts, None, None)[:4]

@@ -1,0 +1,52 @@
+"""The `kipoi` command: Kipoi's own, with kipoi_veff back among its plugins and errors without a traceback."""
+
+import logging
+import sys
+
+from regzoo.errors import RegzooError
+
+
+def main(argv=None):
+    """Run a kipoi command.
+
+    Parameters
+    ----------
+    argv : list of str, optional
+        Without the program's name; sys.argv without it.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        _run(arguments)
+    except RegzooError as error:
+        sys.exit(f"error: {error}")
+
+
+def _run(arguments):
+    import regzoo.kipoi  # noqa: F401 - mends Kipoi before its command is loaded
+
+    if arguments[:1] == ["veff"]:
+        import kipoi_veff.cli
+
+        logging.basicConfig(level=logging.WARNING)
+        kipoi_veff.cli.cli_main("veff", arguments[1:])
+        return
+    if arguments[:1] == ["predict"] and _writes_bed(arguments) and not {"-m", "--keep_metadata"} & set(arguments):
+        arguments.append("--keep_metadata")  # the BED writer takes the intervals from the metadata
+    import kipoi.__main__
+
+    sys.argv = ["kipoi", *arguments]
+    kipoi.__main__.main()
+
+
+def _writes_bed(arguments):
+    """Whether a file after -o or --output ends in .bed."""
+    reading = False
+    for argument in arguments:
+        reading = argument in ("-o", "--output") or (reading and not argument.startswith("-"))
+        if reading and argument.endswith(".bed"):
+            return True
+    return False
+
+
+if __name__ == "__main__":
+    main()
