@@ -99,7 +99,7 @@ def fetch(model: Annotated[str, typer.Argument(help="An official model, e.g. Dee
 @app.command()
 def register():
     """Make this zoo the source 'regzoo' in Kipoi's configuration, keeping what is there."""
-    from regzoo.kipoi.register import register as register_source
+    from regzoo.register import register as register_source
 
     print(register_source())
 

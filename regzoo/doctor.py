@@ -91,7 +91,7 @@ def _zoo():
 
 def _source():
     """Whether Kipoi's configuration knows this zoo."""
-    from regzoo.kipoi.register import SOURCE, config_path
+    from regzoo.register import SOURCE, config_path
 
     mend = "run `regzoo register`"
     try:

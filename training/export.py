@@ -160,6 +160,11 @@ def _update_index(recipe, metrics):
     }  # fmt: skip
     index["models"] = dict(sorted(index["models"].items()))
     write_yaml(path, index)
+    # The environment that `kipoi test-source --common_env` tests: the models that ship their weights.
+    shipped = [name for name, entry in index["models"].items() if entry["status"] == "trained"]
+    environments = zoo_folder() / "models" / "shared" / "envs"
+    environments.mkdir(parents=True, exist_ok=True)
+    write_yaml(environments / "models.yaml", {"regzoo": shipped})
 
 
 def _mean(targets, metric):

@@ -7,6 +7,7 @@ import warnings
 
 warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
 
+import kipoi.config  # noqa: E402
 import kipoi.data  # noqa: E402
 import kipoi.model  # noqa: E402
 import kipoi.plugin  # noqa: E402
@@ -43,5 +44,10 @@ if importlib.util.find_spec("kipoi_veff"):
 
 from regzoo.kipoi.dataloader import SequenceDataset  # noqa: E402
 from regzoo.kipoi.model import ZooModel  # noqa: E402
+from regzoo.register import SOURCE  # noqa: E402
+from regzoo.zoo import zoo_folder  # noqa: E402
+
+if SOURCE not in kipoi.config.model_sources():
+    kipoi.config.add_source(SOURCE, kipoi.config.LocalSource(str(zoo_folder() / "models")))
 
 __all__ = ["SequenceDataset", "ZooModel"]

@@ -3,6 +3,8 @@
 import logging
 import sys
 
+import yaml
+
 from regzoo.errors import RegzooError
 
 
@@ -19,6 +21,8 @@ def main(argv=None):
         _run(arguments)
     except RegzooError as error:
         sys.exit(f"error: {error}")
+    except yaml.YAMLError as error:
+        sys.exit(f"error: Kipoi's configuration or a model's YAML is not valid: {error}")
 
 
 def _run(arguments):

@@ -151,16 +151,15 @@ def _labels(bed, columns, path):
     return labels
 
 
-def _describe():
-    """Kipoi's description of the class, from the dataloader's YAML, with example files that are found from anywhere."""
+def _describe(dataset):
+    """Give the class its description of dataloader.yaml, with example files that are found from anywhere."""
     folder = zoo_folder() / "dataloaders" / "sequence"
     with cd(str(folder)):
         description = DataLoaderDescription.load("dataloader.yaml")
     for name in ("intervals_file", "fasta_file"):
         description.args[name].example = str(folder / description.args[name].example)
-    described = SequenceDataset._add_description_factory(description)
-    described.description_file = str(folder / "dataloader.yaml")
-    return described
+    dataset._add_description_factory(description)
+    dataset.description_file = str(folder / "dataloader.yaml")
 
 
-SequenceDataset = _describe()
+_describe(SequenceDataset)

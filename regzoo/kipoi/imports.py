@@ -1,11 +1,12 @@
-"""Importing packages that were written for old numpy: their `import numpy` is read as `regzoo.kipoi.old_numpy`."""
+"""Importing packages that were written for old libraries: their `import numpy` is read as `regzoo.kipoi.old_numpy`."""
 
 import ast
 import sys
+import warnings
 from importlib.machinery import PathFinder, SourceFileLoader
 
 _PACKAGES = ("kipoi_veff", "deepdish", "descartes")
-_STAND_IN = "regzoo.kipoi.old_numpy"
+_STAND_INS = {"numpy": "regzoo.kipoi.old_numpy", "pybedtools": "regzoo.kipoi.old_pybedtools"}
 
 
 class _Rewrite(ast.NodeTransformer):
@@ -13,13 +14,13 @@ class _Rewrite(ast.NodeTransformer):
 
     def visit_Import(self, node):
         for alias in node.names:
-            if alias.name == "numpy":
-                alias.name, alias.asname = _STAND_IN, alias.asname or "numpy"
+            if alias.name in _STAND_INS:
+                alias.name, alias.asname = _STAND_INS[alias.name], alias.asname or alias.name
         return node
 
     def visit_ImportFrom(self, node):
-        if node.module == "numpy" and not node.level:
-            node.module = _STAND_IN
+        if not node.level:
+            node.module = _STAND_INS.get(node.module, node.module)
         return node
 
 
@@ -28,7 +29,9 @@ class _Loader(SourceFileLoader):
         # Not through the byte-code cache: it holds the module as others would import it.
         path = self.get_filename(fullname)
         tree = _Rewrite().visit(ast.parse(self.get_data(path), path))
-        return compile(tree, path, "exec", dont_inherit=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)  # `is` with a literal, in the plugin's plots
+            return compile(tree, path, "exec", dont_inherit=True)
 
 
 class _Finder:

@@ -180,6 +180,15 @@ def ensure_tabixed_vcf(input_fn, is_sorted=False, force_tabix=True):
     return plain + ".gz"
 
 
+class BedOverlappingRg(kipoi_veff.BedOverlappingRg):
+    """The plugin's windows over a BED region, without its shift by one base (it takes one from 0-based starts)."""
+
+    def __call__(self, bed_entry):
+        regions = super().__call__(bed_entry)
+        regions["start"] = [start + 1 for start in regions["start"]]
+        return regions
+
+
 @contextmanager
 def _temporary_folder(folder):
     """Temporary files of the plugin, which it does not always remove, go to `folder`."""
@@ -194,6 +203,8 @@ def mend():
     """Put the mended parts in the plugin's place."""
     for module in (kipoi_veff, kipoi_veff.snv_predict):
         module.score_variants = score_variants
+    for module in (kipoi_veff, kipoi_veff.mutation_map):
+        module.BedOverlappingRg = BedOverlappingRg
     for module in (kipoi_veff, kipoi_veff.snv_predict, kipoi_veff.utils, kipoi_veff.utils.io):
         module.VcfWriter = VcfWriter
     for module in (kipoi_veff, kipoi_veff.snv_predict, kipoi_veff.utils, kipoi_veff.utils.generic, kipoi_veff.mutation_map):

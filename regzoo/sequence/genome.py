@@ -4,13 +4,16 @@ The first use of a FASTA turns it into base codes, one byte a base, in REGZOO_CA
 the system's page cache holds it once for all processes and nothing is parsed again. Windows are rows of a strided view.
 """
 
+import gzip
 import hashlib
 import json
 import logging
-import os
+import shutil
+import tempfile
+from pathlib import Path
 
 import numpy as np
-from pyfaidx import Faidx, FastaIndexingError, FetchError, UnsupportedCompressionFormat
+from pyfaidx import Faidx, FastaIndexingError, IndexNotFoundError
 
 from regzoo.errors import InputError
 from regzoo.sequence.codes import CODE_OF_BYTE, UNKNOWN, reverse_complement
@@ -22,12 +25,12 @@ _CHUNK = 1 << 24  # bases converted at once: memory stays at some tens of MB wha
 
 
 class Genome:
-    """Base codes of any window of a FASTA file, plain or bgzipped.
+    """Base codes of any window of a FASTA file, plain, gzipped or bgzipped.
 
     Parameters
     ----------
     path : str or pathlib.Path
-        FASTA; an index beside it (.fai) is used, otherwise one is made in the cache.
+        FASTA; an index beside it (.fai) is used. Nothing is written beside it.
 
     Attributes
     ----------
@@ -133,44 +136,45 @@ class Genome:
 def _convert(path, codes, layout):
     """Write a FASTA's base codes and its contigs' lengths to the cache."""
     check_complete(path)
-    beside = path.with_name(path.name + ".fai")
-    fresh = beside.is_file() and beside.stat().st_mtime >= path.stat().st_mtime
-    try:
-        index = Faidx(str(path), indexname=None if fresh else f"{codes}.fai", rebuild=not fresh)
-    except (FastaIndexingError, UnsupportedCompressionFormat, ValueError, OSError) as error:
-        raise InputError(f"{path}: not a usable FASTA file ({error}); compress with bgzip, not gzip") from error
-    contigs = {name: record.rlen for name, record in index.index.items()}
-    if not sum(contigs.values()):
-        raise InputError(f"{path}: no sequence in this FASTA file")
-    with index, finished_file(codes) as temporary, open(temporary, "wb") as out:
-        for name, record in index.index.items():
-            for chunk in _chunks(path, index, name, record):
-                CODE_OF_BYTE[np.frombuffer(chunk, dtype=np.uint8)].tofile(out)
-        out.flush()
-        if os.path.getsize(temporary) != sum(contigs.values()):
-            raise InputError(f"{path}: does not hold what its index {beside.name} says; delete the index")
+    with tempfile.TemporaryDirectory(prefix=".unpacked-", dir=codes.parent) as folder:
+        if is_gzip(path):
+            # Every base is read once, in order: unpacking is quicker than random access, and any gzip will do.
+            plain = Path(folder) / "genome.fa"
+            with gzip.open(path) as source, open(plain, "wb") as out:
+                shutil.copyfileobj(source, out, 1 << 20)
+            index_file = f"{plain}.fai"
+        elif path.suffix in (".gz", ".bgz"):
+            raise InputError(f"{path}: not a usable FASTA file (named as compressed, but it is not)")
+        else:
+            plain = path
+            beside = path.with_name(path.name + ".fai")
+            fresh = beside.is_file() and beside.stat().st_mtime >= path.stat().st_mtime
+            index_file = str(beside) if fresh else str(Path(folder) / "genome.fai")
+        try:
+            with Faidx(str(plain), indexname=index_file, rebuild=False) as index:
+                records = dict(index.index)
+        except (FastaIndexingError, IndexNotFoundError, ValueError, OSError) as error:
+            raise InputError(f"{path}: not a usable FASTA file ({error})") from error
+        contigs = {name: record.rlen for name, record in records.items()}
+        if not sum(contigs.values()):
+            raise InputError(f"{path}: no sequence in this FASTA file")
+        with finished_file(codes) as temporary, open(temporary, "wb") as out, open(plain, "rb") as handle:
+            for name, record in records.items():
+                for letters in _chunks(handle, path, name, record):
+                    CODE_OF_BYTE[np.frombuffer(letters, dtype=np.uint8)].tofile(out)
     with finished_file(layout) as temporary:
         temporary.write_text(json.dumps(contigs))
 
 
-def _chunks(path, index, name, record):
+def _chunks(handle, path, name, record):
     """The letters of one contig in pieces of about _CHUNK, without line ends."""
-    if is_gzip(path):
-        try:
-            for start in range(0, record.rlen, _CHUNK):
-                end = min(start + _CHUNK, record.rlen)
-                yield index.fetch(name, start + 1, end).seq.encode("ascii", "replace")
-        except FetchError as error:
-            raise InputError(f"{path}: cannot read contig {name!r} ({error})") from error
-        return
-    lines = max(1, _CHUNK // max(1, record.lenc))
-    with open(path, "rb") as handle:
-        handle.seek(record.offset)
-        left = record.rlen
-        while left > 0:
-            piece = handle.read(min(lines * record.lenb, left + (left // record.lenc + 1) * (record.lenb - record.lenc)))
-            letters = piece.translate(None, b"\r\n")[:left]
-            if not letters:
-                raise InputError(f"{path}: contig {name!r} ends {left} bases before its index says")
-            yield letters
-            left -= len(letters)
+    lines = max(1, _CHUNK // record.lenc) if record.lenc else 1
+    handle.seek(record.offset)
+    left = record.rlen
+    while left > 0:
+        letters = handle.read(min(lines * record.lenb, left + (left // record.lenc + 1) * (record.lenb - record.lenc)))
+        letters = letters.translate(None, b"\r\n")[:left]
+        if not letters or b">" in letters:
+            raise InputError(f"{path}: contig {name!r} is not as long as its index (.fai) says; delete the index")
+        yield letters
+        left -= len(letters)

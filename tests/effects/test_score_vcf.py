@@ -1,0 +1,204 @@
+"""`regzoo score`: every allele against windows cut from strings, all formats, all reasons, nothing lost."""
+
+import gzip
+
+import cyvcf2
+import h5py
+import numpy as np
+import pandas as pd
+import pyfaidx
+import pytest
+from tests.conftest import FASTA, MODEL, VCF, run
+
+from regzoo.effects import score_vcf
+from regzoo.effects.alleles import allele_windows, variant_offset
+from regzoo.effects.score_vcf import SCORED
+from regzoo.errors import InputError, OutputError, RegzooError
+from regzoo.sequence import Allele, Genome, decode, encode_many
+from regzoo.zoo import load_model
+
+HEADER = (
+    "##fileformat=VCFv4.2\n##contig=<ID=chr1,length=24000>\n##contig=<ID=chr2,length=16000>\n"
+    '##contig=<ID=chr9>\n##INFO=<ID=AF,Number=A,Type=Float,Description="frequency">\n'
+    "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_model(MODEL, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def contigs(tmp_path_factory):
+    index = tmp_path_factory.mktemp("index") / "g.fai"
+    return {record.name: str(record).upper() for record in pyfaidx.Fasta(str(FASTA), indexname=str(index))}
+
+
+def write_vcf(tmp_path, rows):
+    path = tmp_path / "in.vcf"
+    path.write_text(HEADER + "".join("\t".join(map(str, row)) + "\t.\tPASS\t.\n" for row in rows))
+    return path
+
+
+def string_windows(contig, pos, ref, alt, length):
+    """The windows of both alleles by cutting strings: the independent version."""
+    start = pos - 1 - variant_offset(length)
+    padded = "N" * length + contig + "N" * 2 * length
+    changed = padded[: length + pos - 1] + alt + padded[length + pos - 1 + len(ref) :]
+    first = length + start
+    return padded[first : first + length], changed[first : first + length]
+
+
+@pytest.mark.parametrize("length", [10, 11, 101])
+def test_windows_of_every_kind_of_allele(length, contigs):
+    contig = contigs["chr1"]
+    genome = Genome(FASTA)
+    end = len(contig)
+    alleles, expected = [], []
+    places = [1, 2, 3, 50, 5000, end - 60, end - 3, end]
+    for pos in places:
+        for ref_length, alt in [(1, "A"), (1, "C"), (2, "GT"), (1, "ACGTACGT"), (4, "A"), (30, "T"), (1, "ACGT" * 40)]:
+            if pos - 1 + ref_length > end:
+                continue
+            ref = contig[pos - 1 : pos - 1 + ref_length]
+            alleles.append(Allele(1, "chr1", pos, ".", ref, alt))
+            expected.append(string_windows(contig, pos, ref, alt, length))
+    ref, alt = allele_windows(alleles, genome, length)
+    for i, (expected_ref, expected_alt) in enumerate(expected):
+        assert decode(ref[i]) == expected_ref, alleles[i]
+        assert decode(alt[i]) == expected_alt, alleles[i]
+
+
+def test_every_record_comes_out_in_order_with_a_score_or_a_reason(tmp_path, model, contigs):
+    c = contigs["chr1"]
+    other = {"A": "C", "C": "G", "G": "T", "T": "A"}
+    rows = [
+        ("chr1", 900, "snv", c[899], other[c[899]]),
+        ("1", 950, "alias", c[949], other[c[949]]),
+        ("chr1", 500, "unsorted_mnv", c[499:502], "".join(other[b] for b in c[499:502])),
+        ("chr1", 700, "multi", c[699], f"{other[c[699]]},{c[699]}ACG,<DEL>,*"),
+        ("chr1", 800, "deletion", c[799:810], c[799]),
+        ("chr1", 1, "first_base", c[0].lower(), other[c[0]].lower()),
+        ("chr1", len(c), "last_base", c[-1], other[c[-1]]),
+        ("chr1", 600, "mismatch", other[c[599]], c[599]),
+        ("chr1", 610, "none", c[609], "."),
+        ("chr1", 620, "iupac", c[619], "R"),
+        ("chr1", 30000, "outside", "A", "C"),
+        ("chr9", 5, "no_contig", "A", "C"),
+        ("chr1", 900, "snv", c[899], other[c[899]]),
+    ]
+    path, out = write_vcf(tmp_path, rows), tmp_path / "out.tsv"
+    counts = score_vcf(path, FASTA, model, out, scores=("ref", "alt", "diff"), progress=False, batch_size=4)
+    table = pd.read_csv(out, sep="\t", keep_default_na=False)
+    expected = [(i + 1, row[2], alt) for i, row in enumerate(rows) for alt in str(row[4]).upper().split(",")]
+    assert list(zip(table.record, table.id, table["alt"])) == expected
+    assert sum(counts.values()) == len(table)
+    reasons = {
+        "mismatch": "REF differs from the FASTA", "none": "no alternate allele", "outside": "position outside the contig",
+        "iupac": "ALT has letters other than A, C, G, T", "no_contig": "contig not in the FASTA",
+    }  # fmt: skip
+    for name, status in zip(table.id, table.status):
+        if name != "multi":
+            assert status == reasons.get(name, SCORED)
+    assert list(table.status[table.id == "multi"])[2:] == ["symbolic allele", "allele removed by an overlapping deletion"]
+    for row in table[table.status == SCORED].itertuples():
+        pair = string_windows(c, row.pos, row.ref, row.alt, model.input_length)
+        ref, alt = model.predict(encode_many(pair))[:, 0]
+        assert float(row[8]) == pytest.approx(ref, abs=2e-6)
+        assert float(table.loc[row.Index, "alt:tf0"]) == pytest.approx(alt, abs=2e-6)
+        assert float(table.loc[row.Index, "diff:tf0"]) == pytest.approx(alt - ref, abs=4e-6)
+    assert (table.loc[table.status != SCORED, "diff:tf0"] == "").all()
+
+
+def test_strict_names_the_variants_near_an_end(tmp_path, model, contigs):
+    base = contigs["chr1"][0]
+    path = write_vcf(tmp_path, [("chr1", 1, "x", base, "A" if base != "A" else "C")])
+    counts = score_vcf(path, FASTA, model, tmp_path / "o.tsv", strict=True, progress=False)
+    assert counts == {"too near a contig's end": 1}
+
+
+def test_all_formats_hold_the_same_numbers(tmp_path, model):
+    outputs = {s: tmp_path / f"out{s}" for s in (".tsv", ".tsv.gz", ".vcf", ".vcf.gz", ".parquet", ".h5")}
+    for output in outputs.values():
+        score_vcf(VCF, FASTA, model, output, scores=("diff", "logit"), targets=["tf3", "tf1"], progress=False)
+    tsv = pd.read_csv(outputs[".tsv"], sep="\t")
+    columns = ["diff:tf3", "diff:tf1", "logit:tf3", "logit:tf1"]
+    pd.testing.assert_frame_equal(tsv, pd.read_csv(outputs[".tsv.gz"], sep="\t"))
+    parquet = pd.read_parquet(outputs[".parquet"])
+    np.testing.assert_allclose(parquet[columns], tsv[columns], rtol=1e-6)
+    assert list(parquet.id) == list(tsv.id)
+    with h5py.File(outputs[".h5"]) as file:
+        assert [t.decode() for t in file["targets"]] == ["tf3", "tf1"]
+        np.testing.assert_allclose(file["scores/diff"], tsv[columns[:2]], rtol=1e-6)
+        assert [t.decode() for t in file["variants/id"]] == list(tsv.id)
+    for suffix in (".vcf", ".vcf.gz"):
+        records = list(cyvcf2.VCF(str(outputs[suffix])))
+        values = [[float(v) for v in r.INFO["REGZOO_LOGIT"].split("|")] for r in records]
+        np.testing.assert_allclose(values, tsv[columns[2:]], rtol=1e-6)
+        assert [r.INFO["REGZOO_STATUS"] for r in records] == [SCORED] * len(tsv)
+        assert [(r.ID, r.REF, r.ALT) for r in records] == [(r.ID, r.REF, r.ALT) for r in cyvcf2.VCF(str(VCF))]
+
+
+def test_planted_motifs_are_broken_and_made_as_their_ids_say(tmp_path, model):
+    score_vcf(VCF, FASTA, model, tmp_path / "o.tsv", scores=("diff",), progress=False)
+    table = pd.read_csv(tmp_path / "o.tsv", sep="\t")
+    ap1 = {kind: table[table.id.str.startswith(f"{kind}_ap1")]["diff:tf3"] for kind in ("breaks", "makes", "neutral")}
+    assert (ap1["breaks"] < 0).all() and (ap1["makes"] > 0).all()
+    assert ap1["neutral"].abs().max() < min(ap1["breaks"].abs().min(), ap1["makes"].abs().min())
+
+
+BAD_VCFS = {
+    "empty": ("", "not a VCF file"),
+    "no header": ("chr1\t5\t.\tA\tC\t.\t.\t.\n", "not a VCF file"),
+    "no record": (HEADER, "no record"),
+    "cut off": (HEADER + "chr1\t5\t.\tA", "record 1 is not valid"),
+    "letters for a number": (HEADER + "chr1\tx\t.\tA\tC\t.\t.\t.\n", "record 1 is not valid"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_VCFS)
+def test_bad_vcfs_are_refused_and_leave_no_output(kind, tmp_path, model):
+    content, message = BAD_VCFS[kind]
+    path = tmp_path / "bad.vcf"
+    path.write_text(content)
+    with pytest.raises(InputError, match=message) as error:
+        score_vcf(path, FASTA, model, tmp_path / "o.tsv", progress=False)
+    assert "bad.vcf" in str(error.value)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.vcf"]
+
+
+def test_a_bad_record_after_good_ones_leaves_no_output(tmp_path, model):
+    path = tmp_path / "bad.vcf"
+    path.write_text(VCF.read_text() + "chr1\t5\t.\tA")
+    with pytest.raises(InputError, match="record 47"):
+        score_vcf(path, FASTA, model, tmp_path / "o.vcf", progress=False)
+    assert not (tmp_path / "o.vcf").exists()
+
+
+def test_truncated_gzip(tmp_path, model):
+    path = tmp_path / "x.vcf.gz"
+    path.write_bytes(gzip.compress(VCF.read_bytes())[:-20])
+    with pytest.raises(InputError, match="truncated"):
+        score_vcf(path, FASTA, model, tmp_path / "o.tsv", progress=False)
+
+
+def test_what_else_is_refused(tmp_path, model):
+    with pytest.raises(InputError, match="no score 'dif'"):
+        score_vcf(VCF, FASTA, model, tmp_path / "o.tsv", scores=("dif",))
+    with pytest.raises(InputError, match="no target 'tf9'; it has tf0"):
+        score_vcf(VCF, FASTA, model, tmp_path / "o.tsv", targets=["tf9"])
+    with pytest.raises(OutputError, match="unknown suffix"):
+        score_vcf(VCF, FASTA, model, tmp_path / "o.xls")
+    with pytest.raises(OutputError, match="cannot write"):
+        score_vcf(VCF, FASTA, model, tmp_path / "missing" / "o.tsv")
+    with pytest.raises(RegzooError, match="did you mean 'MotifResNet/tf-human'"):
+        score_vcf(VCF, FASTA, "MotifResnet/tf_human", tmp_path / "o.tsv")
+
+
+def test_the_command_reports_counts_and_refuses_without_a_traceback(tmp_path):
+    _, err = run("regzoo", "score", VCF, "-f", FASTA, "-m", MODEL, "-o", tmp_path / "o.tsv", "-s", "diff", "-q")
+    assert "46  scored" in err
+    _, err = run("regzoo", "score", "none.vcf", "-f", FASTA, "-m", MODEL, "-o", tmp_path / "p.tsv", expect=1)
+    assert err == "error: none.vcf: no such VCF file\n"
+    assert not (tmp_path / "p.tsv").exists()

@@ -1,0 +1,45 @@
+"""Metrics against scikit-learn, with weights as resamples."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, matthews_corrcoef, roc_auc_score
+
+from regzoo.errors import InputError
+from regzoo.evaluate import auroc, average_precision, bootstrap, mcc
+
+PEERS = {
+    auroc: roc_auc_score,
+    average_precision: average_precision_score,
+    mcc: lambda y, s, sample_weight: matthews_corrcoef(y, s >= 0.5, sample_weight=sample_weight),
+}
+
+
+@pytest.mark.parametrize("metric", PEERS, ids=lambda m: m.__name__)
+@pytest.mark.parametrize("ties", [False, True])
+def test_metrics_equal_scikit_learn_on_every_resample(metric, ties):
+    rng = np.random.default_rng(2)
+    labels = (rng.random(200) < 0.4).astype(float)
+    scores = np.clip(labels * 0.3 + rng.normal(0.4, 0.3, 200), 0, 1)
+    if ties:
+        scores = scores.round(1)
+    weights = rng.multinomial(200, np.full(200, 1 / 200), size=5).astype(float)
+    expected = [PEERS[metric](labels, scores, sample_weight=w) for w in weights]
+    np.testing.assert_allclose(metric(labels, scores, weights), expected, rtol=1e-10)
+
+
+def test_the_interval_of_the_auroc_is_that_of_a_loop():
+    rng = np.random.default_rng(4)
+    labels = (rng.random(300) < 0.5).astype(float)
+    scores = labels + rng.normal(0, 1, 300)
+    result = bootstrap(labels, scores, {"auroc": auroc}, samples=2000)["auroc"]
+    assert result["value"] == pytest.approx(roc_auc_score(labels, scores))
+    drawn = rng.integers(0, 300, (2000, 300))
+    low, high = np.percentile([roc_auc_score(labels[d], scores[d]) for d in drawn], [2.5, 97.5])
+    assert result["low"] == pytest.approx(low, abs=0.008) and result["high"] == pytest.approx(high, abs=0.008)
+
+
+def test_one_class_or_unequal_lengths_are_refused():
+    with pytest.raises(InputError, match="only one class"):
+        bootstrap(np.ones(5), np.ones(5))
+    with pytest.raises(InputError, match="do not go with"):
+        bootstrap(np.ones(5), np.ones(4))

@@ -1,0 +1,43 @@
+"""Base codes against plain string operations."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from regzoo.errors import InputError
+from regzoo.sequence import decode, encode, encode_many, from_one_hot, one_hot, reverse_complement
+
+dna = st.text(alphabet="ACGTNacgtnRYU", max_size=60)
+
+
+@given(dna)
+def test_encode_and_decode_keep_bases_and_turn_the_rest_to_n(sequence):
+    expected = "".join(c if c in "ACGT" else "N" for c in sequence.upper())
+    assert decode(encode(sequence)) == expected
+
+
+@given(dna)
+def test_reverse_complement_is_that_of_the_string(sequence):
+    plain = decode(encode(sequence))
+    assert decode(reverse_complement(encode(sequence))) == plain.translate(str.maketrans("ACGT", "TGCA"))[::-1]
+
+
+@given(dna)
+def test_one_hot_marks_each_base_once_and_comes_back(sequence):
+    codes = encode(sequence)
+    array = one_hot(codes[None])
+    assert array.dtype == np.float32 and array.shape == (1, 4, len(sequence))
+    for channel, base in enumerate("ACGT"):
+        assert [v == 1 for v in array[0, channel]] == [c == base for c in sequence.upper()]
+    assert np.array_equal(from_one_hot(array)[0], codes)
+
+
+def test_turning_both_axes_of_a_one_hot_is_the_reverse_complement():
+    codes = encode("ACCGTNAT")
+    assert np.array_equal(one_hot(codes)[::-1, ::-1], one_hot(reverse_complement(codes)))
+
+
+def test_sequences_of_different_lengths_are_refused():
+    with pytest.raises(InputError, match="one length"):
+        encode_many(["ACG", "AC"])

@@ -1,0 +1,67 @@
+"""The project holds together: lock and setup.cfg, index and models/, README."""
+
+import configparser
+import re
+
+import yaml
+from packaging.markers import Marker
+from packaging.requirements import Requirement
+from tests.conftest import ROOT
+
+from regzoo.nets.checkpoint import file_digest
+from regzoo.zoo import catalogue, load_module, read_targets
+
+PYTHONS = ("3.10", "3.11", "3.12")
+
+
+def locked(python):
+    """Package -> version of the lock, for a Python on Linux."""
+    pins = {}
+    for line in (ROOT / "requirements.lock").read_text().splitlines():
+        requirement = Requirement(line)
+        environment = {"python_version": python, "python_full_version": f"{python}.0", "sys_platform": "linux"}
+        if not requirement.marker or Marker(str(requirement.marker)).evaluate(environment):
+            [pin] = requirement.specifier
+            assert pin.operator == "==", line
+            pins[requirement.name.lower()] = pin.version
+    return pins
+
+
+def declared():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    texts = config["options"]["install_requires"] + "".join(config["options.extras_require"].values())
+    return [Requirement(line) for line in texts.splitlines() if line and not line.startswith("#")]
+
+
+def test_the_lock_satisfies_setup_cfg_on_every_python():
+    for python in PYTHONS:
+        pins = locked(python)
+        for requirement in declared():
+            assert requirement.specifier.contains(pins[requirement.name.lower()]), (python, requirement)
+
+
+def test_the_index_is_what_models_holds():
+    folders = {str(path.parent.relative_to(ROOT / "models")) for path in (ROOT / "models").glob("*/*/model.yaml")}
+    assert set(catalogue()) == folders
+    for name, entry in catalogue().items():
+        folder = ROOT / "models" / name
+        content = yaml.safe_load((folder / "model.yaml").read_text())
+        assert len(read_targets(folder / "targets.txt")) == len(set(read_targets(folder / "targets.txt"))) == entry["targets"]
+        assert content["args"]["arguments"]["input_length"] == entry["input_length"]
+        if entry["status"] == "trained":
+            assert content["args"]["sha256"] == file_digest(folder / "model.safetensors")
+            module = load_module(folder, name, **content["args"])
+            assert sum(p.numel() for p in module.parameters()) == entry["parameters"]
+            assert (folder / "README.md").exists()
+
+
+def test_the_readme_lists_every_model():
+    text = (ROOT / "README.md").read_text()
+    rows = dict(re.findall(r"^\| \[?`([^`]+)`[^|]*\| (\w+) \|", text, re.M))
+    assert rows == {name: entry["status"] for name, entry in catalogue().items()}
+
+
+def test_every_trained_model_has_its_recipe():
+    recipes = {yaml.safe_load(p.read_text())["model"] for p in (ROOT / "training" / "recipes").glob("*/*.yaml")}
+    assert {name for name, entry in catalogue().items() if entry["status"] == "trained"} <= recipes
