@@ -12,7 +12,7 @@ from regzoo.errors import InputError
 from regzoo.nets.checkpoint import file_digest
 from regzoo.sequence import Genome, one_hot, read_bed
 from regzoo.sequence.files import finished_file
-from regzoo.zoo import load_model, zoo_folder
+from regzoo.zoo import catalogue, load_model, zoo_folder
 from training.fit import make_network, predict_logits, run_folder
 from training.recipe import load_recipe
 
@@ -113,6 +113,8 @@ def export(recipe_path):
     baseline = json.loads((run / "baseline.json").read_text()) if (run / "baseline.json").exists() else None
     (folder / "README.md").write_text(_card(recipe, Path(recipe_path), metrics, baseline))
     _update_index(recipe, metrics)
+    if (zoo_folder() / "README.md").exists():
+        update_readme()
     return folder
 
 
@@ -150,7 +152,8 @@ def _update_index(recipe, metrics):
     path = zoo_folder() / "zoo_index.yaml"
     index = yaml.safe_load(path.read_text())
     summary = {
-        split: {name: round(_mean(metrics[split], name), 3) for name in ("mcc", "auroc", "average_precision")}
+        split: {"targets": len(metrics[split])}
+        | {name: round(_mean(metrics[split], name), 3) for name in ("mcc", "auroc", "average_precision")}
         for split in ("dev", "test")
         if split in metrics
     }
@@ -234,3 +237,22 @@ def _card(recipe, recipe_path, metrics, baseline):
               f"{recipe_path.name}`, {metrics['minutes']:.0f} minutes on {metrics['threads']} CPU thread(s), seed {recipe.seed}. "
               f"Train it again with `python -m training fit` and `python -m training export`.", ""]  # fmt: skip
     return "\n".join(lines)
+
+
+def update_readme():
+    """Rewrite the README's table of models from the index."""
+    path = zoo_folder() / "README.md"
+    rows = [
+        f"| [`{name}`](models/{name}) | {entry['status']} | {entry['title']}. {entry['input_length']:,} bp, "
+        f"{entry['targets']:,} targets, {entry['parameters']:,} parameters{_mean_text(entry)} |"
+        for name, entry in catalogue().items()
+    ]
+    head, _, rest = path.read_text().partition("|---|---|---|\n")
+    tail = rest[rest.index("\n\n") :] if "\n\n" in rest else ""
+    with finished_file(path) as temporary:
+        temporary.write_text(f"{head}|---|---|---|\n" + "\n".join(rows) + tail)
+
+
+def _mean_text(entry):
+    parts = [f"{split} {m['auroc']:.3f} ({m['targets']} targets)" for split, m in entry.get("mean_metrics", {}).items()]
+    return f". Mean AUROC: {', '.join(parts)}" if parts else ""
