@@ -15,7 +15,9 @@ app = typer.Typer(
 
 Fasta = Annotated[str, typer.Option("--fasta", "-f", help="Genome, FASTA plain or bgzipped; chr1 and 1 are matched")]
 ModelName = Annotated[str, typer.Option("--model", "-m", help="GROUP/MODEL of `regzoo ls`, or a model directory")]
-Targets = Annotated[list[str] | None, typer.Option("--target", "-t", help="Target to write; repeat for more; default all")]
+Targets = Annotated[
+    list[str] | None, typer.Option("--target", "-t", help="Target to write; repeat for more; default all")
+]
 Strict = Annotated[bool, typer.Option(help="Refuse windows over a contig's end, which otherwise are filled with N")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Windows in one pass of the model")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar")]

@@ -38,7 +38,11 @@ def shared_data(*parts):
 def run(command, *arguments, expect=0, cwd=None, env=None):
     """Run a command of this environment; gives its standard output and error as text."""
     done = subprocess.run(
-        [str(BIN / command), *map(str, arguments)], capture_output=True, text=True, cwd=cwd, env={**os.environ, **(env or {})}
+        [str(BIN / command), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
     )
     assert done.returncode == expect, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout, done.stderr

@@ -6,10 +6,10 @@ import re
 import yaml
 from packaging.markers import Marker
 from packaging.requirements import Requirement
-from tests.conftest import ROOT
 
 from regzoo.nets.checkpoint import file_digest
 from regzoo.zoo import catalogue, load_module, read_targets
+from tests.conftest import ROOT
 
 PYTHONS = ("3.10", "3.11", "3.12")
 
@@ -47,7 +47,11 @@ def test_the_index_is_what_models_holds():
     for name, entry in catalogue().items():
         folder = ROOT / "models" / name
         content = yaml.safe_load((folder / "model.yaml").read_text())
-        assert len(read_targets(folder / "targets.txt")) == len(set(read_targets(folder / "targets.txt"))) == entry["targets"]
+        assert (
+            len(read_targets(folder / "targets.txt"))
+            == len(set(read_targets(folder / "targets.txt")))
+            == entry["targets"]
+        )
         assert content["args"]["arguments"]["input_length"] == entry["input_length"]
         if entry["status"] == "trained":
             assert content["args"]["sha256"] == file_digest(folder / "model.safetensors")

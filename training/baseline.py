@@ -71,4 +71,3 @@ def fit_baseline(recipe_path):
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "baseline.json", json.dumps(result, indent=1))
     return result
-

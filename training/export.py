@@ -190,7 +190,11 @@ def _metric_table(metrics, baseline):
         for target, entry in metrics[split].items():
             rows = metrics["data"]["targets"][target][split]["rows"]
             floor = _interval(baseline[split][target]["mcc"], percent=True) if baseline else "not run"
-            cells = [_interval(entry["mcc"], percent=True), _interval(entry["auroc"]), _interval(entry["average_precision"])]
+            cells = [
+                _interval(entry["mcc"], percent=True),
+                _interval(entry["auroc"]),
+                _interval(entry["average_precision"]),
+            ]
             lines.append(f"| {target} | {rows} | " + " | ".join([*cells, floor]) + " |")
         lines.append("")
     return lines
@@ -203,7 +207,11 @@ def _below_baseline(metrics, baseline):
         for target, entry in metrics.get(split, {}).items()
         if baseline and entry["mcc"]["value"] <= baseline[split][target]["mcc"]["value"]
     ]
-    return "It does not beat the baseline for " + ", ".join(below) + "." if below else "It beats the baseline for every target."
+    return (
+        "It does not beat the baseline for " + ", ".join(below) + "."
+        if below
+        else "It beats the baseline for every target."
+    )
 
 
 def _card(recipe, recipe_path, metrics, baseline):
@@ -218,7 +226,9 @@ def _card(recipe, recipe_path, metrics, baseline):
     for target, counts in data["targets"].items():
         train = counts["train"]
         rest = " | ".join(str(counts.get(split, {}).get("rows", "–")) for split in ("dev", "test"))
-        lines.append(f"| {target} | {train['rows']} | {train['overlapping']} | {train['kept']} | {train['positive']} | {rest} |")
+        lines.append(
+            f"| {target} | {train['rows']} | {train['overlapping']} | {train['kept']} | {train['positive']} | {rest} |"
+        )
     lines += ["", f"A training row is dropped when it shares a {recipe.data.overlap_kmer}-mer, on either strand, with any dev "
               f"or test row of any target. Rows with the same window became one ({data['merged_rows']} merged); "
               f"{data['contradictory_labels']} contradictory labels were removed. A missing label is masked.", ""]  # fmt: skip
@@ -231,7 +241,9 @@ def _card(recipe, recipe_path, metrics, baseline):
         lines += ["### Published, for scale", "", "Test MCC × 100 of the same benchmark; the authors' training rows are not "
                   "filtered for overlap.", "", "| model | " + " | ".join(recipe.data.tasks) + " |",
                   "|---" * (len(recipe.data.tasks) + 1) + "|"]  # fmt: skip
-        lines += [f"| {name} | " + " | ".join(f"{v:.2f}" for v in values) + " |" for name, values in recipe.published.items()]
+        lines += [
+            f"| {name} | " + " | ".join(f"{v:.2f}" for v in values) + " |" for name, values in recipe.published.items()
+        ]
         lines.append("")
     lines += ["## Limits", "", recipe.limits, "", "## Training", "", f"Recipe: `training/recipes/{recipe_path.parent.name}/"
               f"{recipe_path.name}`, {metrics['minutes']:.0f} minutes on {metrics['threads']} CPU thread(s), seed {recipe.seed}. "

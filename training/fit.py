@@ -144,7 +144,9 @@ class _Run:
         codes, labels = torch.from_numpy(self.examples.codes), torch.from_numpy(self.examples.labels)
         self.network.train()
         total = 0.0
-        for step in tqdm(range(self.steps), desc=f"epoch {self.epoch + 1}/{options.epochs}", mininterval=5, leave=False):
+        for step in tqdm(
+            range(self.steps), desc=f"epoch {self.epoch + 1}/{options.epochs}", mininterval=5, leave=False
+        ):
             rows = order[step * options.batch_size : (step + 1) * options.batch_size]
             batch = augment(codes[rows], self.recipe.augmentation, generator)
             rate = self._set_rate(self.epoch * self.steps + step)

@@ -20,7 +20,9 @@ class Data(_Section):
     format: Literal["gue"] = "gue"
     folder: str
     description: str = Field("", description="for the model card: what it is, source, licence")
-    tasks: dict[str, str] = Field(description="target name -> sub-folder with train.csv(.gz), dev.csv(.gz), test.csv(.gz)")
+    tasks: dict[str, str] = Field(
+        description="target name -> sub-folder with train.csv(.gz), dev.csv(.gz), test.csv(.gz)"
+    )
     overlap_kmer: int = Field(40, description="drop training rows that share a k-mer of this length with dev or test")
 
 
@@ -55,7 +57,9 @@ class Optimiser(_Section):
     learning_rate: float = Field(gt=0)
     weight_decay: float = Field(0.01, ge=0)
     warmup: float = Field(0.1, ge=0, lt=1, description="share of all steps")
-    ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights, which are the ones kept; 0 for none")
+    ema: float = Field(
+        0.999, ge=0, lt=1, description="decay of the averaged weights, which are the ones kept; 0 for none"
+    )
     label_smoothing: float = Field(0.0, ge=0, lt=0.5)
     clip: float = Field(1.0, gt=0, description="largest gradient norm")
     precision: Literal["float32", "bf16"] = "bf16"

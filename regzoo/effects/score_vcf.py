@@ -38,7 +38,9 @@ class Batch:
     scores: dict
 
 
-def score_vcf(vcf, fasta, model, output, scores=("diff", "logit"), targets=None, strict=False, batch_size=64, progress=True):
+def score_vcf(
+    vcf, fasta, model, output, scores=("diff", "logit"), targets=None, strict=False, batch_size=64, progress=True
+):
     """Score every allele of a VCF file and write the result.
 
     Parameters

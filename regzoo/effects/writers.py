@@ -107,7 +107,9 @@ class _Hdf5Writer:
         self.out.create_dataset("targets", data=targets, dtype=text)
         for name in _COLUMNS:
             kind = np.int64 if name in ("record", "pos") else text
-            self.out.create_dataset(f"variants/{name}", (0,), kind, maxshape=(None,), chunks=(4096,), compression="gzip")
+            self.out.create_dataset(
+                f"variants/{name}", (0,), kind, maxshape=(None,), chunks=(4096,), compression="gzip"
+            )
         for name in scores:
             self.out.create_dataset(
                 f"scores/{name}", (0, len(targets)), np.float32, maxshape=(None, len(targets)),

@@ -15,7 +15,9 @@ class BedTool(pybedtools.BedTool):
     def tabix(self, **_):
         """A bgzipped and tabixed copy, sorted by position."""
         with open_bytes(self.fn) as handle:
-            lines = [line for line in handle.read().decode().splitlines() if line and not line.startswith(("#", "track"))]
+            lines = [
+                line for line in handle.read().decode().splitlines() if line and not line.startswith(("#", "track"))
+            ]
         lines.sort(key=lambda line: (line.split("\t")[0], int(line.split("\t")[1])))
         path = os.path.join(tempfile.mkdtemp(prefix="regzoo-tabix-"), "regions.bed")
         with open(path, "w") as out:

@@ -53,7 +53,9 @@ class VcfWriter(kipoi_veff.utils.io.SyncPredictonsWriter):
         values = {score: frame.to_numpy() for score, frame in predictions.items()}
         for row, record in enumerate(records):
             fields = str(record).rstrip("\n").split("\t")
-            added = [f"{self._key(score)}={'|'.join(f'{v:.8f}' for v in table[row])}" for score, table in values.items()]
+            added = [
+                f"{self._key(score)}={'|'.join(f'{v:.8f}' for v in table[row])}" for score, table in values.items()
+            ]
             added.append(f"{self.info_tag_prefix}:rID={'' if line_ids is None else line_ids[row]}")
             fields[7] = ";".join(([] if fields[7] == "." else [fields[7]]) + added)
             if self.standardise:
@@ -102,7 +104,9 @@ def score_variants(model, dl_args, input_vcf, output_vcf=None, output_writers=No
     if isinstance(model, str):
         model = kipoi.get_model(model, source=options.pop("source", "kipoi"), with_dataloader=True)
     with tempfile.TemporaryDirectory(prefix="regzoo-veff-") as folder:
-        length = options.get("seq_length") or kipoi_veff.ModelInfoExtractor(model, model.default_dataloader).get_seq_len()
+        length = (
+            options.get("seq_length") or kipoi_veff.ModelInfoExtractor(model, model.default_dataloader).get_seq_len()
+        )
         chosen, left_out = _scorable_records(input_vcf, dl_args.get("fasta_file"), length, folder)
         _report(left_out, model, dl_args, input_vcf)
         with _temporary_folder(folder):
@@ -154,7 +158,17 @@ def _report(left_out, model, dl_args, input_vcf):
         return
     counts = "; ".join(f"{reason}: {count}" for reason, count in left_out.most_common())
     name = model.name if model.source_name == "regzoo" else model.source_dir
-    parts = ["regzoo", "score", input_vcf, "--fasta", str(dl_args.get("fasta_file", "FASTA")), "--model", name, "-o", "OUT.vcf"]
+    parts = [
+        "regzoo",
+        "score",
+        input_vcf,
+        "--fasta",
+        str(dl_args.get("fasta_file", "FASTA")),
+        "--model",
+        name,
+        "-o",
+        "OUT.vcf",
+    ]
     print(
         f"kipoi veff: {sum(left_out.values())} alleles are left out ({counts}).\nThis scores them: {shlex.join(parts)}",
         file=sys.stderr,
@@ -207,5 +221,11 @@ def mend():
         module.BedOverlappingRg = BedOverlappingRg
     for module in (kipoi_veff, kipoi_veff.snv_predict, kipoi_veff.utils, kipoi_veff.utils.io):
         module.VcfWriter = VcfWriter
-    for module in (kipoi_veff, kipoi_veff.snv_predict, kipoi_veff.utils, kipoi_veff.utils.generic, kipoi_veff.mutation_map):
+    for module in (
+        kipoi_veff,
+        kipoi_veff.snv_predict,
+        kipoi_veff.utils,
+        kipoi_veff.utils.generic,
+        kipoi_veff.mutation_map,
+    ):
         module.ensure_tabixed_vcf = ensure_tabixed_vcf

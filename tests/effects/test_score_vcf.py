@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pyfaidx
 import pytest
-from tests.conftest import FASTA, MODEL, VCF, run
 
 from regzoo.effects import score_vcf
 from regzoo.effects.alleles import allele_windows, variant_offset
@@ -16,6 +15,7 @@ from regzoo.effects.score_vcf import SCORED
 from regzoo.errors import InputError, OutputError, RegzooError
 from regzoo.sequence import Allele, Genome, decode, encode_many
 from regzoo.zoo import load_model
+from tests.conftest import FASTA, MODEL, VCF, run
 
 HEADER = (
     "##fileformat=VCFv4.2\n##contig=<ID=chr1,length=24000>\n##contig=<ID=chr2,length=16000>\n"
@@ -101,7 +101,10 @@ def test_every_record_comes_out_in_order_with_a_score_or_a_reason(tmp_path, mode
     for name, status in zip(table.id, table.status):
         if name != "multi":
             assert status == reasons.get(name, SCORED)
-    assert list(table.status[table.id == "multi"])[2:] == ["symbolic allele", "allele removed by an overlapping deletion"]
+    assert list(table.status[table.id == "multi"])[2:] == [
+        "symbolic allele",
+        "allele removed by an overlapping deletion",
+    ]
     for row in table[table.status == SCORED].itertuples():
         pair = string_windows(c, row.pos, row.ref, row.alt, model.input_length)
         ref, alt = model.predict(encode_many(pair))[:, 0]

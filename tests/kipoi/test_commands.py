@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from tests.conftest import BED, EXAMPLE, FASTA, LOADER, MODEL, ROOT, SHIPPED, VCF, run
 
 from regzoo.sequence import Genome, read_bed
 from regzoo.zoo import catalogue, load_model
+from tests.conftest import BED, EXAMPLE, FASTA, LOADER, MODEL, ROOT, SHIPPED, VCF, run
 
 ARGS = f"--dataloader_args={json.dumps(LOADER)}"
 
@@ -67,7 +67,9 @@ def test_a_writer_that_kipoi_lacks_is_refused_and_nothing_is_left(tmp_path):
     _, err = run("kipoi", "predict", MODEL, "--source", "regzoo", ARGS, "-o", tmp_path / "out.zarr", expect=1)
     assert "use .tsv, .bed, .h5 or .parquet" in err or "not from" in err
     bad = json.dumps({**LOADER, "fasta_file": str(BED)})
-    _, err = run("kipoi", "predict", MODEL, "--source", "regzoo", f"--dataloader_args={bad}", "-o", tmp_path / "o.h5", expect=1)
+    _, err = run(
+        "kipoi", "predict", MODEL, "--source", "regzoo", f"--dataloader_args={bad}", "-o", tmp_path / "o.h5", expect=1
+    )
     assert "error: " in err and "example.bed: not a usable FASTA file" in err and "Traceback" not in err
     assert list(tmp_path.iterdir()) == []
 
@@ -101,7 +103,17 @@ def test_a_wrong_expectation_fails_kipoi_test(tmp_path):
 def test_preproc(tmp_path):
     out = tmp_path / "inputs.h5"
     arguments = json.dumps({**LOADER, "length": 33})
-    run("kipoi", "preproc", "dataloaders/sequence", "--source", "dir", f"--dataloader_args={arguments}", "-o", out, cwd=ROOT)
+    run(
+        "kipoi",
+        "preproc",
+        "dataloaders/sequence",
+        "--source",
+        "dir",
+        f"--dataloader_args={arguments}",
+        "-o",
+        out,
+        cwd=ROOT,
+    )
     with h5py.File(out) as file:
         assert file["inputs"].shape == (len(read_bed(BED)), 4, 33)
 
@@ -111,10 +123,14 @@ def test_the_official_conformance_test_passes(tmp_path):
     prefix = tmp_path / "conda"
     (prefix / "envs").mkdir(parents=True)
     (prefix / "envs" / "regzoo").symlink_to(sys.prefix)
-    information = json.dumps({"envs": [str(prefix / "envs" / "regzoo")], "conda_prefix": str(prefix), "root_prefix": str(prefix)})
+    information = json.dumps(
+        {"envs": [str(prefix / "envs" / "regzoo")], "conda_prefix": str(prefix), "root_prefix": str(prefix)}
+    )
     (prefix / "conda").write_text(f"#!/bin/sh\n[ \"$1\" = info ] && echo '{information}' || exit 1\n")
     (prefix / "conda").chmod(0o755)
-    out, err = run("kipoi", "test-source", "regzoo", "--all", "--common_env", env={"PATH": f"{prefix}:{os.environ['PATH']}"})
+    out, err = run(
+        "kipoi", "test-source", "regzoo", "--all", "--common_env", env={"PATH": f"{prefix}:{os.environ['PATH']}"}
+    )
     assert f"All tests ({len(catalogue())}) passed" in out + err
     assert (out + err).count("All predictions match") == len(SHIPPED)
     tested = yaml.safe_load((ROOT / "models" / "shared" / "envs" / "models.yaml").read_text())
@@ -124,7 +140,9 @@ def test_the_official_conformance_test_passes(tmp_path):
 def test_registering_keeps_what_is_there(tmp_path):
     config = tmp_path / ".kipoi" / "config.yaml"
     config.parent.mkdir()
-    config.write_text("model_sources:\n  mine:\n    type: local\n    local_path: /data/models\nenv_db_path: /x/envs.json\n")
+    config.write_text(
+        "model_sources:\n  mine:\n    type: local\n    local_path: /data/models\nenv_db_path: /x/envs.json\n"
+    )
     run("regzoo", "register", env={"HOME": str(tmp_path)})
     content = yaml.safe_load(config.read_text())
     assert content["env_db_path"] == "/x/envs.json"

@@ -4,12 +4,12 @@ import kipoi
 import numpy as np
 import pytest
 import torch
-from tests.conftest import BED, FASTA, LOADER, MODEL, ROOT
 
 from regzoo.errors import InputError, ModelError
 from regzoo.kipoi import SequenceDataset
 from regzoo.sequence import Genome, one_hot, read_bed, reverse_complement
 from regzoo.zoo import load_model
+from tests.conftest import BED, FASTA, LOADER, MODEL, ROOT
 
 
 @pytest.fixture(scope="module")

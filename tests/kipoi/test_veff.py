@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 import yaml
 from safetensors.torch import save_file
-from tests.conftest import FASTA, LOADER, MODEL, ROOT, VCF, run, shared_data
-from tests.nets.test_official_parity import made_up_state
 
 from regzoo.effects import SCORES, score_vcf
 from regzoo.nets import build
 from regzoo.nets.checkpoint import convert_official
+from tests.conftest import FASTA, LOADER, MODEL, ROOT, VCF, run, shared_data
+from tests.nets.test_official_parity import made_up_state
 
 ARGS = f"--dataloader_args={json.dumps(LOADER)}"
 
@@ -23,7 +23,9 @@ ARGS = f"--dataloader_args={json.dumps(LOADER)}"
 def plugin_scores(path, name):
     """Scores of a VCF that the plugin wrote: array (records, targets)."""
     key = next(k for k in re.findall(r"##INFO=<ID=([^,]+),", path.read_text()) if k.endswith(f":{name.upper()}"))
-    values = [re.search(rf"{re.escape(key)}=([^;\t\n]+)", line)[1] for line in path.read_text().splitlines() if line[0] != "#"]
+    values = [
+        re.search(rf"{re.escape(key)}=([^;\t\n]+)", line)[1] for line in path.read_text().splitlines() if line[0] != "#"
+    ]
     return np.array([[float(v) for v in value.split("|")] for value in values])
 
 
@@ -33,7 +35,9 @@ def single_bases(path):
 
 def test_command_equals_regzoo_score_and_counts_what_it_leaves_out(tmp_path):
     out = tmp_path / "veff.vcf"
-    _, err = run("kipoi", "veff", "score_variants", MODEL, "--source", "regzoo", ARGS, "-i", VCF, "-o", out, "-s", *SCORES)
+    _, err = run(
+        "kipoi", "veff", "score_variants", MODEL, "--source", "regzoo", ARGS, "-i", VCF, "-o", out, "-s", *SCORES
+    )
     left_out = len(list(cyvcf2.VCF(str(VCF)))) - len(single_bases(VCF))
     assert f"{left_out} alleles are left out (indel or several bases: {left_out})" in err
     assert f"regzoo score {VCF} --fasta {FASTA} --model {MODEL}" in err
@@ -76,7 +80,21 @@ def test_nothing_of_a_record_is_lost_and_no_file_is_left_beside_the_input(tmp_pa
 
 def test_extra_output_and_chosen_outputs(tmp_path):
     out = tmp_path / "o.h5"
-    run("kipoi", "veff", "score_variants", MODEL, "--source", "regzoo", ARGS, "-i", VCF, "-e", out, "--model_outputs", "tf3")
+    run(
+        "kipoi",
+        "veff",
+        "score_variants",
+        MODEL,
+        "--source",
+        "regzoo",
+        ARGS,
+        "-i",
+        VCF,
+        "-e",
+        out,
+        "--model_outputs",
+        "tf3",
+    )
     with h5py.File(out) as file:
         assert file["preds/diff"].shape == (len(single_bases(VCF)), 1)
 
@@ -153,7 +171,9 @@ def official(tmp_path_factory):
 def golden_vcf(tmp_path_factory):
     golden = np.load(ROOT / "tests" / "golden" / "kipoi_veff_deepsea.npz")
     path = tmp_path_factory.mktemp("golden") / "in.vcf"
-    rows = [f"{c}\t{p}\t.\t{r}\t{a}\t.\t.\t." for c, p, r, a in zip(*(golden[k] for k in ("chrom", "pos", "ref", "alt")))]
+    rows = [
+        f"{c}\t{p}\t.\t{r}\t{a}\t.\t.\t." for c, p, r, a in zip(*(golden[k] for k in ("chrom", "pos", "ref", "alt")))
+    ]
     head = "##fileformat=VCFv4.2\n##contig=<ID=chr20>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
     path.write_text(head + "\n".join(rows) + "\n")
     return path, golden
@@ -170,7 +190,9 @@ def test_the_command_gives_the_plugins_own_numbers(official, golden_vcf, tmp_pat
     run("kipoi", "veff", "score_variants", official, "--source", "dir", f"--dataloader_args={arguments}", "-i", path,
         "-o", tmp_path / "o.vcf", "-s", *SCORES)  # fmt: skip
     for name in SCORES:
-        np.testing.assert_allclose(plugin_scores(tmp_path / "o.vcf", name), golden[f"score_{name}"], atol=tolerance(name), rtol=0)
+        np.testing.assert_allclose(
+            plugin_scores(tmp_path / "o.vcf", name), golden[f"score_{name}"], atol=tolerance(name), rtol=0
+        )
 
 
 def test_regzoo_score_gives_the_plugins_own_numbers(official, golden_vcf, tmp_path):

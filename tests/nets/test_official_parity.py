@@ -6,13 +6,13 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from tests.conftest import ROOT
 
 from regzoo.errors import ModelError
 from regzoo.nets import build
 from regzoo.nets.checkpoint import convert_official, file_digest
 from regzoo.sequence import from_one_hot, one_hot
 from regzoo.zoo import ZooModule, catalogue, load_model
+from tests.conftest import ROOT
 
 GOLDEN = ROOT / "tests" / "golden"
 REFERENCE = json.loads((GOLDEN / "official_cnn.json").read_text())

@@ -7,11 +7,11 @@ import numpy as np
 import pyfaidx
 import pysam
 import pytest
-from tests.conftest import FASTA
 
 from regzoo.errors import InputError
 from regzoo.sequence import Genome, decode
 from regzoo.sequence import genome as genome_module
+from tests.conftest import FASTA
 
 
 def bgzipped(tmp_path):
@@ -32,7 +32,9 @@ def windows_lines(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("make", [lambda _: FASTA, bgzipped, gzipped, windows_lines], ids=["plain", "bgzip", "gzip", "crlf"])
+@pytest.mark.parametrize(
+    "make", [lambda _: FASTA, bgzipped, gzipped, windows_lines], ids=["plain", "bgzip", "gzip", "crlf"]
+)
 @pytest.mark.parametrize("chunk", [64, 1 << 24], ids=["small chunks", "one chunk"])
 def test_windows_equal_pyfaidx(make, chunk, tmp_path, monkeypatch):
     monkeypatch.setattr(genome_module, "_CHUNK", chunk)

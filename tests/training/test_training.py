@@ -7,11 +7,11 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from tests.conftest import ROOT, run
 
 import training.fit
 from regzoo.errors import InputError
 from regzoo.sequence import decode, encode_many, reverse_complement
+from tests.conftest import ROOT, run
 from training.baseline import fit_baseline, kmer_presence
 from training.data import load_examples
 from training.data.overlap import shares_kmer

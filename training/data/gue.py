@@ -37,7 +37,9 @@ def read_csv(path):
                 raise InputError(f"{path}: the first line must be 'sequence,label', found {header}")
             for row in rows:
                 if len(row) != 2 or row[1] not in ("0", "1"):
-                    raise InputError(f"{path}, line {rows.line_num}: expected 'sequence,0' or 'sequence,1', found {row}")
+                    raise InputError(
+                        f"{path}, line {rows.line_num}: expected 'sequence,0' or 'sequence,1', found {row}"
+                    )
                 if sequences and len(row[0]) != len(sequences[0]):
                     raise InputError(
                         f"{path}, line {rows.line_num}: {len(row[0])} bases, but {len(sequences[0])} in the first row"

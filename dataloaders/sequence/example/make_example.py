@@ -12,7 +12,12 @@ import sys
 from pathlib import Path
 
 #: Name -> word, and the 0-based place of a base that the factor needs.
-MOTIFS = {"ets": ("ACCGGAAGTGGC", 5), "ap1": ("GATGACTCATCC", 6), "usf": ("GGCCACGTGACC", 5), "rfx": ("GTTGCCATGGCAAC", 4)}
+MOTIFS = {
+    "ets": ("ACCGGAAGTGGC", 5),
+    "ap1": ("GATGACTCATCC", 6),
+    "usf": ("GGCCACGTGACC", 5),
+    "rfx": ("GTTGCCATGGCAAC", 4),
+}
 CONTIGS = {"chr1": 24_000, "chr2": 16_000}
 SPACING = 800  # between planted sites
 
