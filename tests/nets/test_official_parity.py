@@ -12,7 +12,7 @@ from regzoo.nets import build
 from regzoo.nets.checkpoint import convert_official, file_digest
 from regzoo.sequence import from_one_hot, one_hot
 from regzoo.zoo import ZooModule, catalogue, load_model
-from tests.conftest import ROOT
+from tests.conftest import FASTA, ROOT, VCF
 
 GOLDEN = ROOT / "tests" / "golden"
 REFERENCE = json.loads((GOLDEN / "official_cnn.json").read_text())
@@ -112,6 +112,28 @@ def test_real_weights_give_the_official_predictions(name, tmp_path):
     if name == "DeepSEA/beluga":
         codes = np.array([0, 2, 1, 3, 4], dtype=np.uint8)[codes]
     assert np.abs(model.predict(codes) - predictions).max() <= 1e-5
+
+
+@pytest.mark.official
+def test_variant_effects_equal_those_of_the_official_model_run_by_kipoi(tmp_path):
+    """Kipoi's own DeepSEA/variantEffects, from the source 'kipoi', on the example's variants."""
+    import kipoi
+
+    from regzoo.effects.alleles import allele_windows
+    from regzoo.sequence import Genome, open_vcf, read_records
+
+    try:
+        official = kipoi.get_model("DeepSEA/variantEffects", source="kipoi", with_dataloader=False)
+        model = load_model("DeepSEA/variantEffects", device="cpu")
+    except Exception as error:  # git, git-lfs and downloads each fail in their own way without a network
+        pytest.skip(f"the official model cannot be had here: {error}")
+    alleles = [a for _, of_record in read_records(open_vcf(VCF), VCF) for a in of_record]
+    differences = []
+    for predict in (lambda w: official.predict_on_batch(one_hot(w)[:, :, None]), model.predict):
+        ref, alt = (predict(w) for w in allele_windows(alleles, Genome(FASTA), 1000))
+        differences.append(alt - ref)
+    assert np.abs(differences[0]).max() > 1e-3
+    assert np.abs(differences[0] - differences[1]).max() <= 1e-5
 
 
 def test_every_official_model_is_compared():
