@@ -8,6 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from regzoo.effects.alleles import allele_windows, problem_with
+from regzoo.effects.evaluator import Evaluator
 from regzoo.effects.scores import SCORES, score
 from regzoo.effects.writers import open_writer
 from regzoo.errors import InputError
@@ -16,6 +17,7 @@ from regzoo.sequence.files import finished_file
 from regzoo.zoo import load_model
 
 SCORED = "scored"
+GROUP = 512  # alleles scored together: changes of one kind make products large enough to run at full speed
 
 
 @dataclass
@@ -39,7 +41,16 @@ class Batch:
 
 
 def score_vcf(
-    vcf, fasta, model, output, scores=("diff", "logit"), targets=None, strict=False, batch_size=64, progress=True
+    vcf,
+    fasta,
+    model,
+    output,
+    scores=("diff", "logit"),
+    targets=None,
+    strict=False,
+    batch_size=64,
+    progress=True,
+    incremental=True,
 ):
     """Score every allele of a VCF file and write the result.
 
@@ -60,6 +71,8 @@ def score_vcf(
         Alleles in one pass of the model.
     progress : bool
         Show a progress bar on standard error.
+    incremental : bool
+        Evaluate alternates by what they change, which is exact up to rounding; False evaluates every window in full.
 
     Returns
     -------
@@ -77,15 +90,15 @@ def score_vcf(
     model = load_model(model) if isinstance(model, str) else model
     columns = target_columns(model, targets)
     names = [model.targets[i] for i in columns]
-    genome = Genome(fasta)
+    genome, evaluator = Genome(fasta), Evaluator(model, incremental)
     counts = Counter()
     with ExitStack() as stack:
         reader = open_vcf(vcf)
         temporary = stack.enter_context(finished_file(output))
         writer = stack.enter_context(open_writer(temporary, output, names, scores, model.name, reader))
         bar = stack.enter_context(tqdm(desc="scoring", unit=" alleles", disable=not progress))
-        for records in _groups(read_records(reader, vcf), batch_size):
-            batch = _score_batch(records, genome, model, scores, columns, strict, batch_size)
+        for records in _groups(read_records(reader, vcf), max(batch_size, GROUP)):
+            batch = _score_batch(records, genome, evaluator, scores, columns, strict, batch_size)
             writer.write(batch)
             counts.update(batch.status)
             bar.update(len(batch.alleles))
@@ -122,19 +135,19 @@ def _groups(records, size):
         yield group
 
 
-def _score_batch(records, genome, model, scores, columns, strict, batch_size):
+def _score_batch(records, genome, evaluator, scores, columns, strict, batch_size):
     alleles = [allele for _, of_record in records for allele in of_record]
-    status = [problem_with(allele, genome, model.input_length, strict) or SCORED for allele in alleles]
+    status = [problem_with(allele, genome, evaluator.model.input_length, strict) or SCORED for allele in alleles]
     rows = [i for i, text in enumerate(status) if text == SCORED]
     values = {name: np.full((len(alleles), len(columns)), np.nan, dtype=np.float32) for name in scores}
     if rows:
-        predictions = predict_alleles([alleles[i] for i in rows], genome, model, batch_size)
+        predictions = predict_alleles([alleles[i] for i in rows], genome, evaluator, batch_size)
         for name in scores:
             values[name][rows] = score(name, *(p if p is None else p[:, columns] for p in predictions))
     return Batch([(record, len(of_record)) for record, of_record in records], alleles, status, values)
 
 
-def predict_alleles(alleles, genome, model, batch_size=64):
+def predict_alleles(alleles, genome, evaluator, batch_size=64):
     """Predictions of both alleles, and of their reverse complements where the model's scores merge strands.
 
     Parameters
@@ -142,17 +155,22 @@ def predict_alleles(alleles, genome, model, batch_size=64):
     alleles : sequence of regzoo.sequence.Allele, length N
         Without a problem.
     genome : regzoo.sequence.Genome
-    model : regzoo.zoo.Model
+    evaluator : regzoo.effects.evaluator.Evaluator
     batch_size : int
 
     Returns
     -------
     ref, alt, ref_rc, alt_rc : numpy.ndarray, float32, shape (N, targets), or None for the last two
     """
-    windows = allele_windows(alleles, genome, model.input_length)
-    if model.merge_strands:
-        windows += tuple(reverse_complement(w) for w in windows)
+    ref, alt = allele_windows(alleles, genome, evaluator.model.input_length)
     # Alternates of one record, and records of one position, share their reference window.
-    distinct, where = np.unique(np.concatenate(windows), axis=0, return_inverse=True)
-    parts = model.predict(distinct, batch_size)[where.ravel()].reshape(len(windows), len(alleles), -1)
-    return (*parts, None, None)[:4]
+    _, first, windows = np.unique(ref.view(f"V{ref.shape[1]}"), return_index=True, return_inverse=True)
+    windows = windows.ravel()
+    sides = [(ref[first], alt)]
+    if evaluator.model.merge_strands:
+        sides.append((reverse_complement(ref[first]), reverse_complement(alt)))
+    result = []
+    for reference, changed in sides:
+        predicted, of_changed = evaluator.predict(reference, windows, changed, batch_size)
+        result += [predicted[windows], of_changed]
+    return (*result, None, None)[:4]

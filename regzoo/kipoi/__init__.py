@@ -2,6 +2,7 @@
 
 import importlib.util
 import logging.config
+import sys
 import unittest.mock
 import warnings
 
@@ -28,6 +29,8 @@ kipoi.model.BaseModel.postprocessing = Postprocessing("model.yaml", "VarEffectMo
 kipoi.data.BaseDataLoader.postprocessing = Postprocessing("dataloader.yaml", "VarEffectDataLoaderArgs")
 
 if importlib.util.find_spec("kipoi_veff"):
+    if "kipoi_veff" in sys.modules:
+        warnings.warn("import regzoo.kipoi before kipoi_veff, which otherwise fails on this numpy", stacklevel=2)
     # Importing the plugin would configure logging anew and silence every logger that is there.
     with unittest.mock.patch("logging.config.fileConfig"):
         from regzoo.kipoi import veff

@@ -4,14 +4,14 @@ import torch
 from torch import nn
 
 
-class _Exponential(nn.Module):
+class Exponential(nn.Module):
     """exp(x), cut at e**4: first-layer filters become sharper motifs (Koo & Ploenzke 2021); the cut keeps bf16 finite."""
 
     def forward(self, x):
         return torch.exp(x.clamp(max=4.0))
 
 
-class _Residual(nn.Module):
+class Residual(nn.Module):
     """x + conv(gelu(bn(conv(gelu(bn(x)))))), with dropout before the second convolution."""
 
     def __init__(self, width, kernel, dilation, dropout):
@@ -47,7 +47,7 @@ class MotifResNet(nn.Module):
     def __init__(self, input_length=101, n_targets=1, motifs=256, motif_width=15, width=128, kernel=5,
                  dilations=((1, 2, 4), (1, 2, 4)), activation="exponential", dropout=0.2):  # fmt: skip
         super().__init__()
-        first = _Exponential() if activation == "exponential" else nn.GELU()
+        first = Exponential() if activation == "exponential" else nn.GELU()
         layers = [nn.Conv1d(4, motifs, motif_width, padding="same"), nn.BatchNorm1d(motifs), first]
         previous = motifs
         for stage in dilations:
@@ -55,16 +55,20 @@ class MotifResNet(nn.Module):
             if previous != width:
                 layers.append(nn.Conv1d(previous, width, 1))
                 previous = width
-            layers += [_Residual(width, kernel, dilation, dropout) for dilation in stage]
+            layers += [Residual(width, kernel, dilation, dropout) for dilation in stage]
         layers += [nn.BatchNorm1d(width), nn.GELU()]
         self.trunk = nn.Sequential(*layers)
         self.attention = nn.Conv1d(width, n_targets, 1)
         self.dropout = nn.Dropout1d(dropout)
         self.value = nn.Conv1d(width, n_targets, 1)
 
-    def forward(self, x):
-        """Logits, shape (N, n_targets), of one-hot windows, shape (N, 4, L)."""
-        x = self.dropout(self.trunk(x))
+    def head(self, x):
+        """Logits, shape (N, n_targets), of the trunk's output, shape (N, width, positions)."""
+        x = self.dropout(x)
         # Each target reads where its own attention points; float32, since bf16 softmax is coarse.
         weights = torch.softmax(self.attention(x).float(), dim=-1)
         return (weights * self.value(x).float()).sum(dim=-1)
+
+    def forward(self, x):
+        """Logits, shape (N, n_targets), of one-hot windows, shape (N, 4, L)."""
+        return self.head(self.trunk(x))

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from safetensors.torch import save_file
 
+import regzoo.kipoi  # noqa: F401 - before kipoi_veff
 from regzoo.effects import SCORES, score_vcf
 from regzoo.nets import build
 from regzoo.nets.checkpoint import convert_official

@@ -1,0 +1,128 @@
+"""Incremental evaluation against full evaluation: random small networks, edits anywhere, and every architecture."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from regzoo.effects import evaluator as evaluator_module
+from regzoo.effects.evaluator import Evaluator
+from regzoo.nets import build
+from regzoo.nets.motif_resnet import Exponential, Residual
+from regzoo.zoo import Model, ZooModule
+
+
+def settle(network, seed=0):
+    """Evaluation mode, with batch norms whose statistics are not the initial ones."""
+    generator = torch.Generator().manual_seed(seed)
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm1d):
+            layer.running_mean.uniform_(-0.3, 0.3, generator=generator)
+            layer.running_var.uniform_(0.5, 1.5, generator=generator)
+    return network.eval()
+
+
+def as_model(network, length, targets, both_strands=False):
+    module = ZooModule(network, "sigmoid", both_strands).eval()
+    return Model("test", module, length, [f"t{i}" for i in range(targets)])
+
+
+def compare(model, reference, windows, changed, tolerance=1e-5):
+    expected = model.predict(reference), model.predict(changed)
+    for got, full in zip(Evaluator(model).predict(reference, windows, changed), expected):
+        assert np.abs(got - full).max() <= tolerance
+
+
+def edits(rng, length, count, windows=3):
+    """Reference windows with unknown bases, and changed ones: substitutions of 1 to 5 bases, shifts, no change."""
+    reference = rng.integers(0, 5, (windows, length)).astype(np.uint8)
+    which = rng.integers(0, windows, count)
+    changed = reference[which].copy()
+    for row in range(count):
+        width = int(rng.choice([0, 1, 1, 2, 5]))
+        start = int(rng.choice([0, length - max(width, 1), rng.integers(0, length)]))
+        changed[row, start : start + width] = rng.integers(0, 5, len(changed[row, start : start + width]))
+        if rng.random() < 0.15:  # a deletion draws everything after it to the left
+            changed[row, start:-1] = changed[row, start + 1 :]
+    return reference, which, changed
+
+
+@st.composite
+def networks(draw):
+    """A random Sequential of the layers that have rules, ending in a dense layer or in one without a rule."""
+    length, width, left = draw(st.integers(24, 60)), 4, draw(st.integers(1, 3))
+    size, layers = length, []
+    for _ in range(left):
+        out, kernel, dilation = draw(st.integers(1, 6)), draw(st.integers(1, 6)), draw(st.integers(1, 2))
+        padding = draw(st.sampled_from(["valid", "same", 1]))
+        reach = (kernel - 1) * dilation
+        after = size if padding == "same" else size - reach + (2 if padding == 1 else 0)
+        if after < 4:
+            break
+        layers.append(nn.Conv1d(width, out, kernel, padding=padding, dilation=dilation, bias=draw(st.booleans())))
+        size, width = after, out
+        if draw(st.booleans()):
+            layers.append(nn.BatchNorm1d(width))
+        kind = draw(st.sampled_from([nn.ReLU(), nn.Threshold(0, 1e-6), nn.GELU(), Exponential(), nn.Identity()]))
+        layers += [kind, nn.Dropout(0.2)]
+        if draw(st.booleans()):
+            layers.append(Residual(width, draw(st.sampled_from([3, 5])), draw(st.integers(1, 3)), 0.1))
+        pool = draw(st.integers(1, 4))
+        if pool > 1 and size // pool >= 2:
+            layers.append(nn.MaxPool1d(pool))
+            size //= pool
+    if draw(st.booleans()):
+        layers += [nn.AvgPool1d(2), nn.Flatten(), nn.Linear(width * (size // 2), 3)]  # no rule for AvgPool1d
+    else:
+        layers += [nn.Flatten(), nn.Linear(width * size, 5), nn.ReLU(), nn.Linear(5, 3)]
+    return length, nn.Sequential(*layers)
+
+
+@settings(max_examples=60, deadline=None)
+@given(networks(), st.integers(0, 2**31), st.booleans())
+def test_random_networks(made, seed, both_strands):
+    length, network = made
+    torch.manual_seed(seed)
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    model = as_model(settle(network, seed), length, 3, both_strands)
+    share = evaluator_module.WORTHWHILE
+    try:
+        evaluator_module.WORTHWHILE = 10.0 if seed % 2 else share  # also where full evaluation would be chosen
+        compare(model, *edits(np.random.default_rng(seed), length, 40))
+    finally:
+        evaluator_module.WORTHWHILE = share
+
+
+ARCHITECTURES = {
+    "deepsea": (300, {"channels": (16, 24, 32), "hidden": 20}),
+    "beluga": (330, {"channels": (8, 12, 16), "hidden": 20}),
+    "basset": (600, {"channels": (30, 20, 20), "hidden": 25}),
+    "motif_resnet": (101, {"motifs": 16, "width": 12}),
+}
+
+
+@pytest.mark.parametrize("both_strands", [False, True])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_every_architecture(name, both_strands):
+    length, arguments = ARCHITECTURES[name]
+    torch.manual_seed(1)
+    network = settle(build(name, input_length=length, n_targets=4, **arguments))
+    compare(as_model(network, length, 4, both_strands), *edits(np.random.default_rng(2), length, 150))
+
+
+def test_saturation_of_one_window_changes_only_what_it_should():
+    torch.manual_seed(1)
+    length = 300
+    model = as_model(
+        settle(build("deepsea", input_length=length, n_targets=2, channels=(8, 8, 8), hidden=6)), length, 2
+    )
+    reference = np.random.default_rng(0).integers(0, 4, (1, length)).astype(np.uint8)
+    changed = np.repeat(reference, 3 * length, axis=0)
+    place = np.repeat(np.arange(length), 3)
+    changed[np.arange(3 * length), place] = (changed[np.arange(3 * length), place] + np.tile([1, 2, 3], length)) % 4
+    compare(model, reference, np.zeros(3 * length, dtype=np.int64), changed)
+    incremental = Evaluator(model).incremental
+    assert incremental.dense is not None and incremental.saved(1, length) < 0.1
