@@ -90,6 +90,29 @@ def score_command(
 
 
 @app.command()
+def mutate(
+    fasta: Fasta,
+    model: ModelName,
+    output: Annotated[str, typer.Option("--output", "-o", help=".h5, .tsv, or .png / .svg for one locus")],
+    locus: Annotated[str | None, typer.Option("--locus", "-l", help="CONTIG:START-END, 1-based and inclusive")] = None,
+    bed: Annotated[str | None, typer.Option("--bed", "-b", help="Regions, BED plain or gzipped")] = None,
+    score: Annotated[str, typer.Option("--score", "-s", help="diff, logit, alt, logit_alt or deepsea_effect")] = "diff",
+    target: Targets = None,
+    quiet: Quiet = False,
+):
+    """Saturation mutagenesis: the effect of every substitution and one-base deletion of a locus.
+
+    Example: regzoo mutate -l chr1:1,550-1,650 --fasta hg38.fa --model MotifResNet/tf-human -t tf3 -o locus.png
+    """
+    from regzoo.effects.mutate import mutate_bed
+
+    if (locus is None) == (bed is None):
+        raise typer.BadParameter("give either --locus or --bed")
+    count = mutate_bed(bed, fasta, model, output, score, target, progress=not quiet, locus=locus)
+    print(f"{count} loci -> {output}", file=sys.stderr)
+
+
+@app.command()
 def fetch(model: Annotated[str, typer.Argument(help="An official model, e.g. DeepSEA/predict")]):
     """Download an official model's weights, check them, and convert them to safetensors."""
     from regzoo.zoo import load_model
