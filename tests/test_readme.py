@@ -14,9 +14,9 @@ def test_commands_and_python_of_the_readme_run(tmp_path):
     blocks = re.findall(r"(?:^    .*\n)+", text, re.M)
     commands = [b for b in blocks if re.match(r"    (kipoi|regzoo) ", b)]
     commands += [f"python <<'END'\n{code}END" for code in re.findall(r"```python\n(.*?)```", text, re.S)]
-    assert len(commands) == 5
+    assert len(commands) == 6
     for command in commands:
         done = subprocess.run(["bash", "-ec", command], cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    made = {"out.tsv", "out.bedgraph", "scored.vcf", "scores.tsv"}
+    made = {"out.tsv", "out.bedgraph", "scored.vcf", "scores.tsv", "locus.png"}
     assert made <= set(os.listdir(tmp_path))

@@ -1,0 +1,149 @@
+"""Scoring variants: `regzoo score` against full passes of both alleles, its own reference passes, and kipoi-veff.
+
+    python benchmarks/score.py --fasta GENOME.fa --vcf VARIANTS.vcf.gz [--count 500] [--threads 2]
+
+DeepSEA's architecture with random weights (the arithmetic does not depend on them), float32, single-base variants spread
+evenly over the VCF, each in its own centred window. The contenders read the same files and give the same scores, which is
+checked; kipoi-veff runs as its command, start-up included, and `regzoo score` beside it likewise.
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import cyvcf2
+import h5py
+import numpy as np
+import torch
+import yaml
+from safetensors.torch import save_file
+
+from regzoo.effects import score_vcf
+from regzoo.effects.alleles import allele_windows
+from regzoo.effects.evaluator import Evaluator
+from regzoo.nets import build
+from regzoo.sequence import Genome, open_vcf, read_records
+from regzoo.sequence.codes import one_hot
+from regzoo.zoo import load_model, zoo_folder
+
+BIN = Path(sys.executable).parent
+
+
+def write_model(folder):
+    """DeepSEA/variantEffects with random weights, one strand, as a model directory."""
+    original = zoo_folder() / "models" / "DeepSEA" / "variantEffects"
+    torch.manual_seed(0)
+    save_file(build("deepsea").state_dict(), folder / "model.safetensors")
+    content = yaml.safe_load((original / "model.yaml").read_text())
+    del content["args"]["official"]
+    content["args"]["weights"] = "model.safetensors"
+    content["postprocessing"]["variant_effects"]["use_rc"] = False
+    (folder / "model.yaml").write_text(yaml.safe_dump(content))
+    (folder / "targets.txt").write_text((original / "targets.txt").read_text())
+
+
+def choose(vcf, genome, count, path):
+    """Write `count` single-base, biallelic records away from contig ends, spread evenly."""
+    source = cyvcf2.VCF(str(vcf))
+    records = [r for r in source if len(r.REF) == 1 and len(r.ALT) == 1 and r.ALT[0] in "ACGT"]
+    records = [r for r in records if 1000 < r.POS < genome.lengths[genome.number(r.CHROM)] - 1000]
+    writer = cyvcf2.Writer(str(path), source)
+    for i in np.linspace(0, len(records) - 1, count).astype(int):
+        writer.write_record(records[i])
+    writer.close()
+
+
+def timed(function):
+    start = time.perf_counter()
+    result = function()
+    return time.perf_counter() - start, result
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--fasta", required=True)
+    parser.add_argument("--vcf", required=True)
+    parser.add_argument("--count", type=int, default=500)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--skip-veff", action="store_true", help="leave kipoi-veff out")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    os.environ["OMP_NUM_THREADS"] = str(args.threads)
+    with tempfile.TemporaryDirectory() as text:
+        folder = Path(text)
+        write_model(folder)
+        vcf = folder / "chosen.vcf"
+        choose(args.vcf, Genome(args.fasta), args.count, vcf)
+        compare(args, folder, vcf)
+
+
+def compare(args, folder, vcf):
+    """Print the table."""
+    model, genome = load_model(str(folder), device="cpu"), Genome(args.fasta)
+    alleles = [a for _, of_record in read_records(open_vcf(vcf), vcf) for a in of_record]
+    ref, alt = allele_windows(alleles, genome, model.input_length)
+    evaluator = Evaluator(model)
+    windows = torch.from_numpy(one_hot(ref)).transpose(1, 2).contiguous()
+
+    def reference_passes():
+        for batch in windows.split(32):
+            evaluator.incremental.reference(batch)
+
+    def network_passes(codes):
+        return model.predict(codes, batch_size=32)
+
+    rows = {}
+    reference_passes()
+    rows["reference passes alone, this project's"] = timed(reference_passes)[0]
+    rows["reference passes alone, the network as it is"] = timed(lambda: network_passes(ref))[0]
+    seconds, alternate = timed(lambda: network_passes(alt))
+    rows["both alleles in full, batched"] = rows["reference passes alone, the network as it is"] + seconds
+    output = folder / "own.h5"
+    rows["regzoo score (in this process)"] = timed(
+        lambda: score_vcf(vcf, args.fasta, model, output, scores=("diff", "alt"), progress=False)
+    )[0]
+    with h5py.File(output) as file:
+        error = np.abs(file["scores/alt"][()] - alternate).max()
+    own = [
+        BIN / "regzoo",
+        "score",
+        vcf,
+        "-f",
+        args.fasta,
+        "-m",
+        folder,
+        "-o",
+        folder / "command.vcf",
+        "-s",
+        "diff",
+        "-q",
+    ]
+    rows["regzoo score (command, start-up included)"] = timed(
+        lambda: subprocess.run(own, check=True, capture_output=True)
+    )[0]
+    if not args.skip_veff:
+        loader = json.dumps({"fasta_file": str(Path(args.fasta).resolve())})
+        theirs = [BIN / "kipoi", "veff", "score_variants", folder, "--source", "dir", f"--dataloader_args={loader}", "-i", vcf,
+                  "-o", folder / "veff.vcf", "-s", "diff"]  # fmt: skip
+        rows["kipoi veff (command, start-up included)"] = timed(
+            lambda: subprocess.run(theirs, check=True, capture_output=True)
+        )[0]
+        lines = [line for line in (folder / "veff.vcf").read_text().splitlines() if line[0] != "#"]
+        plugin = np.array([[float(v) for v in re.search(r":DIFF=([^;]+)", line)[1].split("|")] for line in lines])
+        with h5py.File(output) as file:
+            print(f"largest difference from kipoi-veff's diff: {np.abs(file['scores/diff'][()] - plugin).max():.0e}")
+    print(f"largest difference from the full alternate pass: {error:.0e}\n")
+    base = rows["regzoo score (in this process)"]
+    print(f"{len(alleles)} variants, {args.threads} threads\n| | s | against regzoo score in process |\n|---|---|---|")
+    for name, seconds in rows.items():
+        print(f"| {name} | {seconds:.2f} | {seconds / base:.2f}x |")
+
+
+if __name__ == "__main__":
+    main()
