@@ -164,3 +164,15 @@ def test_doctor_finds_nothing_wrong_and_says_what_is(tmp_path):
     assert "FAIL" not in out
     out, _ = run("regzoo", "doctor", env={"HOME": str(tmp_path)}, expect=1)
     assert "run `regzoo register`" in out
+
+
+def test_doctor_sees_that_another_install_overwrote_the_command(tmp_path, monkeypatch):
+    from regzoo import doctor
+
+    command = tmp_path / "kipoi"
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    command.write_text("#!/x/regzoo/.venv/bin/python\nfrom kipoi.__main__ import main\nmain()\n")
+    check = doctor._command()
+    assert not check.right and "was overwritten" in check.seen and "regzoo kipoi" in check.mend
+    command.write_text("#!/x/bin/python\nfrom regzoo.kipoi.command import main\nmain()\n")
+    assert doctor._command().right
