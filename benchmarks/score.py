@@ -87,7 +87,7 @@ def compare(args, folder, vcf):
     """Print the table."""
     model, genome = load_model(str(folder), device="cpu"), Genome(args.fasta)
     alleles = [a for _, of_record in read_records(open_vcf(vcf), vcf) for a in of_record]
-    ref, alt = allele_windows(alleles, genome, model.input_length)
+    ref, alt, _ = allele_windows(alleles, genome, model.input_length)
     evaluator = Evaluator(model)
     windows = torch.from_numpy(one_hot(ref)).transpose(1, 2).contiguous()
 

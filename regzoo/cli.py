@@ -72,6 +72,10 @@ def score_command(
     ] = None,
     target: Targets = None,
     strict: Strict = False,
+    grid: Annotated[
+        int, typer.Option(min=1, help="Start windows at multiples of this, so that dense variants share most of the work; 1 "
+                          "centres each exactly"),
+    ] = 1,
     batch_size: BatchSize = 64,
     quiet: Quiet = False,
 ):  # fmt: skip
@@ -82,11 +86,21 @@ def score_command(
     Example: regzoo score variants.vcf --fasta hg38.fa --model MotifResNet/tf-human -o out.vcf -s diff -s logit
     """
     from regzoo.effects import score_vcf
+    from regzoo.effects.score_vcf import grid_difference
+    from regzoo.zoo import load_model
 
-    counts = score_vcf(vcf, fasta, model, output, score or ("diff", "logit"), target, strict, batch_size, not quiet)
+    loaded, scores = load_model(model), score or ("diff", "logit")
+    counts = score_vcf(vcf, fasta, loaded, output, scores, target, strict, batch_size, not quiet, grid=grid)
     print(f"{sum(counts.values())} alleles -> {output}", file=sys.stderr)
     for status, count in counts.most_common():
         print(f"  {count:>9,}  {status}", file=sys.stderr)
+    if grid > 1:
+        largest, correlation = grid_difference(vcf, fasta, loaded, grid)
+        print(
+            f"grid {grid} against exactly centred, diff of the first variants: largest difference {largest:.2g}, "
+            f"correlation {correlation:.4f}",
+            file=sys.stderr,
+        )
 
 
 @app.command()

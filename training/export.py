@@ -233,7 +233,7 @@ def _card(recipe, recipe_path, metrics, baseline):
               f"or test row of any target. Rows with the same window became one ({data['merged_rows']} merged); "
               f"{data['contradictory_labels']} contradictory labels were removed. A missing label is masked.", ""]  # fmt: skip
     lines += ["## Metrics", "", "With 95% percentile bootstrap intervals (1,000 resamples of the examples); MCC at threshold 0.5. "
-              "Choices were made on dev; test was evaluated once. The baseline is logistic regression on 6-mer presence of "
+              "Choices were made on dev; test took no part in them. The baseline is logistic regression on 6-mer presence of "
               "both strands, its penalty chosen on dev, trained on the same rows. "
               + _below_baseline(metrics, baseline), ""]  # fmt: skip
     lines += _metric_table(metrics, baseline)

@@ -40,8 +40,8 @@ def problem_with(allele, genome, length, strict=False):
     return ""
 
 
-def allele_windows(alleles, genome, length):
-    """Reference and alternate windows, with the variant at `variant_offset`.
+def allele_windows(alleles, genome, length, grid=1):
+    """Reference and alternate windows, with the variant at `variant_offset`, or up to `grid` - 1 bases after it.
 
     The alternate window holds what follows the variant in the genome: an insertion pushes bases out at the right, a
     deletion draws bases in.
@@ -52,18 +52,22 @@ def allele_windows(alleles, genome, length):
         Without a problem.
     genome : regzoo.sequence.Genome
     length : int
+    grid : int
+        Windows start at multiples of it.
 
     Returns
     -------
     ref, alt : numpy.ndarray, uint8, shape (N, length)
         Base codes.
+    places : numpy.ndarray, int64, shape (N, 2)
+        Contig number and start of each window.
     """
-    offset = variant_offset(length)
     numbers = np.array([genome.number(a.contig) for a in alleles], dtype=np.int64)
-    starts = np.array([a.pos - 1 - offset for a in alleles], dtype=np.int64)
+    firsts = np.array([a.pos - 1 for a in alleles], dtype=np.int64)
+    starts = (firsts - variant_offset(length)) // grid * grid
     ref = genome.windows(numbers, starts, length)
     alt = ref.copy()
-    for row, allele in enumerate(alleles):
+    for row, (allele, offset) in enumerate(zip(alleles, firsts - starts)):
         inserted = encode(allele.alt)[: length - offset]
         end = offset + len(inserted)
         alt[row, offset:end] = inserted
@@ -72,4 +76,4 @@ def allele_windows(alleles, genome, length):
             follow = contig[allele.pos - 1 + len(allele.ref) :][: length - end]
             alt[row, end : end + len(follow)] = follow
             alt[row, end + len(follow) :] = UNKNOWN
-    return ref, alt
+    return ref, alt, np.stack([numbers, starts], axis=1)

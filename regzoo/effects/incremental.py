@@ -70,6 +70,34 @@ class Span:
         return self
 
 
+@dataclass
+class Tape:
+    """A reference pass: what changed windows are evaluated from.
+
+    Attributes
+    ----------
+    tapes : list of torch.Tensor, shape (rows, positions, channels)
+        Activations before the first step and after each.
+    hidden : torch.Tensor or None, shape (W, units)
+        Output of the first dense layer.
+    rows : torch.Tensor, int64, shape (W,)
+        Where in `tapes` each window is.
+    offsets : torch.Tensor, int64, shape (W,)
+        Its first position after the last step.
+    positions : int
+        Positions of one window after the last step.
+    starts : torch.Tensor, int64, shape (W,), or None
+        Its first position before the first step, where windows share a row.
+    """
+
+    tapes: list
+    hidden: torch.Tensor | None
+    rows: torch.Tensor
+    offsets: torch.Tensor
+    positions: int
+    starts: torch.Tensor | None = None
+
+
 def _product(rows, weights):
     """rows @ weights, for weights of shape (in, out), contiguous.
 
@@ -288,29 +316,78 @@ class Incremental:
             logger.info("evaluated in full, since there is no rule: %s", names)
         self._sliced = None
 
+    @property
+    def shares(self):
+        """Whether overlapping windows can share their convolutions: no padding anywhere, then a dense layer."""
+        plain = (_Pointwise, _Convolution)
+        valid = all(
+            isinstance(s, plain) and not (getattr(s, "left", 0) or getattr(s, "padding", "valid") == "same")
+            for s in self.steps
+        )
+        return valid and self.dense is not None
+
+    @torch.inference_mode()
+    def trunk(self, x):
+        """Activations before the first step and after each, of one-hot sequences, float32, shape (rows, length, 4)."""
+        tapes = [x]
+        for step in self.steps:
+            tapes.append(step.reference(tapes[-1]))
+        return tapes
+
     @torch.inference_mode()
     def reference(self, x):
-        """Reference pass.
+        """Reference pass of windows.
 
         Parameters
         ----------
         x : torch.Tensor, float32, shape (W, L, 4)
-            One-hot windows, channels last.
+            One-hot, channels last.
 
         Returns
         -------
         logits : torch.Tensor, float32, shape (W, targets)
-        tapes : list of torch.Tensor
-            Activations before the first step and after each; with a dense layer, its output last.
+        tape : Tape
         """
-        tapes = [x]
+        tapes = self.trunk(x)
+        hidden = None if self.dense is None else self._hidden(tapes[-1])
+        logits = self._finish(tapes[-1].transpose(1, 2) if hidden is None else hidden)
+        rows = torch.arange(len(x))
+        return logits, Tape(tapes, hidden, rows, torch.zeros_like(rows), tapes[-1].shape[1])
+
+    @torch.inference_mode()
+    def shared_reference(self, x, starts, length):
+        """Reference pass of overlapping windows of one sequence, whose convolutions are evaluated once.
+
+        Parameters
+        ----------
+        x : torch.Tensor, float32, shape (1, R, 4)
+            One-hot sequence that holds every window.
+        starts : torch.Tensor, int64, shape (W,)
+            First positions of the windows in it, multiples of `pools`.
+        length : int
+            Of a window.
+
+        Returns
+        -------
+        logits, tape
+            As of `reference`.
+        """
+        tapes = self.trunk(x)
+        positions = self.positions(length)
+        offsets = starts // self.pools
+        last = tapes[-1][0].unfold(0, positions, 1)[offsets].transpose(1, 2)
+        hidden = self._hidden(last)
+        return self._finish(hidden), Tape(tapes, hidden, torch.zeros_like(starts), offsets, positions, starts)
+
+    def positions(self, length):
+        """Positions that are left of a window after the last step of a network that `shares`."""
         for step in self.steps:
-            tapes.append(step.reference(tapes[-1]))
-        if self.dense is None:
-            return self._finish(tapes[-1].transpose(1, 2)), tapes
-        weights = self._slices(tapes[-1].shape[1])
-        hidden = _product(tapes[-1].flatten(1), weights.flatten(0, 1)) + self.dense.bias
-        return self._finish(hidden), [*tapes, hidden]
+            length = length - step.reach if isinstance(step, _Convolution) else length // step.pool
+        return length
+
+    def _hidden(self, last):
+        weights = self._slices(last.shape[1])
+        return _product(last.reshape(len(last), -1), weights.flatten(0, 1)) + self.dense.bias
 
     def _slices(self, length):
         """The dense layer's weights by position, (length, channels, out): a stretch of positions is one block."""
@@ -329,17 +406,17 @@ class Incremental:
         return _cost(self.steps, width)[0] / max(1, _cost(self.steps, length)[0])
 
     @torch.inference_mode()
-    def changed(self, tapes, windows, start, delta):
+    def changed(self, tape, windows, start, delta):
         """Logits of changed windows.
 
         Parameters
         ----------
-        tapes : list of torch.Tensor
-            Of `reference`.
+        tape : Tape
+            Of `reference` or `shared_reference`.
         windows : torch.Tensor, int64, shape (B,)
             The reference window of each changed one.
         start : torch.Tensor, int64, shape (B,)
-            First changed position.
+            First changed position in the window.
         delta : torch.Tensor, float32, shape (B, width, 4)
             One-hot of the changed bases minus that of the reference's.
 
@@ -347,19 +424,18 @@ class Incremental:
         -------
         torch.Tensor, float32, shape (B, targets)
         """
-        steps_tapes = tapes[: len(self.steps) + 1]
+        rows, start = tape.rows[windows], start + (0 if tape.starts is None else tape.starts[windows])
         # Rows of one pooling phase have spans of one width, without a wasted position.
         order = torch.argsort(start % self.pools, stable=True)
         phases = (start % self.pools)[order]
         cuts = torch.nonzero(phases.diff()).flatten().add(1).tolist()
         spans = []
-        for rows in torch.tensor_split(order, cuts):
-            for chosen in rows.split(CHUNK):
-                span = Span(delta[chosen], start[chosen])
-                spans.append((chosen, _run(self.steps, steps_tapes, span, windows[chosen])))
+        for members in torch.tensor_split(order, cuts):
+            for chosen in members.split(CHUNK):
+                spans.append((chosen, _run(self.steps, tape.tapes, Span(delta[chosen], start[chosen]), rows[chosen])))
         if self.dense is None:
-            return self._full_rest(spans, steps_tapes[-1], windows)
-        return self._dense_rest(spans, steps_tapes[-1].shape[1], tapes[-1], windows)
+            return self._full_rest(spans, tape.tapes[-1], rows)
+        return self._dense_rest(spans, tape, windows)
 
     def _full_rest(self, spans, last, windows):
         parts, order = [], []
@@ -375,18 +451,19 @@ class Incremental:
         result = torch.cat(parts)
         return result[torch.argsort(torch.cat(order))]
 
-    def _dense_rest(self, spans, length, reference, windows):
-        weights = self._slices(length)
-        hidden = reference[windows]
-        starts = torch.cat([span.start for _, span in spans])
+    def _dense_rest(self, spans, tape, windows):
+        weights = self._slices(tape.positions)
+        hidden = tape.hidden[windows]
         chosen = torch.cat([rows for rows, _ in spans])
+        starts = torch.cat([span.start for _, span in spans]) - tape.offsets[windows[chosen]]
         widths = torch.cat([torch.full((len(rows),), span.delta.shape[1]) for rows, span in spans])
         delta = [row for _, span in spans for row in span.delta]
+        # Changes with one place at the dense layer are one product with one block of its weights.
         keys = starts * (int(widths.max()) + 1) + widths
         for key in keys.unique().tolist():
             members = torch.nonzero(keys == key).flatten().tolist()
             first, width = int(starts[members[0]]), int(widths[members[0]])
-            low, high = max(first, 0), min(first + width, length)
+            low, high = max(first, 0), min(first + width, tape.positions)
             if low >= high:
                 continue
             block = torch.stack([delta[i] for i in members])[:, low - first : high - first]

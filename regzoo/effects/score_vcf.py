@@ -3,6 +3,7 @@
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from tqdm import tqdm
@@ -17,7 +18,7 @@ from regzoo.sequence.files import finished_file
 from regzoo.zoo import load_model
 
 SCORED = "scored"
-GROUP = 512  # alleles scored together: changes of one kind make products large enough to run at full speed
+GROUP = 2048  # alleles scored together: changes of one kind make products large enough to run at full speed
 
 
 @dataclass
@@ -51,6 +52,7 @@ def score_vcf(
     batch_size=64,
     progress=True,
     incremental=True,
+    grid=1,
 ):
     """Score every allele of a VCF file and write the result.
 
@@ -73,6 +75,9 @@ def score_vcf(
         Show a progress bar on standard error.
     incremental : bool
         Evaluate alternates by what they change, which is exact up to rounding; False evaluates every window in full.
+    grid : int
+        Windows start at multiples of it, so that the variants of a dense VCF share most of their evaluation; 1 centres
+        every variant exactly.
 
     Returns
     -------
@@ -98,11 +103,39 @@ def score_vcf(
         writer = stack.enter_context(open_writer(temporary, output, names, scores, model.name, reader))
         bar = stack.enter_context(tqdm(desc="scoring", unit=" alleles", disable=not progress))
         for records in _groups(read_records(reader, vcf), max(batch_size, GROUP)):
-            batch = _score_batch(records, genome, evaluator, scores, columns, strict, batch_size)
+            batch = _score_batch(records, genome, evaluator, scores, columns, strict, batch_size, grid)
             writer.write(batch)
             counts.update(batch.status)
             bar.update(len(batch.alleles))
     return counts
+
+
+def grid_difference(vcf, fasta, model, grid, sample=64):
+    """How far scores on a grid are from exactly centred ones, on a sample of a VCF.
+
+    Parameters
+    ----------
+    vcf, fasta : str or pathlib.Path
+    model : regzoo.zoo.Model
+    grid : int
+    sample : int
+        The VCF's first alleles that can be scored.
+
+    Returns
+    -------
+    largest : float
+        Largest absolute difference of `diff`, over alleles and targets.
+    correlation : float
+        Pearson correlation of all `diff` values; NaN when they do not vary.
+    """
+    genome, evaluator = Genome(fasta), Evaluator(model)
+    alleles = (a for _, of_record in read_records(open_vcf(vcf), vcf) for a in of_record)
+    usable = [a for a in islice(alleles, 16 * sample) if not problem_with(a, genome, model.input_length)][:sample]
+    if not usable:
+        return 0.0, float("nan")
+    centred, gridded = (score("diff", *predict_alleles(usable, genome, evaluator, grid=g)).ravel() for g in (1, grid))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return float(np.abs(centred - gridded).max()), float(np.corrcoef(centred, gridded)[0, 1])
 
 
 def target_columns(model, targets):
@@ -135,19 +168,19 @@ def _groups(records, size):
         yield group
 
 
-def _score_batch(records, genome, evaluator, scores, columns, strict, batch_size):
+def _score_batch(records, genome, evaluator, scores, columns, strict, batch_size, grid):
     alleles = [allele for _, of_record in records for allele in of_record]
     status = [problem_with(allele, genome, evaluator.model.input_length, strict) or SCORED for allele in alleles]
     rows = [i for i, text in enumerate(status) if text == SCORED]
     values = {name: np.full((len(alleles), len(columns)), np.nan, dtype=np.float32) for name in scores}
     if rows:
-        predictions = predict_alleles([alleles[i] for i in rows], genome, evaluator, batch_size)
+        predictions = predict_alleles([alleles[i] for i in rows], genome, evaluator, batch_size, grid)
         for name in scores:
             values[name][rows] = score(name, *(p if p is None else p[:, columns] for p in predictions))
     return Batch([(record, len(of_record)) for record, of_record in records], alleles, status, values)
 
 
-def predict_alleles(alleles, genome, evaluator, batch_size=64):
+def predict_alleles(alleles, genome, evaluator, batch_size=64, grid=1):
     """Predictions of both alleles, and of their reverse complements where the model's scores merge strands.
 
     Parameters
@@ -157,20 +190,22 @@ def predict_alleles(alleles, genome, evaluator, batch_size=64):
     genome : regzoo.sequence.Genome
     evaluator : regzoo.effects.evaluator.Evaluator
     batch_size : int
+    grid : int
+        Windows start at multiples of it; 1 centres them exactly.
 
     Returns
     -------
     ref, alt, ref_rc, alt_rc : numpy.ndarray, float32, shape (N, targets), or None for the last two
     """
-    ref, alt = allele_windows(alleles, genome, evaluator.model.input_length)
-    # Alternates of one record, and records of one position, share their reference window.
-    _, first, windows = np.unique(ref.view(f"V{ref.shape[1]}"), return_index=True, return_inverse=True)
+    length = evaluator.model.input_length
+    ref, alt, places = allele_windows(alleles, genome, length, grid)
+    # Alternates of one record, and records of one window, share their reference.
+    places, first, windows = np.unique(places, axis=0, return_index=True, return_inverse=True)
     windows = windows.ravel()
-    sides = [(ref[first], alt)]
-    if evaluator.model.merge_strands:
-        sides.append((reverse_complement(ref[first]), reverse_complement(alt)))
     result = []
-    for reference, changed in sides:
-        predicted, of_changed = evaluator.predict(reference, windows, changed, batch_size)
+    for turn in (False, True)[: 1 + evaluator.model.merge_strands]:
+        sides = (reverse_complement(ref[first]), reverse_complement(alt)) if turn else (ref[first], alt)
+        where = places * [1, -1] if turn else places
+        predicted, of_changed = evaluator.predict(sides[0], windows, sides[1], where, batch_size)
         result += [predicted[windows], of_changed]
     return (*result, None, None)[:4]

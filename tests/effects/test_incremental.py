@@ -126,3 +126,36 @@ def test_saturation_of_one_window_changes_only_what_it_should():
     compare(model, reference, np.zeros(3 * length, dtype=np.int64), changed)
     incremental = Evaluator(model).incremental
     assert incremental.dense is not None and incremental.saved(1, length) < 0.1
+
+
+@pytest.mark.parametrize("both_strands", [False, True])
+@pytest.mark.parametrize("name", ["deepsea", "basset"])
+def test_overlapping_windows_share_convolutions_exactly(name, both_strands, monkeypatch):
+    length, arguments = ARCHITECTURES[name]
+    torch.manual_seed(1)
+    model = as_model(settle(build(name, input_length=length, n_targets=4, **arguments)), length, 4, both_strands)
+    rng = np.random.default_rng(3)
+    genomes = [rng.integers(0, 5, 4 * length).astype(np.uint8) for _ in range(2)]
+    places = np.stack([rng.integers(0, 2, 60), rng.integers(0, 3 * length, 60)], axis=1)
+    places[30:, 1] = places[30:, 1] // 48 * 48  # many in one phase
+    places = np.unique(places, axis=0)
+    reference = np.stack([genomes[c][s : s + length] for c, s in places])
+    windows = rng.integers(0, len(places), 200)
+    changed = reference[windows].copy()
+    at = rng.integers(0, length, 200)
+    changed[np.arange(200), at] = (changed[np.arange(200), at] + 1) % 4
+    evaluator, lengths = Evaluator(model), []
+    shared = evaluator.incremental.shared_reference
+    monkeypatch.setattr(
+        evaluator.incremental, "shared_reference", lambda x, *rest: lengths.append(x.shape[1]) or shared(x, *rest)
+    )
+    got = evaluator.predict(reference, windows, changed, places)
+    for result, expected in zip(got, (model.predict(reference), model.predict(changed))):
+        assert np.abs(result - expected).max() <= 1e-5
+    assert lengths and max(lengths) > length
+
+
+def test_windows_of_padded_networks_are_not_shared():
+    network = settle(build("basset", input_length=101, n_targets=2, padding="same", pools=(2, 3, 3), hidden=8))
+    assert not Evaluator(as_model(network, 101, 2)).incremental.shares
+    assert not Evaluator(as_model(settle(build("motif_resnet", input_length=101)), 101, 1)).incremental.shares

@@ -64,7 +64,7 @@ def test_windows_of_every_kind_of_allele(length, contigs):
             ref = contig[pos - 1 : pos - 1 + ref_length]
             alleles.append(Allele(1, "chr1", pos, ".", ref, alt))
             expected.append(string_windows(contig, pos, ref, alt, length))
-    ref, alt = allele_windows(alleles, genome, length)
+    ref, alt, _ = allele_windows(alleles, genome, length)
     for i, (expected_ref, expected_alt) in enumerate(expected):
         assert decode(ref[i]) == expected_ref, alleles[i]
         assert decode(alt[i]) == expected_alt, alleles[i]
@@ -197,6 +197,26 @@ def test_what_else_is_refused(tmp_path, model):
         score_vcf(VCF, FASTA, model, tmp_path / "missing" / "o.tsv")
     with pytest.raises(RegzooError, match="did you mean 'MotifResNet/tf-human'"):
         score_vcf(VCF, FASTA, "MotifResnet/tf_human", tmp_path / "o.tsv")
+
+
+def test_a_grid_moves_windows_by_less_than_its_step_and_says_how_much_that_changes(tmp_path, contigs):
+    length, grid = 101, 16
+    genome, contig = Genome(FASTA), contigs["chr1"]
+    alleles = [
+        Allele(1, "chr1", pos, ".", contig[pos - 1], "AC"[contig[pos - 1] == "A"]) for pos in (40, 700, 701, 715)
+    ]
+    ref, alt, places = allele_windows(alleles, genome, length, grid)
+    assert (places[:, 1] % grid == 0).all()
+    padded = "N" * length + contig
+    for row, allele in enumerate(alleles):
+        shift = allele.pos - 1 - variant_offset(length) - places[row, 1]
+        assert 0 <= shift < grid
+        first = places[row, 1] + length
+        assert decode(ref[row]) == padded[first : first + length]
+        changed = padded[: length + allele.pos - 1] + allele.alt + padded[length + allele.pos :]
+        assert decode(alt[row]) == changed[first : first + length]
+    _, err = run("regzoo", "score", VCF, "-f", FASTA, "-m", MODEL, "-o", tmp_path / "o.tsv", "-q", "--grid", grid)
+    assert "grid 16 against exactly centred" in err and "correlation 0.9" in err
 
 
 def test_the_command_reports_counts_and_refuses_without_a_traceback(tmp_path):
