@@ -1,9 +1,9 @@
 """Scoring variants: `regzoo score` against full passes of both alleles, its own reference passes, and kipoi-veff.
 
-    python benchmarks/score.py --fasta GENOME.fa --vcf VARIANTS.vcf.gz [--count 500] [--threads 2]
+    python benchmarks/score.py --fasta GENOME.fa --vcf VARIANTS.vcf.gz [--count 500] [--dense] [--threads 2]
 
 DeepSEA's architecture with random weights (the arithmetic does not depend on them), float32, single-base variants spread
-evenly over the VCF, each in its own centred window. The contenders read the same files and give the same scores, which is
+evenly over the VCF, or with --dense one after the other, each in its own centred window; with --dense also on a grid of 16. The contenders read the same files and give the same scores, which is
 checked; kipoi-veff runs as its command, start-up included, and `regzoo score` beside it likewise.
 """
 
@@ -48,13 +48,13 @@ def write_model(folder):
     (folder / "targets.txt").write_text((original / "targets.txt").read_text())
 
 
-def choose(vcf, genome, count, path):
-    """Write `count` single-base, biallelic records away from contig ends, spread evenly."""
+def choose(vcf, genome, count, dense, path):
+    """Write `count` single-base, biallelic records away from contig ends, spread evenly or consecutive."""
     source = cyvcf2.VCF(str(vcf))
     records = [r for r in source if len(r.REF) == 1 and len(r.ALT) == 1 and r.ALT[0] in "ACGT"]
     records = [r for r in records if 1000 < r.POS < genome.lengths[genome.number(r.CHROM)] - 1000]
     writer = cyvcf2.Writer(str(path), source)
-    for i in np.linspace(0, len(records) - 1, count).astype(int):
+    for i in range(count) if dense else np.linspace(0, len(records) - 1, count).astype(int):
         writer.write_record(records[i])
     writer.close()
 
@@ -70,6 +70,7 @@ def main():
     parser.add_argument("--fasta", required=True)
     parser.add_argument("--vcf", required=True)
     parser.add_argument("--count", type=int, default=500)
+    parser.add_argument("--dense", action="store_true", help="consecutive variants")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--skip-veff", action="store_true", help="leave kipoi-veff out")
     args = parser.parse_args()
@@ -79,7 +80,7 @@ def main():
         folder = Path(text)
         write_model(folder)
         vcf = folder / "chosen.vcf"
-        choose(args.vcf, Genome(args.fasta), args.count, vcf)
+        choose(args.vcf, Genome(args.fasta), args.count, args.dense, vcf)
         compare(args, folder, vcf)
 
 
@@ -110,6 +111,10 @@ def compare(args, folder, vcf):
     )[0]
     with h5py.File(output) as file:
         error = np.abs(file["scores/alt"][()] - alternate).max()
+    if args.dense:
+        rows["regzoo score --grid 16 (in this process)"] = timed(
+            lambda: score_vcf(vcf, args.fasta, model, folder / "grid.h5", scores=("diff",), progress=False, grid=16)
+        )[0]
     own = [
         BIN / "regzoo",
         "score",

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from regzoo.effects.incremental import Incremental
-from regzoo.sequence.codes import reverse_complement
+from regzoo.sequence.codes import UNKNOWN, reverse_complement
 
 #: Reference windows whose activations are held at once (2.4 MB each in DeepSEA).
 WINDOWS = 32
@@ -84,31 +84,34 @@ class Evaluator:
         return self.model.module.activation(logits).numpy()
 
     def _reference(self, reference, members, starts):
-        """Reference pass of windows, one by one where `starts` is None, else as pieces of the sequence they cover."""
+        """Reference pass of windows, each alone where `starts` is None, else as pieces of one sequence."""
         if starts is None:
             return self.incremental.reference(_one_hot(reference[members]))
         length = reference.shape[1]
-        sequence = np.empty(starts[-1] + length, dtype=np.uint8)
+        sequence = np.full(starts[-1] + length, UNKNOWN, dtype=np.uint8)
         for window, start in zip(reference[members], starts):
             sequence[start : start + length] = window
         return self.incremental.shared_reference(_one_hot(sequence[None]), torch.from_numpy(starts), length)
 
     def _runs(self, places, count, length):
-        """Groups of windows that are evaluated together: (members, starts within what they cover, or None)."""
-        single = np.arange(count)
-        if places is not None and self.incremental.shares:
-            phase = places[:, 1] % self.incremental.pools
-            order = np.lexsort((places[:, 1], phase, places[:, 0]))
-            contig, start = places[order, 0], places[order, 1]
-            apart = (np.diff(contig) != 0) | (np.diff(phase[order]) != 0) | (np.diff(start) >= length)
-            cuts = np.flatnonzero(apart) + 1
-            runs = [run for group in np.split(order, cuts) for run in _split(group, places[:, 1], length)]
-            single = np.array([run[0] for run in runs if len(run) == 1], dtype=int)
-            for run in runs:
-                if len(run) > 1:
-                    yield run, places[run, 1] - places[run[0], 1]
-        for low in range(0, len(single), WINDOWS):
-            yield single[low : low + WINDOWS], None
+        """Groups of windows that are evaluated together: (members, starts in one sequence that holds them, or None).
+
+        Windows of one contig and pooling phase that overlap lie in the sequence as they lie in the genome, others one
+        after the other; what a convolution sees across such a joint belongs to no window.
+        """
+        if places is None or not self.incremental.shares:
+            for low in range(0, count, WINDOWS):
+                yield np.arange(low, min(low + WINDOWS, count)), None
+            return
+        pools = self.incremental.pools
+        phase = places[:, 1] % pools
+        order = np.lexsort((places[:, 1], phase, places[:, 0]))
+        step = np.diff(places[order, 1])
+        joined = (np.diff(places[order, 0]) == 0) & (np.diff(phase[order]) == 0) & (step < length)
+        starts = np.concatenate([[0], np.cumsum(np.where(joined, step, -(-length // pools) * pools))])
+        cuts = np.flatnonzero(np.diff(starts // (WINDOWS * length))) + 1
+        for group, place in zip(np.split(order, cuts), np.split(starts, cuts)):
+            yield group, place - place[0]
 
 
 class _Changes:
@@ -139,12 +142,6 @@ class _Changes:
 def _one_hot(codes):
     """One-hot tensor, channels last, of base codes of any shape."""
     return _ONE_HOT[torch.from_numpy(codes.astype(np.int64))]
-
-
-def _split(group, starts, length):
-    """Cut a run of windows into ones that cover at most WINDOWS windows' length."""
-    cells = (starts[group] - starts[group[0]]) // (WINDOWS * length)
-    return np.split(group, np.flatnonzero(np.diff(cells)) + 1)
 
 
 def _extent(reference, changed):
