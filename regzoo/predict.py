@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from regzoo.effects.score_vcf import target_columns
+from regzoo.effects.scoring import target_columns
 from regzoo.errors import OutputError
 from regzoo.sequence import Genome, place_windows, read_bed
 from regzoo.sequence.files import finished_file

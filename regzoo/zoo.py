@@ -28,16 +28,17 @@ class ZooModule(nn.Module):
     def __init__(self, net, activation="sigmoid", reverse_complement=False):
         super().__init__()
         self.net = net
-        self.activation = {"sigmoid": nn.Sigmoid(), "identity": nn.Identity()}[activation]
+        self.activation = {"sigmoid": nn.Sigmoid(), "softplus": nn.Softplus(), "identity": nn.Identity()}[activation]
         self.reverse_complement = reverse_complement
 
     def forward(self, x):
-        """Predictions, shape (N, targets), of one-hot windows, shape (N, 4, L), channels A, C, G, T."""
+        """Predictions, shape (N, targets) or (N, targets, bins), of one-hot windows, shape (N, 4, L), channels A, C, G, T."""
         forward = self.activation(self.net(x))
         if not self.reverse_complement:
             return forward
         # With channels A, C, G, T, turning both axes round is the reverse complement.
-        return (forward + self.activation(self.net(x.flip(1, 2)))) / 2
+        other = self.activation(self.net(x.flip(1, 2)))
+        return (forward + (other.flip(2) if other.ndim == 3 else other)) / 2
 
 
 @dataclass
@@ -69,8 +70,14 @@ class Model:
         """Where the weights are."""
         return next(self.module.parameters()).device
 
+    def gives(self, kind):
+        """Whether outputs are 'probabilities', 'rates' (positive) or 'values' (anything)."""
+        return {nn.Sigmoid: "probabilities", nn.Softplus: "rates", nn.Identity: "values"}[
+            type(self.module.activation)
+        ] == kind
+
     @torch.inference_mode()
-    def predict(self, codes, batch_size=64):
+    def predict(self, codes, batch_size=64, precision="float32"):
         """Predictions of windows.
 
         Parameters
@@ -79,17 +86,26 @@ class Model:
             Base codes.
         batch_size : int
             Windows in one pass.
+        precision : str
+            'float32', or 'bf16' for products in bfloat16.
 
         Returns
         -------
-        numpy.ndarray, float32, shape (N, targets)
+        numpy.ndarray, float32, shape (N, targets), or (N, targets, bins) of a profile model
         """
-        result = np.empty((len(codes), len(self.targets)), dtype=np.float32)
+        result = np.empty((len(codes), *self.output_shape), dtype=np.float32)
         for start in range(0, len(codes), batch_size):
             rows = slice(start, start + batch_size)
             batch = torch.from_numpy(one_hot(codes[rows])).to(self.device)
-            result[rows] = self.module(batch).cpu().numpy()
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bf16"):
+                result[rows] = self.module(batch).float().cpu().numpy()
         return result
+
+    @property
+    def output_shape(self):
+        """(targets,), or (targets, bins) of a profile model."""
+        bins = getattr(self.module.net, "bins", None)
+        return (len(self.targets),) if bins is None else (len(self.targets), bins)
 
 
 def zoo_folder():
@@ -160,7 +176,7 @@ def load_module(folder, name, architecture, arguments, targets, weights=None, sh
     official : dict, optional
         Instead of weights: address and md5 of an official checkpoint (see `official_weights`).
     activation : str
-        'sigmoid' or 'identity'.
+        'sigmoid', 'softplus' or 'identity'.
     reverse_complement : bool
         Average over both strands.
 

@@ -2,5 +2,6 @@
 
 from regzoo.effects.score_vcf import score_vcf
 from regzoo.effects.scores import SCORES, score
+from regzoo.effects.scoring import Scoring
 
-__all__ = ["SCORES", "score", "score_vcf"]
+__all__ = ["SCORES", "Scoring", "score", "score_vcf"]

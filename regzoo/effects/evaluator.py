@@ -4,15 +4,14 @@ import numpy as np
 import torch
 
 from regzoo.effects.incremental import Incremental
+from regzoo.errors import InputError
 from regzoo.sequence.codes import UNKNOWN, reverse_complement
 
 #: Reference windows whose activations are held at once (2.4 MB each in DeepSEA).
 WINDOWS = 32
 #: Changed windows gathered before their dense layers are multiplied.
 CHANGES = 4096
-#: A change is evaluated incrementally while its convolutions cost less than this share of a full pass: gathers and
-#: additions, which the count of products leaves out, take about as long as the rest at that share.
-WORTHWHILE = 0.5
+PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
 
 _ONE_HOT = torch.cat([torch.eye(4), torch.zeros(1, 4)])
 
@@ -25,12 +24,21 @@ class Evaluator:
     model : regzoo.zoo.Model
     incremental : bool
         False evaluates every window in full.
+    precision : str
+        'float32', or 'bf16' for products in bfloat16.
+
+    Raises
+    ------
+    InputError
+        If there is no such precision.
     """
 
-    def __init__(self, model, incremental=True):
-        self.model = model
+    def __init__(self, model, incremental=True, precision="float32"):
+        if precision not in PRECISIONS:
+            raise InputError(f"no precision {precision!r}; there are {', '.join(PRECISIONS)}")
+        self.model, self.precision = model, precision
         on_cpu = model.device.type == "cpu"
-        self.incremental = Incremental(model.module.net) if incremental and on_cpu else None
+        self.incremental = Incremental(model.module.net, PRECISIONS[precision]) if incremental and on_cpu else None
 
     def predict(self, reference, windows, changed, places=None, batch_size=64):
         """Predictions of both sides.
@@ -50,24 +58,25 @@ class Evaluator:
         Returns
         -------
         reference, changed : numpy.ndarray, float32, shapes (W, targets) and (N, targets)
-            As `Model.predict` gives them.
+            As `Model.predict` gives them, of profile models with bins as the third axis.
         """
         if self.incremental is None:
-            return self.model.predict(reference, batch_size), self.model.predict(changed, batch_size)
+            return tuple(self.model.predict(codes, batch_size, self.precision) for codes in (reference, changed))
         sides = self._one_strand(reference, windows, changed, places, batch_size)
         if self.model.module.reverse_complement:
             turned = None if places is None else places * [1, -1]
             other = reverse_complement(reference), windows, reverse_complement(changed), turned, batch_size
-            sides = [(a + b) / 2 for a, b in zip(sides, self._one_strand(*other))]
+            turned_back = [side[:, :, ::-1] if side.ndim == 3 else side for side in self._one_strand(*other)]
+            sides = [(a + b) / 2 for a, b in zip(sides, turned_back)]
         return tuple(sides)
 
     @torch.inference_mode()
     def _one_strand(self, reference, windows, changed, places, batch_size):
-        targets, length = len(self.model.targets), reference.shape[1]
-        results = [np.empty((len(rows), targets), dtype=np.float32) for rows in (reference, changed)]
+        length = reference.shape[1]
+        results = [np.empty((len(rows), *self.model.output_shape), dtype=np.float32) for rows in (reference, changed)]
         first, width = _extent(reference[windows], changed)
-        shares = {w: self.incremental.saved(w, length) for w in np.unique(width)}
-        full = np.array([shares[w] > WORTHWHILE for w in width], dtype=bool)
+        steps = {w: self.incremental.steps_worthwhile(w, length) for w in np.unique(width).tolist()}
+        full = np.array([steps[w] == 0 for w in width.tolist()], dtype=bool)
         changes = _Changes(windows, first, width, changed, np.flatnonzero(~full))
         for members, starts in self._runs(places, len(reference), length):
             logits, tape = self._reference(reference, members, starts)

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from regzoo.nets.motif_resnet import Exponential, Residual
+from regzoo.nets.blocks import Exponential, Residual
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +41,9 @@ _DROPOUT = (nn.Dropout, nn.Dropout1d)
 #: Changed windows evaluated together: enough rows for a product at full speed, few enough that a layer's rows (up to
 #: 130 kB each in DeepSEA) stay in the last-level cache. 64 to 512 were within 10% of each other.
 CHUNK = 192
+#: A product of changed positions costs as much as this many in a full pass: gathers and additions, which the count of
+#: products leaves out, take about as long.
+OVERHEAD = 2.0
 
 
 @dataclass
@@ -56,10 +59,6 @@ class Span:
 
     delta: torch.Tensor
     start: torch.Tensor
-
-    def rows(self, chosen):
-        """The span of some rows."""
-        return Span(self.delta[chosen], self.start[chosen])
 
     def masked(self, length):
         """The span with zeros outside [0, length)."""
@@ -82,30 +81,28 @@ class Tape:
         Output of the first dense layer.
     rows : torch.Tensor, int64, shape (W,)
         Where in `tapes` each window is.
-    offsets : torch.Tensor, int64, shape (W,)
-        Its first position after the last step.
-    positions : int
-        Positions of one window after the last step.
-    starts : torch.Tensor, int64, shape (W,), or None
-        Its first position before the first step, where windows share a row.
+    starts : torch.Tensor, int64, shape (W,)
+        Its first position before the first step.
+    length : int
+        Of a window, in bases.
     """
 
     tapes: list
     hidden: torch.Tensor | None
     rows: torch.Tensor
-    offsets: torch.Tensor
-    positions: int
-    starts: torch.Tensor | None = None
+    starts: torch.Tensor
+    length: int
 
 
 def _product(rows, weights):
-    """rows @ weights, for weights of shape (in, out), contiguous.
+    """rows @ weights in float32, for weights of shape (in, out), contiguous; in bfloat16 where the weights are.
 
     Through oneDNN where torch has it: 1.5 to 2.3 times MKL's float32 product on the AMD processor this was measured on.
     """
-    if rows.dtype == torch.float32 and torch.backends.mkldnn.is_available():
-        return torch.ops.mkldnn._linear_pointwise(rows, weights.t(), None, "none", [], "")
-    return rows @ weights
+    if torch.backends.mkldnn.is_available() and rows.dtype == torch.float32:
+        rows = rows.to(weights.dtype)
+        return torch.ops.mkldnn._linear_pointwise(rows, weights.t(), None, "none", [], "").float()
+    return (rows.to(weights.dtype) @ weights).to(rows.dtype)
 
 
 def _gather(reference, windows, start, width):
@@ -119,17 +116,21 @@ def _gather(reference, windows, start, width):
 class _Convolution:
     """Rule for Conv1d of stride 1: the delta times every tap's weights, each product added where it belongs."""
 
-    def __init__(self, layer):
+    pool = 1
+
+    def __init__(self, layer, dtype):
         self.layer = layer
         kernel, dilation = layer.kernel_size[0], layer.dilation[0]
         self.kernel, self.dilation, self.reach = kernel, dilation, (kernel - 1) * dilation
         padding = layer.padding if isinstance(layer.padding, str) else layer.padding[0]
         self.left = {"valid": 0, "same": self.reach // 2}.get(padding, padding)
+        self.right = {"valid": 0, "same": self.reach - self.left}.get(padding, padding)
         self.padding = padding if isinstance(padding, str) else (0, padding)
-        self.weight = layer.weight.detach()[:, :, None]  # for the reference pass, two-dimensional and channels-last
+        self.weight = layer.weight.detach()[:, :, None].to(dtype)  # for the reference pass, 2-D and channels-last
         self.weight = self.weight.contiguous(memory_format=torch.channels_last)
+        self.bias = None if layer.bias is None else layer.bias.detach().to(dtype)
         # (in, taps x out), taps from the last: a changed input adds to outputs in this order.
-        self.taps = layer.weight.detach().flip(2).permute(1, 2, 0).reshape(layer.in_channels, -1).contiguous()
+        self.taps = layer.weight.detach().flip(2).permute(1, 2, 0).reshape(layer.in_channels, -1).to(dtype).contiguous()
 
     @staticmethod
     def fits(layer):
@@ -140,12 +141,13 @@ class _Convolution:
             and layer.padding_mode == "zeros"
         )
 
-    def reference(self, x):
-        x = x.permute(0, 2, 1)[:, :, None]  # (N, C, 1, L), channels-last in memory
-        y = F.conv2d(x, self.weight, self.layer.bias, padding=self.padding, dilation=(1, self.dilation))
-        return y.permute(0, 2, 3, 1).reshape(y.shape[0], y.shape[3], y.shape[1])
+    def reference(self, tapes):
+        x = tapes[-1].permute(0, 2, 1)[:, :, None].to(self.weight.dtype)  # (N, C, 1, L), channels-last in memory
+        y = F.conv2d(x, self.weight, self.bias, padding=self.padding, dilation=(1, self.dilation))
+        return y.permute(0, 2, 3, 1).reshape(y.shape[0], y.shape[3], y.shape[1]).to(tapes[-1].dtype)
 
-    def update(self, span, tape, windows):
+    def update(self, spans, tapes, windows):
+        span = spans[-1]
         rows, width, channels = span.delta.shape
         out = self.layer.out_channels
         product = _product(span.delta.reshape(-1, channels), self.taps).view(rows, width, self.kernel, out)
@@ -157,7 +159,10 @@ class _Convolution:
             for tap in range(self.kernel):
                 first = tap * self.dilation
                 total[:, first : first + width] += product[:, :, tap]
-        return Span(total, span.start + self.left - self.reach).masked(tape.shape[1])
+        return Span(total, span.start + self.left - self.reach).masked(tapes[len(spans)].shape[1])
+
+    def length(self, length):
+        return length + self.left + self.right - self.reach
 
     def cost(self, width):
         return width * self.taps.numel(), width + self.reach
@@ -165,6 +170,8 @@ class _Convolution:
 
 class _Pointwise:
     """Rule for what lies between linear layers: activations and batch norm, then at most one max pooling."""
+
+    left = right = 0
 
     def __init__(self, layers, pool=1):
         self.layers, self.pool = layers, pool
@@ -181,11 +188,11 @@ class _Pointwise:
             x = x[:, : whole * self.pool].unflatten(1, (whole, self.pool)).amax(2)
         return x
 
-    def reference(self, x):
-        return self.apply(x)
+    def reference(self, tapes):
+        return self.apply(tapes[-1])
 
-    def update(self, span, tape, windows, before):
-        """`before` and `tape`: the reference's activations before and after this step."""
+    def update(self, spans, tapes, windows):
+        span, before, after = spans[-1], tapes[len(spans) - 1], tapes[len(spans)]
         first = span.start.div(self.pool, rounding_mode="floor")
         shift = span.start - first * self.pool
         width = span.delta.shape[1]
@@ -197,37 +204,43 @@ class _Pointwise:
                 aligned[:, phase : phase + width] += span.delta
             else:
                 aligned[chosen, phase : phase + width] += span.delta[chosen]
-        delta = self.apply(aligned) - _gather(tape, windows, first, groups)
-        return Span(delta, first).masked(tape.shape[1])
+        delta = self.apply(aligned) - _gather(after, windows, first, groups)
+        return Span(delta, first).masked(after.shape[1])
+
+    def length(self, length):
+        return length // self.pool
 
     def cost(self, width):
         return 0, -(-(width + self.pool - 1) // self.pool)
 
 
-class _ResidualBlock:
-    """Rule for x + body(x): the body's span holds the input's, whose delta is added in its place."""
+class _Merge:
+    """Rule for the end of x + body(x): adds the activations that the block began with, and their delta."""
 
-    def __init__(self, block):
-        self.body, self.rest = plan(block.body)
-        assert not self.rest  # its layers all have rules
+    left = right = 0
+    pool = 1
 
-    def reference(self, x):
-        self.tapes = [x]
-        for step in self.body:
-            self.tapes.append(step.reference(self.tapes[-1]))
-        return x + self.tapes[-1]
+    def __init__(self, source):
+        self.source = source  # the block's input, as an index into the tapes
 
-    def update(self, span, tape, windows):
-        inner = _run(self.body, self.tapes, span, windows)
-        offset = span.start - inner.start
-        width = span.delta.shape[1]
+    def reference(self, tapes):
+        return tapes[-1] + tapes[self.source]
+
+    def update(self, spans, tapes, windows):
+        begun, inner = spans[self.source], spans[-1]
+        offset = begun.start - inner.start
+        width = begun.delta.shape[1]
+        total = inner.delta.clone()
         for place in offset.unique().tolist():
             chosen = offset == place
-            inner.delta[chosen, place : place + width] += span.delta[chosen]
-        return inner.masked(tape.shape[1])
+            total[chosen, place : place + width] += begun.delta[chosen]
+        return Span(total, inner.start).masked(tapes[len(spans)].shape[1])
+
+    def length(self, length):
+        return length
 
     def cost(self, width):
-        return _cost(self.body, width)
+        return 0, width
 
 
 def _flat(layers):
@@ -239,13 +252,48 @@ def _flat(layers):
             yield layer
 
 
-def plan(network):
+def _has_rule(layer):
+    if isinstance(layer, Residual):
+        return all(_has_rule(inner) for inner in _flat(layer.body))
+    if isinstance(layer, nn.MaxPool1d):
+        return layer.stride == layer.kernel_size and not layer.padding and not layer.ceil_mode and layer.dilation == 1
+    return isinstance(layer, (nn.BatchNorm1d, *POINTWISE)) or _Convolution.fits(layer)
+
+
+def _add_steps(layers, steps, dtype):
+    """Append the steps of layers that have rules."""
+    pending = []
+
+    def flush(pool=1):
+        if pending or pool > 1:
+            steps.append(_Pointwise(list(pending), pool))
+            pending.clear()
+
+    for layer in layers:
+        if isinstance(layer, nn.MaxPool1d):
+            flush(layer.kernel_size)
+        elif isinstance(layer, Residual):
+            flush()
+            source = len(steps)
+            _add_steps(_flat(layer.body), steps, dtype)
+            steps.append(_Merge(source))
+        elif isinstance(layer, nn.Conv1d):
+            flush()
+            steps.append(_Convolution(layer, dtype))
+        else:
+            pending.append(layer)
+    flush()
+
+
+def plan(network, dtype=torch.float32):
     """Steps with a rule, and the layers from the first one without.
 
     Parameters
     ----------
     network : torch.nn.Module
         A Sequential; or a network with a Sequential `layers`; or with `trunk` and a function `head`.
+    dtype : torch.dtype
+        Of products.
 
     Returns
     -------
@@ -257,40 +305,10 @@ def plan(network):
     if hasattr(network, "trunk"):
         network, tail = network.trunk, [network.head]
     layers = list(_flat(getattr(network, "layers", network) if not isinstance(network, nn.Sequential) else network))
-    steps, pending = [], []
-    for i, layer in enumerate(layers):
-        if isinstance(layer, (nn.BatchNorm1d, *POINTWISE)):
-            pending.append(layer)
-        elif isinstance(layer, nn.MaxPool1d) and layer.stride == layer.kernel_size and not layer.padding:
-            steps.append(_Pointwise(pending, layer.kernel_size))
-            pending = []
-        elif _Convolution.fits(layer) or isinstance(layer, Residual):
-            if pending:
-                steps.append(_Pointwise(pending))
-                pending = []
-            steps.append(_Convolution(layer) if isinstance(layer, nn.Conv1d) else _ResidualBlock(layer))
-        else:
-            if pending:
-                steps.append(_Pointwise(pending))
-            return steps, layers[i:] + tail
-    if pending:
-        steps.append(_Pointwise(pending))
-    return steps, tail
-
-
-def _run(steps, tapes, span, windows):
-    for step, before, after in zip(steps, tapes, tapes[1:]):
-        arguments = (before,) if isinstance(step, _Pointwise) else ()
-        span = step.update(span, after, windows, *arguments)
-    return span
-
-
-def _cost(steps, width):
-    total = 0
-    for step in steps:
-        products, width = step.cost(width)
-        total += products
-    return total, width
+    ruled = next((i for i, layer in enumerate(layers) if not _has_rule(layer)), len(layers))
+    steps = []
+    _add_steps(layers[:ruled], steps, dtype)
+    return steps, layers[ruled:] + tail
 
 
 class Incremental:
@@ -300,14 +318,17 @@ class Incremental:
     ----------
     network : torch.nn.Module
         In evaluation mode, on a CPU; one-hot (N, 4, L) in, logits out.
+    dtype : torch.dtype
+        Of products; float32, or bfloat16, whose rounding is then relative to the change and not to the activations.
+        Activations are float32 in both.
     """
 
-    def __init__(self, network):
-        self.network = network
-        self.steps, self.rest = plan(network)
+    def __init__(self, network, dtype=torch.float32):
+        self.network, self.dtype = network, dtype
+        self.steps, self.rest = plan(network, dtype)
         self.pools = 1
         for step in self.steps:
-            self.pools *= getattr(step, "pool", 1)
+            self.pools *= step.pool
         self.dense = None
         if len(self.rest) > 1 and isinstance(self.rest[0], nn.Flatten) and isinstance(self.rest[1], nn.Linear):
             self.dense, self.rest = self.rest[1], self.rest[2:]
@@ -319,19 +340,17 @@ class Incremental:
     @property
     def shares(self):
         """Whether overlapping windows can share their convolutions: no padding anywhere, then a dense layer."""
-        plain = (_Pointwise, _Convolution)
-        valid = all(
-            isinstance(s, plain) and not (getattr(s, "left", 0) or getattr(s, "padding", "valid") == "same")
-            for s in self.steps
-        )
-        return valid and self.dense is not None
+        return self.dense is not None and not any(step.left or step.right for step in self.steps)
 
     @torch.inference_mode()
     def trunk(self, x):
         """Activations before the first step and after each, of one-hot sequences, float32, shape (rows, length, 4)."""
-        tapes = [x]
-        for step in self.steps:
-            tapes.append(step.reference(tapes[-1]))
+        return self._continue([x])
+
+    def _continue(self, tapes):
+        """Evaluate the steps after those whose activations are given."""
+        for step in self.steps[len(tapes) - 1 :]:
+            tapes.append(step.reference(tapes))
         return tapes
 
     @torch.inference_mode()
@@ -345,14 +364,14 @@ class Incremental:
 
         Returns
         -------
-        logits : torch.Tensor, float32, shape (W, targets)
+        logits : torch.Tensor, float32, shape (W, targets) or (W, targets, bins)
         tape : Tape
         """
         tapes = self.trunk(x)
         hidden = None if self.dense is None else self._hidden(tapes[-1])
         logits = self._finish(tapes[-1].transpose(1, 2) if hidden is None else hidden)
         rows = torch.arange(len(x))
-        return logits, Tape(tapes, hidden, rows, torch.zeros_like(rows), tapes[-1].shape[1])
+        return logits, Tape(tapes, hidden, rows, torch.zeros_like(rows), x.shape[1])
 
     @torch.inference_mode()
     def shared_reference(self, x, starts, length):
@@ -373,17 +392,17 @@ class Incremental:
             As of `reference`.
         """
         tapes = self.trunk(x)
-        positions = self.positions(length)
-        offsets = starts // self.pools
-        last = tapes[-1][0].unfold(0, positions, 1)[offsets].transpose(1, 2)
+        positions = self.lengths(length)[-1]
+        last = tapes[-1][0].unfold(0, positions, 1)[starts // self.pools].transpose(1, 2)
         hidden = self._hidden(last)
-        return self._finish(hidden), Tape(tapes, hidden, torch.zeros_like(starts), offsets, positions, starts)
+        return self._finish(hidden), Tape(tapes, hidden, torch.zeros_like(starts), starts, length)
 
-    def positions(self, length):
-        """Positions that are left of a window after the last step of a network that `shares`."""
+    def lengths(self, length):
+        """Positions of a window of `length` bases before the first step and after each."""
+        result = [length]
         for step in self.steps:
-            length = length - step.reach if isinstance(step, _Convolution) else length // step.pool
-        return length
+            result.append(step.length(result[-1]))
+        return result
 
     def _hidden(self, last):
         weights = self._slices(last.shape[1])
@@ -393,7 +412,7 @@ class Incremental:
         """The dense layer's weights by position, (length, channels, out): a stretch of positions is one block."""
         if self._sliced is None:
             weight = self.dense.weight.detach()
-            self._sliced = weight.view(weight.shape[0], -1, length).permute(2, 1, 0).contiguous()
+            self._sliced = weight.view(weight.shape[0], -1, length).permute(2, 1, 0).to(self.dtype).contiguous()
         return self._sliced
 
     def _finish(self, x):
@@ -401,9 +420,30 @@ class Incremental:
             x = layer(x)
         return x
 
-    def saved(self, width, length):
-        """Multiply-adds of a change of `width` bases as a share of a full pass, without the dense layers."""
-        return _cost(self.steps, width)[0] / max(1, _cost(self.steps, length)[0])
+    def steps_worthwhile(self, width, length):
+        """How many steps to evaluate by the change alone before the rest is cheaper in full.
+
+        Parameters
+        ----------
+        width : int
+            Changed bases.
+        length : int
+            Of the window.
+
+        Returns
+        -------
+        int
+            0 when a full pass is the cheapest.
+        """
+        full = [step.cost(positions)[0] for step, positions in zip(self.steps, self.lengths(length))]
+        spent, left = 0, sum(full)
+        costs = [left]
+        for step, in_full in zip(self.steps, full):
+            products, width = step.cost(width)
+            spent, left = spent + OVERHEAD * products, left - in_full
+            costs.append(spent + left)
+        best = min(range(len(costs)), key=lambda i: (costs[i], -i))
+        return best if costs[best] < costs[0] else 0
 
     @torch.inference_mode()
     def changed(self, tape, windows, start, delta):
@@ -422,40 +462,52 @@ class Incremental:
 
         Returns
         -------
-        torch.Tensor, float32, shape (B, targets)
+        torch.Tensor, float32, shape (B, targets) or (B, targets, bins)
         """
-        rows, start = tape.rows[windows], start + (0 if tape.starts is None else tape.starts[windows])
+        rows, start = tape.rows[windows], start + tape.starts[windows]
+        count = self.steps_worthwhile(delta.shape[1], tape.length)
         # Rows of one pooling phase have spans of one width, without a wasted position.
         order = torch.argsort(start % self.pools, stable=True)
         phases = (start % self.pools)[order]
         cuts = torch.nonzero(phases.diff()).flatten().add(1).tolist()
-        spans = []
+        parts = []
         for members in torch.tensor_split(order, cuts):
             for chosen in members.split(CHUNK):
-                spans.append((chosen, _run(self.steps, tape.tapes, Span(delta[chosen], start[chosen]), rows[chosen])))
-        if self.dense is None:
-            return self._full_rest(spans, tape.tapes[-1], rows)
-        return self._dense_rest(spans, tape, windows)
+                spans = [Span(delta[chosen], start[chosen])]
+                for step in self.steps[:count]:
+                    spans.append(step.update(spans, tape.tapes, rows[chosen]))
+                parts.append((chosen, spans))
+        if count == len(self.steps) and self.dense is not None:
+            return self._dense_rest([(chosen, spans[-1]) for chosen, spans in parts], tape, windows)
+        logits = [self._rest_in_full(spans, tape, windows[chosen]) for chosen, spans in parts]
+        return torch.cat(logits)[torch.argsort(torch.cat([chosen for chosen, _ in parts]))]
 
-    def _full_rest(self, spans, last, windows):
-        parts, order = [], []
-        length = last.shape[1]
-        for chosen, span in spans:
-            x = last[windows[chosen]]
-            place = span.start[:, None] + torch.arange(span.delta.shape[1])
-            inside = (place >= 0) & (place < length)
-            rows = torch.arange(len(chosen))[:, None].expand_as(place)
-            x.index_put_((rows[inside], place[inside]), span.delta[inside], accumulate=True)
-            parts.append(self._finish(x.transpose(1, 2)))
-            order.append(chosen)
-        result = torch.cat(parts)
-        return result[torch.argsort(torch.cat(order))]
+    def _rest_in_full(self, spans, tape, windows):
+        """Logits of changed windows from the activations that their spans reached."""
+        count = len(spans) - 1
+        needed = {count, *(step.source for step in self.steps[count:] if isinstance(step, _Merge))}
+        tapes, pools, lengths = [], 1, self.lengths(tape.length)
+        for i, span in enumerate(spans):
+            tapes.append(self._applied(span, tape, i, windows, pools, lengths[i]) if i in needed else None)
+            pools *= self.steps[i].pool if i < len(self.steps) else 1
+        last = self._continue(tapes)[-1]
+        return self._finish(last.transpose(1, 2) if self.dense is None else self._hidden(last))
+
+    def _applied(self, span, tape, index, windows, pools, length):
+        """Activations of changed windows after a step, shape (B, length, channels)."""
+        first = tape.starts[windows] // pools
+        x = _gather(tape.tapes[index], tape.rows[windows], first, length)
+        place = (span.start - first)[:, None] + torch.arange(span.delta.shape[1])
+        inside = (place >= 0) & (place < length)
+        rows = torch.arange(len(windows))[:, None].expand_as(place)
+        return x.index_put_((rows[inside], place[inside]), span.delta[inside], accumulate=True)
 
     def _dense_rest(self, spans, tape, windows):
-        weights = self._slices(tape.positions)
+        positions = self.lengths(tape.length)[-1]
+        weights = self._slices(positions)
         hidden = tape.hidden[windows]
         chosen = torch.cat([rows for rows, _ in spans])
-        starts = torch.cat([span.start for _, span in spans]) - tape.offsets[windows[chosen]]
+        starts = torch.cat([span.start for _, span in spans]) - (tape.starts // self.pools)[windows[chosen]]
         widths = torch.cat([torch.full((len(rows),), span.delta.shape[1]) for rows, span in spans])
         delta = [row for _, span in spans for row in span.delta]
         # Changes with one place at the dense layer are one product with one block of its weights.
@@ -463,7 +515,7 @@ class Incremental:
         for key in keys.unique().tolist():
             members = torch.nonzero(keys == key).flatten().tolist()
             first, width = int(starts[members[0]]), int(widths[members[0]])
-            low, high = max(first, 0), min(first + width, tape.positions)
+            low, high = max(first, 0), min(first + width, positions)
             if low >= high:
                 continue
             block = torch.stack([delta[i] for i in members])[:, low - first : high - first]

@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from regzoo.effects.evaluator import Evaluator
-from regzoo.effects.score_vcf import target_columns
+from regzoo.effects.scoring import target_columns
 from regzoo.effects.scores import score
 from regzoo.errors import InputError, OutputError
 from regzoo.sequence import Genome, decode, read_bed

@@ -1,19 +1,26 @@
 """Scoring the variants of a VCF file: every allele comes out, scored or with the reason why not."""
 
-from collections import Counter
+import dataclasses
+import multiprocessing
+from collections import Counter, deque
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
+import pysam
+import torch
 from tqdm import tqdm
 
-from regzoo.effects.alleles import allele_windows, problem_with
-from regzoo.effects.evaluator import Evaluator
-from regzoo.effects.scores import SCORES, score
-from regzoo.effects.writers import open_writer
-from regzoo.errors import InputError
-from regzoo.sequence import Genome, open_vcf, read_records, reverse_complement
+from regzoo.effects.alleles import left_normalised, problem_with
+from regzoo.effects.journal import Journal
+from regzoo.effects.scoring import Scorer, Scoring
+from regzoo.effects.writers import check_suffix, open_writer
+from regzoo.errors import RegzooError
+from regzoo.nets.checkpoint import state_digest
+from regzoo.sequence import count_records, open_vcf, read_records
 from regzoo.sequence.files import finished_file
 from regzoo.zoo import load_model
 
@@ -31,7 +38,7 @@ class Batch:
     alleles : list of regzoo.sequence.Allele, length N
     status : list of str, length N
         'scored', or why not.
-    scores : dict of str to numpy.ndarray, float32, shape (N, targets)
+    scores : dict of str to numpy.ndarray, float32, shape (N, columns)
         NaN where an allele was not scored.
     """
 
@@ -41,43 +48,26 @@ class Batch:
     scores: dict
 
 
-def score_vcf(
-    vcf,
-    fasta,
-    model,
-    output,
-    scores=("diff", "logit"),
-    targets=None,
-    strict=False,
-    batch_size=64,
-    progress=True,
-    incremental=True,
-    grid=1,
-):
+def score_vcf(vcf, fasta, model, output, progress=True, workers=1, resume=False, **options):
     """Score every allele of a VCF file and write the result.
+
+    Memory does not grow with the file. Finished batches are kept in OUTPUT.parts until the output is whole.
 
     Parameters
     ----------
     vcf, fasta : str or pathlib.Path
-    model : str or regzoo.zoo.Model
-        Name, path or loaded model.
+    model : str or regzoo.zoo.Model, or a list of them
+        Names, paths or loaded models.
     output : str or pathlib.Path
-        .tsv, .vcf, .vcf.gz, .parquet or .h5, plain TSV also .tsv.gz.
-    scores : sequence of str
-        Of `regzoo.effects.SCORES`.
-    targets : sequence of str, optional
-        Names of the targets to write; all without it.
-    strict : bool
-        Do not score variants whose window reaches over a contig's end; otherwise N stands for what is outside.
-    batch_size : int
-        Alleles in one pass of the model.
+        .tsv, .tsv.gz, .vcf, .vcf.gz (with a tabix index if the records are sorted), .parquet or .h5.
     progress : bool
         Show a progress bar on standard error.
-    incremental : bool
-        Evaluate alternates by what they change, which is exact up to rounding; False evaluates every window in full.
-    grid : int
-        Windows start at multiples of it, so that the variants of a dense VCF share most of their evaluation; 1 centres
-        every variant exactly.
+    workers : int
+        Processes; each has its share of the CPU's threads.
+    resume : bool
+        Use what a killed run with the same inputs and options left; the output is the same byte for byte.
+    **options
+        Fields of `regzoo.effects.scoring.Scoring`.
 
     Returns
     -------
@@ -87,37 +77,137 @@ def score_vcf(
     Raises
     ------
     regzoo.errors.RegzooError
-        If an input, the model, a score, a target or the output is not usable; nothing is written then.
+        If an input, a model, a score, a target or the output is not usable; nothing is written then.
     """
-    unknown = [name for name in scores if name not in SCORES]
-    if unknown:
-        raise InputError(f"no score {unknown[0]!r}; there are {', '.join(SCORES)}")
-    model = load_model(model) if isinstance(model, str) else model
-    columns = target_columns(model, targets)
-    names = [model.targets[i] for i in columns]
-    genome, evaluator = Genome(fasta), Evaluator(model, incremental)
-    counts = Counter()
+    options = Scoring(**{k: tuple(v) if isinstance(v, (list, tuple)) else v for k, v in options.items()})
+    models = [load_model(m) if isinstance(m, str) else m for m in (model if isinstance(model, list) else [model])]
+    check_suffix(output)
+    scorer = Scorer(fasta, models, options)
+    counts, order = Counter(), _Order()
     with ExitStack() as stack:
         reader = open_vcf(vcf)
-        temporary = stack.enter_context(finished_file(output))
-        writer = stack.enter_context(open_writer(temporary, output, names, scores, model.name, reader))
-        bar = stack.enter_context(tqdm(desc="scoring", unit=" alleles", disable=not progress))
-        for records in _groups(read_records(reader, vcf), max(batch_size, GROUP)):
-            batch = _score_batch(records, genome, evaluator, scores, columns, strict, batch_size, grid)
-            writer.write(batch)
-            counts.update(batch.status)
-            bar.update(len(batch.alleles))
+        journal = Journal(output, _request(vcf, fasta, models, options, workers), resume)
+        try:
+            temporary = stack.enter_context(finished_file(output))
+            writer = stack.enter_context(open_writer(temporary, scorer.groups, reader))
+            compute = stack.enter_context(_computing(scorer, fasta, models, options, workers))
+            total = count_records(vcf) if progress else None
+            bar = stack.enter_context(tqdm(desc="scoring", unit=" records", total=total, disable=not progress))
+            records = read_records(reader, vcf)
+            for batch in _batches(records, scorer, journal, compute, 2 * workers if workers > 1 else 0):
+                writer.write(batch)
+                order.see(batch.records)
+                counts.update(batch.status)
+                bar.update(len(batch.records))
+        except RegzooError:
+            journal.remove()
+            raise
+    if str(output).endswith(".vcf.gz") and order.sorted:
+        pysam.tabix_index(str(output), preset="vcf", force=True)
+    journal.remove()
     return counts
 
 
-def grid_difference(vcf, fasta, model, grid, sample=64):
-    """How far scores on a grid are from exactly centred ones, on a sample of a VCF.
+def _batches(records, scorer, journal, compute, ahead):
+    """Scored batches in order; up to `ahead` are being computed meanwhile."""
+    waiting = deque()
+    for number, group in enumerate(_groups(records, max(scorer.options.batch_size, GROUP))):
+        batch, rows = _prepared(group, scorer)
+        known = journal.load(number)
+        waiting.append((number, batch, rows, known, None if known else compute([batch.alleles[i] for i in rows])))
+        if len(waiting) > ahead:
+            yield _completed(*waiting.popleft(), scorer, journal)
+    while waiting:
+        yield _completed(*waiting.popleft(), scorer, journal)
+
+
+def _prepared(group, scorer):
+    """A batch without its scores, and the rows that can have some."""
+    alleles = [allele for _, of_record in group for allele in of_record]
+    strict = scorer.options.strict
+    status = [problem_with(allele, scorer.genome, scorer.length, strict) or SCORED for allele in alleles]
+    rows = [i for i, text in enumerate(status) if text == SCORED]
+    if scorer.options.normalise:
+        for i in rows:
+            alleles[i] = left_normalised(alleles[i], scorer.genome)
+    return Batch([(record, len(of_record)) for record, of_record in group], alleles, status, {}), rows
+
+
+def _completed(number, batch, rows, known, result, scorer, journal):
+    if known is None:
+        known = result()
+        journal.save(number, known)
+    for name, columns in scorer.groups.items():
+        batch.scores[name] = np.full((len(batch.alleles), len(columns)), np.nan, dtype=np.float32)
+        batch.scores[name][rows] = known[name]
+    return batch
+
+
+class _computing:
+    """Context whose value takes alleles and gives a function that returns their scores."""
+
+    def __init__(self, scorer, fasta, models, options, workers):
+        self.scorer, self.pool = scorer, None
+        if workers > 1:
+            threads = max(1, torch.get_num_threads() // workers)
+            self.pool = ProcessPoolExecutor(
+                workers, multiprocessing.get_context("spawn"), _start_worker, (fasta, models, options, threads)
+            )
+
+    def __enter__(self):
+        if self.pool:
+            return lambda alleles: self.pool.submit(_in_worker, alleles).result
+        return lambda alleles: lambda: self.scorer(alleles)
+
+    def __exit__(self, *error):
+        if self.pool:
+            self.pool.shutdown(cancel_futures=True)
+
+
+def _start_worker(fasta, models, options, threads):
+    global _scorer
+    torch.set_num_threads(threads)
+    _scorer = Scorer(fasta, models, options)
+
+
+def _in_worker(alleles):
+    return _scorer(alleles)
+
+
+class _Order:
+    """Whether records came sorted by contig and position."""
+
+    def __init__(self):
+        self.sorted, self._place, self._contigs = True, (None, 0), set()
+
+    def see(self, records):
+        for record, _ in records:
+            contig, pos = record.CHROM, record.POS
+            if contig != self._place[0]:
+                self.sorted &= contig not in self._contigs
+                self._contigs.add(contig)
+            elif pos < self._place[1]:
+                self.sorted = False
+            self._place = contig, pos
+
+
+def _request(vcf, fasta, models, options, workers):
+    """What the numbers of a run depend on."""
+    files = {str(Path(p).resolve()): [Path(p).stat().st_size, Path(p).stat().st_mtime_ns] for p in (vcf, fasta)}
+    weights = {model.name: state_digest(model.module) for model in models}
+    threads = [workers, torch.get_num_threads()]
+    return {"files": files, "models": weights, "options": dataclasses.asdict(options), "threads": threads}
+
+
+def difference_from_exact(vcf, fasta, model, options, sample=64):
+    """How far scores with a grid or in bfloat16 are from exactly centred ones in float32, on a sample of a VCF.
 
     Parameters
     ----------
     vcf, fasta : str or pathlib.Path
     model : regzoo.zoo.Model
-    grid : int
+    options : Scoring
+        Whose grid and precision are compared.
     sample : int
         The VCF's first alleles that can be scored.
 
@@ -128,31 +218,15 @@ def grid_difference(vcf, fasta, model, grid, sample=64):
     correlation : float
         Pearson correlation of all `diff` values; NaN when they do not vary.
     """
-    genome, evaluator = Genome(fasta), Evaluator(model)
+    fast = Scorer(fasta, [model], Scoring(("diff",), grid=options.grid, precision=options.precision))
+    exact = Scorer(fasta, [model], Scoring(("diff",)))
     alleles = (a for _, of_record in read_records(open_vcf(vcf), vcf) for a in of_record)
-    usable = [a for a in islice(alleles, 16 * sample) if not problem_with(a, genome, model.input_length)][:sample]
+    usable = [a for a in islice(alleles, 16 * sample) if not problem_with(a, exact.genome, model.input_length)][:sample]
     if not usable:
         return 0.0, float("nan")
-    centred, gridded = (score("diff", *predict_alleles(usable, genome, evaluator, grid=g)).ravel() for g in (1, grid))
+    values = [scorer(usable)["diff"].ravel() for scorer in (exact, fast)]
     with np.errstate(invalid="ignore", divide="ignore"):
-        return float(np.abs(centred - gridded).max()), float(np.corrcoef(centred, gridded)[0, 1])
-
-
-def target_columns(model, targets):
-    """Indices of named targets of a model, or of all.
-
-    Raises
-    ------
-    InputError
-        If the model has no such target; the message says which it has.
-    """
-    if not targets:
-        return list(range(len(model.targets)))
-    for name in targets:
-        if name not in model.targets:
-            some = ", ".join(model.targets[:8]) + (", …" if len(model.targets) > 8 else "")
-            raise InputError(f"model {model.name} has no target {name!r}; it has {some}")
-    return [model.targets.index(name) for name in targets]
+        return float(np.abs(values[0] - values[1]).max()), float(np.corrcoef(*values)[0, 1])
 
 
 def _groups(records, size):
@@ -167,45 +241,3 @@ def _groups(records, size):
     if group:
         yield group
 
-
-def _score_batch(records, genome, evaluator, scores, columns, strict, batch_size, grid):
-    alleles = [allele for _, of_record in records for allele in of_record]
-    status = [problem_with(allele, genome, evaluator.model.input_length, strict) or SCORED for allele in alleles]
-    rows = [i for i, text in enumerate(status) if text == SCORED]
-    values = {name: np.full((len(alleles), len(columns)), np.nan, dtype=np.float32) for name in scores}
-    if rows:
-        predictions = predict_alleles([alleles[i] for i in rows], genome, evaluator, batch_size, grid)
-        for name in scores:
-            values[name][rows] = score(name, *(p if p is None else p[:, columns] for p in predictions))
-    return Batch([(record, len(of_record)) for record, of_record in records], alleles, status, values)
-
-
-def predict_alleles(alleles, genome, evaluator, batch_size=64, grid=1):
-    """Predictions of both alleles, and of their reverse complements where the model's scores merge strands.
-
-    Parameters
-    ----------
-    alleles : sequence of regzoo.sequence.Allele, length N
-        Without a problem.
-    genome : regzoo.sequence.Genome
-    evaluator : regzoo.effects.evaluator.Evaluator
-    batch_size : int
-    grid : int
-        Windows start at multiples of it; 1 centres them exactly.
-
-    Returns
-    -------
-    ref, alt, ref_rc, alt_rc : numpy.ndarray, float32, shape (N, targets), or None for the last two
-    """
-    length = evaluator.model.input_length
-    ref, alt, places = allele_windows(alleles, genome, length, grid)
-    # Alternates of one record, and records of one window, share their reference.
-    places, first, windows = np.unique(places, axis=0, return_index=True, return_inverse=True)
-    windows = windows.ravel()
-    result = []
-    for turn in (False, True)[: 1 + evaluator.model.merge_strands]:
-        sides = (reverse_complement(ref[first]), reverse_complement(alt)) if turn else (ref[first], alt)
-        where = places * [1, -1] if turn else places
-        predicted, of_changed = evaluator.predict(sides[0], windows, sides[1], where, batch_size)
-        result += [predicted[windows], of_changed]
-    return (*result, None, None)[:4]

@@ -1,4 +1,4 @@
-"""Variant scores from the predictions of both alleles, as kipoi-veff 0.3.1 defines them."""
+"""Variant scores from the predictions of both alleles: those of kipoi-veff 0.3.1 as it defines them, and a few more."""
 
 import numpy as np
 
@@ -12,56 +12,100 @@ def logit(probability):
     return np.log(p) - np.log1p(-p)
 
 
-def _ref(ref, alt):
-    return ref
-
-
-def _alt(ref, alt):
-    return alt
-
-
 def _diff(ref, alt):
     return np.asarray(alt, dtype=np.float64) - ref
-
-
-def _logit_ref(ref, alt):
-    return logit(ref)
-
-
-def _logit_alt(ref, alt):
-    return logit(alt)
 
 
 def _logit(ref, alt):
     return logit(alt) - logit(ref)
 
 
-_PLAIN = {"diff": _diff, "logit": _logit, "ref": _ref, "alt": _alt, "logit_ref": _logit_ref, "logit_alt": _logit_alt}
+def _log2fc(ref, alt):
+    ref, alt = (np.maximum(np.asarray(side, dtype=np.float64), CLIP) for side in (ref, alt))
+    return np.log2(alt) - np.log2(ref)
 
-SCORES = (*_PLAIN, "deepsea_effect")
+
+def _l2(ref, alt):
+    return np.sqrt(np.square(_diff(ref, alt)).sum(axis=-1))
 
 
-def score(name, ref, alt, ref_rc=None, alt_rc=None):
+def _js(ref, alt):
+    p, q = (np.maximum(np.asarray(side, dtype=np.float64), 0) + 1e-300 for side in (ref, alt))
+    p, q = p / p.sum(axis=-1, keepdims=True), q / q.sum(axis=-1, keepdims=True)
+    middle = np.log2((p + q) / 2)
+    return ((p * (np.log2(p) - middle)).sum(axis=-1) + (q * (np.log2(q) - middle)).sum(axis=-1)) / 2
+
+
+_PLAIN = {
+    "diff": _diff,
+    "logit": _logit,
+    "log2fc": _log2fc,
+    "ref": lambda ref, alt: ref,
+    "alt": lambda ref, alt: alt,
+    "logit_ref": lambda ref, alt: logit(ref),
+    "logit_alt": lambda ref, alt: logit(alt),
+}
+_PROFILE = {"l2": _l2, "js": _js}
+
+#: What each score is, in the words of `--help`.
+SCORES = {
+    "diff": "alternate - reference",
+    "logit": "difference of log odds",
+    "log2fc": "log2(alternate / reference)",
+    "ref": "the reference's prediction",
+    "alt": "the alternate's prediction",
+    "logit_ref": "log odds of the reference",
+    "logit_alt": "log odds of the alternate",
+    "deepsea_effect": "|logit| x |diff| (Zhou & Troyanskaya 2015)",
+    "l2": "Euclidean distance of the two profiles (profile models)",
+    "js": "Jensen-Shannon divergence of the two profiles, in bits (profile models)",
+}
+PROFILE_SCORES = tuple(_PROFILE)
+PROBABILITY_SCORES = ("logit", "logit_ref", "logit_alt", "deepsea_effect")
+
+STRANDS = ("model", "forward", "mean", "max")
+
+
+def score(name, ref, alt, ref_rc=None, alt_rc=None, strands="mean"):
     """One score of each variant and target.
 
     Parameters
     ----------
     name : str
-        One of `SCORES`. 'deepsea_effect' is |logit difference| x |difference| (Zhou & Troyanskaya 2015).
-    ref, alt : numpy.ndarray, shape (N, targets)
-        Predictions of both alleles.
-    ref_rc, alt_rc : numpy.ndarray, shape (N, targets), optional
-        Predictions of their reverse complements; scores of both strands are then averaged. As in kipoi-veff, of
-        'deepsea_effect' its two factors are averaged before they are multiplied.
+        A key of `SCORES`.
+    ref, alt : numpy.ndarray, shape (N, targets) or (N, targets, bins)
+        Predictions of both alleles. Of a profile, scores other than 'l2' and 'js' take the mean over bins.
+    ref_rc, alt_rc : numpy.ndarray, same shape, optional
+        Predictions of their reverse complements. As in kipoi-veff, of 'deepsea_effect' the two factors are merged over
+        strands before they are multiplied.
+    strands : str
+        Scores of both strands are averaged ('mean'), or the one of larger magnitude is taken ('max').
 
     Returns
     -------
     numpy.ndarray, float32, shape (N, targets)
     """
     if name == "deepsea_effect":
-        value = np.abs(score("logit", ref, alt, ref_rc, alt_rc)) * np.abs(score("diff", ref, alt, ref_rc, alt_rc))
-    else:
-        value = _PLAIN[name](ref, alt)
-        if ref_rc is not None:
-            value = (value + _PLAIN[name](ref_rc, alt_rc)) / 2
+        factors = [np.abs(score(factor, ref, alt, ref_rc, alt_rc, strands)) for factor in ("logit", "diff")]
+        return factors[0] * factors[1]
+    value = _one_strand(name, ref, alt)
+    if ref_rc is not None:
+        other = _one_strand(name, ref_rc, alt_rc)
+        value = (value + other) / 2 if strands == "mean" else np.where(np.abs(other) > np.abs(value), other, value)
     return np.asarray(value, dtype=np.float32)
+
+
+def _one_strand(name, ref, alt):
+    if name in _PROFILE:
+        return _PROFILE[name](ref, alt)
+    if np.ndim(ref) == 3:
+        ref, alt = np.mean(ref, axis=2), np.mean(alt, axis=2)
+    return np.asarray(_PLAIN[name](ref, alt))
+
+
+#: Summaries over targets: (N, targets) -> (N,).
+SUMMARIES = {
+    "absmax": lambda values: np.abs(values).max(axis=1),
+    "mean": lambda values: values.mean(axis=1),
+    "l2": lambda values: np.sqrt(np.square(values, dtype=np.float64).sum(axis=1)),
+}

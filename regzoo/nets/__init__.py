@@ -1,11 +1,20 @@
-"""Architectures as plain modules: one-hot (N, 4, L) in, logits (N, targets) out."""
+"""Architectures as plain modules: one-hot (N, 4, L) in, logits (N, targets) out, of profiles (N, targets, bins)."""
 
 from regzoo.errors import ModelError
+from regzoo.nets.basenji import Basenji
 from regzoo.nets.basset import Basset
 from regzoo.nets.deepsea import Beluga, DeepSEA
+from regzoo.nets.enhancer_net import EnhancerNet
 from regzoo.nets.motif_resnet import MotifResNet
 
-ARCHITECTURES = {"deepsea": DeepSEA, "beluga": Beluga, "basset": Basset, "motif_resnet": MotifResNet}
+ARCHITECTURES = {
+    "deepsea": DeepSEA,
+    "beluga": Beluga,
+    "basset": Basset,
+    "basenji": Basenji,
+    "enhancer_net": EnhancerNet,
+    "motif_resnet": MotifResNet,
+}
 
 
 def build(architecture, **arguments):
@@ -31,4 +40,4 @@ def build(architecture, **arguments):
         raise ModelError(f"architecture {architecture!r}: {error}") from error
 
 
-__all__ = ["ARCHITECTURES", "Basset", "Beluga", "DeepSEA", "MotifResNet", "build"]
+__all__ = ["ARCHITECTURES", "Basenji", "Basset", "Beluga", "DeepSEA", "EnhancerNet", "MotifResNet", "build"]

@@ -24,6 +24,15 @@ def file_digest(path, algorithm="sha256"):
     return digest.hexdigest()
 
 
+def state_digest(module):
+    """Hexadecimal digest of a module's weights."""
+    digest = hashlib.sha256()
+    for name, value in module.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
 def load_weights(module, path, sha256=None):
     """Load a safetensors file into a module.
 

@@ -3,26 +3,15 @@
 import torch
 from torch import nn
 
-
-class Exponential(nn.Module):
-    """exp(x), cut at e**4: first-layer filters become sharper motifs (Koo & Ploenzke 2021); the cut keeps bf16 finite."""
-
-    def forward(self, x):
-        return torch.exp(x.clamp(max=4.0))
+from regzoo.nets.blocks import Exponential, Residual
 
 
-class Residual(nn.Module):
+def _block(width, kernel, dilation, dropout):
     """x + conv(gelu(bn(conv(gelu(bn(x)))))), with dropout before the second convolution."""
-
-    def __init__(self, width, kernel, dilation, dropout):
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.BatchNorm1d(width), nn.GELU(), nn.Conv1d(width, width, kernel, padding="same", dilation=dilation),
-            nn.BatchNorm1d(width), nn.GELU(), nn.Dropout1d(dropout), nn.Conv1d(width, width, kernel, padding="same"),
-        )  # fmt: skip
-
-    def forward(self, x):
-        return x + self.body(x)
+    return Residual(
+        nn.BatchNorm1d(width), nn.GELU(), nn.Conv1d(width, width, kernel, padding="same", dilation=dilation),
+        nn.BatchNorm1d(width), nn.GELU(), nn.Dropout1d(dropout), nn.Conv1d(width, width, kernel, padding="same"),
+    )  # fmt: skip
 
 
 class MotifResNet(nn.Module):
@@ -55,7 +44,7 @@ class MotifResNet(nn.Module):
             if previous != width:
                 layers.append(nn.Conv1d(previous, width, 1))
                 previous = width
-            layers += [Residual(width, kernel, dilation, dropout) for dilation in stage]
+            layers += [_block(width, kernel, dilation, dropout) for dilation in stage]
         layers += [nn.BatchNorm1d(width), nn.GELU()]
         self.trunk = nn.Sequential(*layers)
         self.attention = nn.Conv1d(width, n_targets, 1)

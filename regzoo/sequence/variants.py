@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cyvcf2
 
 from regzoo.errors import InputError
-from regzoo.sequence.files import check_complete, require_file
+from regzoo.sequence.files import check_complete, open_bytes, require_file
 
 _LETTERS = frozenset("ACGTN")
 
@@ -84,6 +84,18 @@ def read_records(vcf, path):
         yield record, _alleles(number, record)
     if not number:
         raise InputError(f"{path}: no record in this VCF file")
+
+
+def count_records(path):
+    """Number of records of a VCF file, plain or compressed, by its lines; None of a BCF file."""
+    count = 0
+    with open_bytes(path) as handle:
+        if handle.read(3) == b"BCF":
+            return None
+        handle.seek(0)
+        for line in handle:
+            count += line[:1] not in (b"#", b"\n")
+    return count
 
 
 def _alleles(number, record):

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from regzoo.effects import evaluator as evaluator_module
+from regzoo.effects import incremental as incremental_module
 from regzoo.effects.evaluator import Evaluator
 from regzoo.nets import build
-from regzoo.nets.motif_resnet import Exponential, Residual
+from regzoo.nets.blocks import Exponential, Residual
 from regzoo.zoo import Model, ZooModule
 
 
@@ -68,7 +68,10 @@ def networks(draw):
         kind = draw(st.sampled_from([nn.ReLU(), nn.Threshold(0, 1e-6), nn.GELU(), Exponential(), nn.Identity()]))
         layers += [kind, nn.Dropout(0.2)]
         if draw(st.booleans()):
-            layers.append(Residual(width, draw(st.sampled_from([3, 5])), draw(st.integers(1, 3)), 0.1))
+            kernel, dilation = draw(st.sampled_from([3, 5])), draw(st.integers(1, 3))
+            body = [nn.BatchNorm1d(width), nn.GELU(), nn.Conv1d(width, 3, kernel, padding="same", dilation=dilation)]
+            body += [nn.Dropout(0.1), nn.Conv1d(3, width, 1)]
+            layers.append(Residual(*body, Residual(nn.Tanh())) if draw(st.booleans()) else Residual(*body))
         pool = draw(st.integers(1, 4))
         if pool > 1 and size // pool >= 2:
             layers.append(nn.MaxPool1d(pool))
@@ -88,12 +91,13 @@ def test_random_networks(made, seed, both_strands):
     for parameter in network.parameters():
         nn.init.normal_(parameter, std=0.3)
     model = as_model(settle(network, seed), length, 3, both_strands)
-    share = evaluator_module.WORTHWHILE
+    overhead = incremental_module.OVERHEAD
     try:
-        evaluator_module.WORTHWHILE = 10.0 if seed % 2 else share  # also where full evaluation would be chosen
+        # Also where full evaluation would be chosen, from the start or on the way.
+        incremental_module.OVERHEAD = [overhead, 0.01, 0.5][seed % 3]
         compare(model, *edits(np.random.default_rng(seed), length, 40))
     finally:
-        evaluator_module.WORTHWHILE = share
+        incremental_module.OVERHEAD = overhead
 
 
 ARCHITECTURES = {
@@ -101,6 +105,8 @@ ARCHITECTURES = {
     "beluga": (330, {"channels": (8, 12, 16), "hidden": 20}),
     "basset": (600, {"channels": (30, 20, 20), "hidden": 25}),
     "motif_resnet": (101, {"motifs": 16, "width": 12}),
+    "enhancer_net": (200, {"channels": (20, 12), "hidden": (16, 8)}),
+    "basenji": (1024, {"width": 12, "tower_width": 16, "residual_width": 8, "residual_blocks": 3, "pools": (4, 4, 2)}),
 }
 
 
@@ -125,7 +131,7 @@ def test_saturation_of_one_window_changes_only_what_it_should():
     changed[np.arange(3 * length), place] = (changed[np.arange(3 * length), place] + np.tile([1, 2, 3], length)) % 4
     compare(model, reference, np.zeros(3 * length, dtype=np.int64), changed)
     incremental = Evaluator(model).incremental
-    assert incremental.dense is not None and incremental.saved(1, length) < 0.1
+    assert incremental.dense is not None and incremental.steps_worthwhile(1, length) == len(incremental.steps)
 
 
 @pytest.mark.parametrize("both_strands", [False, True])

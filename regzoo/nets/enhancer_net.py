@@ -1,0 +1,45 @@
+"""EnhancerNet: four convolutions in two pairs and two dense layers, for windows of 200 to 300 bases.
+
+The layer list is that of a public Keras copy of DeepEnhancer (Min et al. 2017, BMC Bioinformatics 18:478). No published
+network goes by the name.
+"""
+
+from torch import nn
+
+
+class EnhancerNet(nn.Module):
+    """CNN for enhancer classification.
+
+    Parameters
+    ----------
+    input_length, n_targets : int
+        Window length in bases and number of outputs.
+    channels, kernels : tuple of two int
+        Of the two pairs of valid convolutions; a max pooling of 2 follows each pair.
+    hidden : tuple of two int
+        Units of the dense layers.
+    dropout : float
+        After each dense layer.
+    """
+
+    def __init__(
+        self, input_length=200, n_targets=1, channels=(128, 64), kernels=(8, 3), hidden=(256, 128), dropout=0.1
+    ):
+        super().__init__()
+        layers, before, length = [], 4, input_length
+        for channel, kernel in zip(channels, kernels):
+            for _ in range(2):
+                layers += [nn.Conv1d(before, channel, kernel), nn.ReLU(), nn.BatchNorm1d(channel)]
+                before, length = channel, length - kernel + 1
+            layers.append(nn.MaxPool1d(2))
+            length //= 2
+        layers.append(nn.Flatten())
+        before *= length
+        for units in hidden:
+            layers += [nn.Linear(before, units), nn.ReLU(), nn.Dropout(dropout)]
+            before = units
+        self.layers = nn.Sequential(*layers, nn.Linear(before, n_targets))
+
+    def forward(self, x):
+        """Logits, shape (N, n_targets), of one-hot windows, shape (N, 4, input_length)."""
+        return self.layers(x)
