@@ -7,11 +7,18 @@ from typing import Annotated
 import typer
 
 from regzoo.errors import RegzooError
+from regzoo.options import PRECISIONS, SCORES, STRANDS, SUMMARIES
 
 app = typer.Typer(
     help="Models that read regulatory DNA: predict windows, score variants, use Kipoi.",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
 )  # fmt: skip
+
+
+def _explained(choices):
+    """Choices and what they are, for `--help`."""
+    return "; ".join(f"{name}: {meaning}" for name, meaning in choices.items())
+
 
 Fasta = Annotated[str, typer.Option("--fasta", "-f", help="Genome, FASTA plain or bgzipped; chr1 and 1 are matched")]
 ModelName = Annotated[str, typer.Option("--model", "-m", help="GROUP/MODEL of `regzoo ls`, or a model directory")]
@@ -20,6 +27,8 @@ Targets = Annotated[
 ]
 Strict = Annotated[bool, typer.Option(help="Refuse windows over a contig's end, which otherwise are filled with N")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Windows in one pass of the model")]
+Precision = Annotated[str, typer.Option(help=_explained(PRECISIONS))]
+Strands = Annotated[str, typer.Option(help=_explained(STRANDS))]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar")]
 
 
@@ -63,20 +72,31 @@ def predict(
 def score_command(
     vcf: Annotated[str, typer.Argument(help="Variants, VCF or BCF, plain or compressed")],
     fasta: Fasta,
-    model: ModelName,
+    model: Annotated[
+        list[str], typer.Option("--model", "-m", help="GROUP/MODEL of `regzoo ls`, or a directory; repeat for more")
+    ],
     output: Annotated[str, typer.Option("--output", "-o", help=".tsv, .tsv.gz, .vcf, .vcf.gz, .parquet or .h5")],
     score: Annotated[
-        list[str] | None,
-        typer.Option("--score", "-s", help="ref, alt, diff, logit, logit_ref, logit_alt or deepsea_effect; repeat for more; "
-                     "default diff and logit"),
-    ] = None,
+        list[str], typer.Option("--score", "-s", help=f"Repeat for more. {_explained(SCORES)}")
+    ] = ("diff", "logit"),
     target: Targets = None,
-    strict: Strict = False,
+    summary: Annotated[
+        list[str] | None, typer.Option(help=f"Over targets, in their place; repeat for more. {_explained(SUMMARIES)}")
+    ] = None,
+    strands: Strands = "model",
+    offset: Annotated[
+        list[int], typer.Option(help="Move windows by so many bases; scores are averaged over those given")
+    ] = (0,),
     grid: Annotated[
         int, typer.Option(min=1, help="Start windows at multiples of this, so that dense variants share most of the work; 1 "
                           "centres each exactly"),
     ] = 1,
+    normalise: Annotated[bool, typer.Option("--normalise", help="Left-align and trim indels before scoring")] = False,
+    strict: Strict = False,
+    precision: Precision = "float32",
     batch_size: BatchSize = 64,
+    workers: Annotated[int, typer.Option(min=1, help="Processes, which share the CPU's threads")] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a killed run of this command was")] = False,
     quiet: Quiet = False,
 ):  # fmt: skip
     """Score every allele of a VCF file: SNVs, MNVs, insertions, deletions, each of several alternates.
@@ -86,44 +106,59 @@ def score_command(
     Example: regzoo score variants.vcf --fasta hg38.fa --model MotifResNet/tf-human -o out.vcf -s diff -s logit
     """
     from regzoo.effects import score_vcf
-    from regzoo.effects.score_vcf import grid_difference
+    from regzoo.effects.score_vcf import difference_from_exact
     from regzoo.zoo import load_model
 
-    loaded, scores = load_model(model), score or ("diff", "logit")
-    counts = score_vcf(vcf, fasta, loaded, output, scores, target, strict, batch_size, not quiet, grid=grid)
+    models = [load_model(name) for name in model]
+    counts = score_vcf(
+        vcf, fasta, models, output, not quiet, workers, resume,
+        scores=score, targets=target or (), summaries=summary or (), strands=strands, offsets=offset, grid=grid,
+        batch_size=batch_size, precision=precision, strict=strict, normalise=normalise,
+    )  # fmt: skip
     print(f"{sum(counts.values())} alleles -> {output}", file=sys.stderr)
     for status, count in counts.most_common():
         print(f"  {count:>9,}  {status}", file=sys.stderr)
-    if grid > 1:
-        largest, correlation = grid_difference(vcf, fasta, loaded, grid)
-        print(
-            f"grid {grid} against exactly centred, diff of the first variants: largest difference {largest:.2g}, "
-            f"correlation {correlation:.4f}",
-            file=sys.stderr,
-        )
+    if grid > 1 or precision != "float32":
+        for loaded in models:
+            largest, correlation = difference_from_exact(vcf, fasta, loaded, grid, precision)
+            print(
+                f"{loaded.name}, diff of the first variants, grid {grid} and {precision} against exactly centred float32: "
+                f"largest difference {largest:.2g}, correlation {correlation:.4f}",
+                file=sys.stderr,
+            )
 
 
 @app.command()
 def mutate(
     fasta: Fasta,
     model: ModelName,
-    output: Annotated[str, typer.Option("--output", "-o", help=".h5, .tsv, or .png / .svg for one locus")],
-    locus: Annotated[str | None, typer.Option("--locus", "-l", help="CONTIG:START-END, 1-based and inclusive")] = None,
+    output: Annotated[
+        list[str], typer.Option("--output", "-o", help=".h5, .tsv, .mutmap.h5 (for `kipoi veff plot_mutation_map`), or .png / "
+                                ".svg for one locus; repeat for more")
+    ],
+    locus: Annotated[
+        list[str] | None, typer.Option("--locus", "-l", help="CONTIG:START-END, 1-based and inclusive; repeat for more")
+    ] = None,
     bed: Annotated[str | None, typer.Option("--bed", "-b", help="Regions, BED plain or gzipped")] = None,
-    score: Annotated[str, typer.Option("--score", "-s", help="diff, logit, alt, logit_alt or deepsea_effect")] = "diff",
+    score: Annotated[str, typer.Option("--score", "-s", help=_explained(SCORES))] = "diff",
     target: Targets = None,
+    insertions: Annotated[bool, typer.Option("--insertions", help="Also each base inserted before each position")] = False,
+    strands: Strands = "model",
+    precision: Precision = "float32",
     quiet: Quiet = False,
-):
+):  # fmt: skip
     """Saturation mutagenesis: the effect of every substitution and one-base deletion of a locus.
 
     Example: regzoo mutate -l chr1:1,550-1,650 --fasta hg38.fa --model MotifResNet/tf-human -t tf3 -o locus.png
     """
-    from regzoo.effects.mutate import mutate_bed
+    from regzoo.effects.mutate import mutate_loci
 
-    if (locus is None) == (bed is None):
-        raise typer.BadParameter("give either --locus or --bed")
-    count = mutate_bed(bed, fasta, model, output, score, target, progress=not quiet, locus=locus)
-    print(f"{count} loci -> {output}", file=sys.stderr)
+    if not (locus or bed):
+        raise typer.BadParameter("give --locus or --bed")
+    count = mutate_loci(
+        fasta, model, output, bed, locus or (), score, target, insertions, strands, precision, progress=not quiet
+    )
+    print(f"{count} loci -> {', '.join(output)}", file=sys.stderr)
 
 
 @app.command()

@@ -4,14 +4,15 @@ import numpy as np
 import torch
 
 from regzoo.effects.incremental import Incremental
-from regzoo.errors import InputError
+from regzoo.effects.splice import Splice
+from regzoo.options import PRECISIONS, check_choice
 from regzoo.sequence.codes import UNKNOWN, reverse_complement
 
 #: Reference windows whose activations are held at once (2.4 MB each in DeepSEA).
 WINDOWS = 32
 #: Changed windows gathered before their dense layers are multiplied.
 CHANGES = 4096
-PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
+_DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 
 _ONE_HOT = torch.cat([torch.eye(4), torch.zeros(1, 4)])
 
@@ -34,11 +35,10 @@ class Evaluator:
     """
 
     def __init__(self, model, incremental=True, precision="float32"):
-        if precision not in PRECISIONS:
-            raise InputError(f"no precision {precision!r}; there are {', '.join(PRECISIONS)}")
+        check_choice("precision", precision, PRECISIONS)
         self.model, self.precision = model, precision
         on_cpu = model.device.type == "cpu"
-        self.incremental = Incremental(model.module.net, PRECISIONS[precision]) if incremental and on_cpu else None
+        self.incremental = Incremental(model.module.net, _DTYPES[precision]) if incremental and on_cpu else None
 
     def predict(self, reference, windows, changed, places=None, batch_size=64):
         """Predictions of both sides.
@@ -69,6 +69,46 @@ class Evaluator:
             turned_back = [side[:, :, ::-1] if side.ndim == 3 else side for side in self._one_strand(*other)]
             sides = [(a + b) / 2 for a, b in zip(sides, turned_back)]
         return tuple(sides)
+
+    def predict_joined(self, left, right, start, inserted, batch_size=64):
+        """Predictions of windows that are one window up to a position, then some bases, then another window.
+
+        Parameters
+        ----------
+        left, right : numpy.ndarray, uint8, shape (L,)
+            Base codes.
+        start : numpy.ndarray, int64, shape (N,)
+            Position of the first base that is not `left`'s.
+        inserted : numpy.ndarray, uint8, shape (N, width)
+            Base codes of what lies between.
+        batch_size : int
+
+        Returns
+        -------
+        numpy.ndarray, float32, shape (N, targets) or (N, targets, bins)
+        """
+        length, width = len(left), inserted.shape[1]
+        if self.incremental is None or not self.incremental.steps_worthwhile(max(width, 1), length, spliced=True):
+            windows = np.where(np.arange(length) < start[:, None], left, right)
+            place = start[:, None] + np.arange(width)
+            rows, columns = np.nonzero(place < length)
+            windows[rows, place[rows, columns]] = inserted[rows, columns]
+            return self.model.predict(windows, batch_size, self.precision)
+        sides = [self._joined(left, right, start, inserted)]
+        if self.model.module.reverse_complement:
+            turned = [reverse_complement(codes[None])[0] for codes in (right, left)]
+            other = self._joined(*turned, length - start - width, reverse_complement(inserted))
+            sides.append(other[:, :, ::-1] if other.ndim == 3 else other)
+        return sum(sides) / len(sides)
+
+    @torch.inference_mode()
+    def _joined(self, left, right, start, inserted):
+        splice = Splice(self.incremental, _one_hot(left[None]), _one_hot(right[None]))
+        parts = [
+            self._predictions(splice.join(torch.from_numpy(at), _one_hot(bases)))
+            for at, bases in zip(*(np.split(a, range(CHANGES, len(start), CHANGES)) for a in (start, inserted)))
+        ]
+        return np.concatenate(parts)
 
     @torch.inference_mode()
     def _one_strand(self, reference, windows, changed, places, batch_size):

@@ -13,7 +13,9 @@ Arrays are channels-last, (rows, positions, channels), so that a position's chan
 """
 
 import logging
+import math
 from dataclasses import dataclass
+from functools import cached_property, partial
 
 import torch
 from torch import nn
@@ -119,7 +121,7 @@ class _Convolution:
     pool = 1
 
     def __init__(self, layer, dtype):
-        self.layer = layer
+        self.layer, self.dtype = layer, dtype
         kernel, dilation = layer.kernel_size[0], layer.dilation[0]
         self.kernel, self.dilation, self.reach = kernel, dilation, (kernel - 1) * dilation
         padding = layer.padding if isinstance(layer.padding, str) else layer.padding[0]
@@ -160,6 +162,16 @@ class _Convolution:
                 first = tap * self.dilation
                 total[:, first : first + width] += product[:, :, tap]
         return Span(total, span.start + self.left - self.reach).masked(tapes[len(spans)].shape[1])
+
+    @cached_property
+    def _patch_weights(self):
+        return self.layer.weight.detach().permute(1, 2, 0).flatten(0, 1).to(self.dtype).contiguous()
+
+    def products(self, x):
+        """Outputs without padding, (rows, width - reach, out), of a stretch of inputs, (rows, width, in)."""
+        patches = x.unfold(1, self.reach + 1, 1)[..., :: self.dilation]
+        y = _product(patches.flatten(2).flatten(0, 1), self._patch_weights).view(*patches.shape[:2], -1)
+        return y if self.bias is None else y + self.bias.float()
 
     def length(self, length):
         return length + self.left + self.right - self.reach
@@ -420,7 +432,7 @@ class Incremental:
             x = layer(x)
         return x
 
-    def steps_worthwhile(self, width, length):
+    def steps_worthwhile(self, width, length, spliced=False):
         """How many steps to evaluate by the change alone before the rest is cheaper in full.
 
         Parameters
@@ -429,6 +441,8 @@ class Incremental:
             Changed bases.
         length : int
             Of the window.
+        spliced : bool
+            Count every output that a change reaches instead of the changed inputs.
 
         Returns
         -------
@@ -439,7 +453,8 @@ class Incremental:
         spent, left = 0, sum(full)
         costs = [left]
         for step, in_full in zip(self.steps, full):
-            products, width = step.cost(width)
+            products, wider = step.cost(width)
+            products, width = step.cost(wider)[0] if spliced else products, wider
             spent, left = spent + OVERHEAD * products, left - in_full
             costs.append(spent + left)
         best = min(range(len(costs)), key=lambda i: (costs[i], -i))
@@ -466,48 +481,71 @@ class Incremental:
         """
         rows, start = tape.rows[windows], start + tape.starts[windows]
         count = self.steps_worthwhile(delta.shape[1], tape.length)
-        # Rows of one pooling phase have spans of one width, without a wasted position.
+        parts = []
+        for chosen in self.chunks(start):
+            spans = [Span(delta[chosen], start[chosen])]
+            for step in self.steps[:count]:
+                spans.append(step.update(spans, tape.tapes, rows[chosen]))
+            parts.append((chosen, spans))
+        if count == len(self.steps) and self.dense is not None:
+            first = (tape.starts // self.pools)[windows]
+            ends = [(chosen, Span(spans[-1].delta, spans[-1].start - first[chosen])) for chosen, spans in parts]
+            return self.dense_rest(tape.hidden[windows], ends, self.lengths(tape.length)[-1])
+        logits = [
+            self.rest_in_full(count, partial(self._applied, spans, tape, windows[chosen])) for chosen, spans in parts
+        ]
+        return in_order([chosen for chosen, _ in parts], logits)
+
+    def chunks(self, start):
+        """Row numbers of changes that are evaluated together.
+
+        Rows of one pooling phase have spans of one width, without a wasted position.
+        """
         order = torch.argsort(start % self.pools, stable=True)
         phases = (start % self.pools)[order]
         cuts = torch.nonzero(phases.diff()).flatten().add(1).tolist()
-        parts = []
         for members in torch.tensor_split(order, cuts):
-            for chosen in members.split(CHUNK):
-                spans = [Span(delta[chosen], start[chosen])]
-                for step in self.steps[:count]:
-                    spans.append(step.update(spans, tape.tapes, rows[chosen]))
-                parts.append((chosen, spans))
-        if count == len(self.steps) and self.dense is not None:
-            return self._dense_rest([(chosen, spans[-1]) for chosen, spans in parts], tape, windows)
-        logits = [self._rest_in_full(spans, tape, windows[chosen]) for chosen, spans in parts]
-        return torch.cat(logits)[torch.argsort(torch.cat([chosen for chosen, _ in parts]))]
+            yield from members.split(CHUNK)
 
-    def _rest_in_full(self, spans, tape, windows):
-        """Logits of changed windows from the activations that their spans reached."""
-        count = len(spans) - 1
+    def rest_in_full(self, count, activations):
+        """Logits from the activations after `count` steps, and those before that a later step adds to.
+
+        Parameters
+        ----------
+        count : int
+        activations : callable
+            Takes a number of steps and gives the activations after them, shape (B, positions, channels).
+        """
         needed = {count, *(step.source for step in self.steps[count:] if isinstance(step, _Merge))}
-        tapes, pools, lengths = [], 1, self.lengths(tape.length)
-        for i, span in enumerate(spans):
-            tapes.append(self._applied(span, tape, i, windows, pools, lengths[i]) if i in needed else None)
-            pools *= self.steps[i].pool if i < len(self.steps) else 1
+        tapes = [activations(i) if i in needed else None for i in range(count + 1)]
         last = self._continue(tapes)[-1]
         return self._finish(last.transpose(1, 2) if self.dense is None else self._hidden(last))
 
-    def _applied(self, span, tape, index, windows, pools, length):
-        """Activations of changed windows after a step, shape (B, length, channels)."""
-        first = tape.starts[windows] // pools
+    def _applied(self, spans, tape, windows, index):
+        """Activations of changed windows after a number of steps, shape (B, length, channels)."""
+        length = self.lengths(tape.length)[index]
+        first = tape.starts[windows] // math.prod(step.pool for step in self.steps[:index])
         x = _gather(tape.tapes[index], tape.rows[windows], first, length)
-        place = (span.start - first)[:, None] + torch.arange(span.delta.shape[1])
+        place = (spans[index].start - first)[:, None] + torch.arange(spans[index].delta.shape[1])
         inside = (place >= 0) & (place < length)
         rows = torch.arange(len(windows))[:, None].expand_as(place)
-        return x.index_put_((rows[inside], place[inside]), span.delta[inside], accumulate=True)
+        return x.index_put_((rows[inside], place[inside]), spans[index].delta[inside], accumulate=True)
 
-    def _dense_rest(self, spans, tape, windows):
-        positions = self.lengths(tape.length)[-1]
+    def dense_rest(self, hidden, spans, positions):
+        """Logits from the first dense layer's outputs, after the products of spans with their weights are added to them.
+
+        Parameters
+        ----------
+        hidden : torch.Tensor, float32, shape (B, units)
+            Changed in place.
+        spans : list of (torch.Tensor, Span)
+            Row numbers, and what lies in a stretch of the layer's input positions.
+        positions : int
+            Of the layer's input.
+        """
         weights = self._slices(positions)
-        hidden = tape.hidden[windows]
         chosen = torch.cat([rows for rows, _ in spans])
-        starts = torch.cat([span.start for _, span in spans]) - (tape.starts // self.pools)[windows[chosen]]
+        starts = torch.cat([span.start for _, span in spans])
         widths = torch.cat([torch.full((len(rows),), span.delta.shape[1]) for rows, span in spans])
         delta = [row for _, span in spans for row in span.delta]
         # Changes with one place at the dense layer are one product with one block of its weights.
@@ -521,3 +559,8 @@ class Incremental:
             block = torch.stack([delta[i] for i in members])[:, low - first : high - first]
             hidden[chosen[members]] += _product(block.flatten(1), weights[low:high].flatten(0, 1))
         return self._finish(hidden)
+
+
+def in_order(chosen, values):
+    """Rows of chunks put back in their order; `chosen` are the row numbers of each chunk."""
+    return torch.cat(values)[torch.argsort(torch.cat(chosen))]

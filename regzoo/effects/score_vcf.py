@@ -16,10 +16,11 @@ from tqdm import tqdm
 
 from regzoo.effects.alleles import left_normalised, problem_with
 from regzoo.effects.journal import Journal
-from regzoo.effects.scoring import Scorer, Scoring
+from regzoo.effects.scoring import Scorer
 from regzoo.effects.writers import check_suffix, open_writer
 from regzoo.errors import RegzooError
 from regzoo.nets.checkpoint import state_digest
+from regzoo.options import Scoring
 from regzoo.sequence import count_records, open_vcf, read_records
 from regzoo.sequence.files import finished_file
 from regzoo.zoo import load_model
@@ -67,7 +68,7 @@ def score_vcf(vcf, fasta, model, output, progress=True, workers=1, resume=False,
     resume : bool
         Use what a killed run with the same inputs and options left; the output is the same byte for byte.
     **options
-        Fields of `regzoo.effects.scoring.Scoring`.
+        Fields of `regzoo.options.Scoring`.
 
     Returns
     -------
@@ -199,15 +200,15 @@ def _request(vcf, fasta, models, options, workers):
     return {"files": files, "models": weights, "options": dataclasses.asdict(options), "threads": threads}
 
 
-def difference_from_exact(vcf, fasta, model, options, sample=64):
+def difference_from_exact(vcf, fasta, model, grid=1, precision="float32", sample=64):
     """How far scores with a grid or in bfloat16 are from exactly centred ones in float32, on a sample of a VCF.
 
     Parameters
     ----------
     vcf, fasta : str or pathlib.Path
     model : regzoo.zoo.Model
-    options : Scoring
-        Whose grid and precision are compared.
+    grid : int
+    precision : str
     sample : int
         The VCF's first alleles that can be scored.
 
@@ -218,7 +219,7 @@ def difference_from_exact(vcf, fasta, model, options, sample=64):
     correlation : float
         Pearson correlation of all `diff` values; NaN when they do not vary.
     """
-    fast = Scorer(fasta, [model], Scoring(("diff",), grid=options.grid, precision=options.precision))
+    fast = Scorer(fasta, [model], Scoring(("diff",), grid=grid, precision=precision))
     exact = Scorer(fasta, [model], Scoring(("diff",)))
     alleles = (a for _, of_record in read_records(open_vcf(vcf), vcf) for a in of_record)
     usable = [a for a in islice(alleles, 16 * sample) if not problem_with(a, exact.genome, model.input_length)][:sample]
@@ -240,4 +241,3 @@ def _groups(records, size):
             group, count = [], 0
     if group:
         yield group
-

@@ -47,23 +47,8 @@ _PLAIN = {
 }
 _PROFILE = {"l2": _l2, "js": _js}
 
-#: What each score is, in the words of `--help`.
-SCORES = {
-    "diff": "alternate - reference",
-    "logit": "difference of log odds",
-    "log2fc": "log2(alternate / reference)",
-    "ref": "the reference's prediction",
-    "alt": "the alternate's prediction",
-    "logit_ref": "log odds of the reference",
-    "logit_alt": "log odds of the alternate",
-    "deepsea_effect": "|logit| x |diff| (Zhou & Troyanskaya 2015)",
-    "l2": "Euclidean distance of the two profiles (profile models)",
-    "js": "Jensen-Shannon divergence of the two profiles, in bits (profile models)",
-}
 PROFILE_SCORES = tuple(_PROFILE)
 PROBABILITY_SCORES = ("logit", "logit_ref", "logit_alt", "deepsea_effect")
-
-STRANDS = ("model", "forward", "mean", "max")
 
 
 def score(name, ref, alt, ref_rc=None, alt_rc=None, strands="mean"):
@@ -72,7 +57,7 @@ def score(name, ref, alt, ref_rc=None, alt_rc=None, strands="mean"):
     Parameters
     ----------
     name : str
-        A key of `SCORES`.
+        A key of `regzoo.options.SCORES`.
     ref, alt : numpy.ndarray, shape (N, targets) or (N, targets, bins)
         Predictions of both alleles. Of a profile, scores other than 'l2' and 'js' take the mean over bins.
     ref_rc, alt_rc : numpy.ndarray, same shape, optional
@@ -103,9 +88,10 @@ def _one_strand(name, ref, alt):
     return np.asarray(_PLAIN[name](ref, alt))
 
 
-#: Summaries over targets: (N, targets) -> (N,).
-SUMMARIES = {
-    "absmax": lambda values: np.abs(values).max(axis=1),
-    "mean": lambda values: values.mean(axis=1),
-    "l2": lambda values: np.sqrt(np.square(values, dtype=np.float64).sum(axis=1)),
-}
+def summarise(name, values):
+    """One of `regzoo.options.SUMMARIES` over targets; (N, targets) -> (N,)."""
+    if name == "absmax":
+        return np.abs(values).max(axis=1)
+    if name == "l2":
+        return np.sqrt(np.square(values, dtype=np.float64).sum(axis=1))
+    return values.mean(axis=1)

@@ -1,75 +1,13 @@
-"""Scores of alleles by one or several models: what is asked for, and the numbers."""
-
-from dataclasses import dataclass
+"""Scores of alleles by one or several models."""
 
 import numpy as np
 
 from regzoo.effects.alleles import allele_windows
-from regzoo.effects.evaluator import PRECISIONS, Evaluator
-from regzoo.effects.scores import PROBABILITY_SCORES, PROFILE_SCORES, SCORES, STRANDS, SUMMARIES, score
+from regzoo.effects.evaluator import Evaluator
+from regzoo.effects.scores import PROBABILITY_SCORES, PROFILE_SCORES, score, summarise
 from regzoo.errors import InputError
+from regzoo.options import SCORES, check_choice
 from regzoo.sequence import Genome, reverse_complement
-
-
-@dataclass(frozen=True)
-class Scoring:
-    """What is computed for each allele.
-
-    Attributes
-    ----------
-    scores : tuple of str
-        Of `regzoo.effects.SCORES`.
-    targets : tuple of str
-        Names of the targets; all when empty. With several models, those of each that has some of them.
-    summaries : tuple of str
-        Of `regzoo.effects.scores.SUMMARIES`; they take the place of the targets.
-    strands : str
-        'model': as the model's YAML says (`use_rc`, or the mean inside the model); 'forward': as given; 'mean', 'max':
-        scores of both strands are averaged, or the one of larger magnitude is taken.
-    offsets : tuple of int
-        Bases by which windows are moved; scores are averaged over them.
-    grid : int
-        Windows start at multiples of it, so that the variants of a dense VCF share most of their evaluation; 1 centres
-        every variant exactly.
-    batch_size : int
-        Windows in one full pass.
-    precision : str
-        'float32', or 'bf16' for products in bfloat16.
-    incremental : bool
-        Evaluate alternates by what they change, which is exact up to rounding; False evaluates every window in full.
-    strict : bool
-        Do not score variants whose window reaches over a contig's end; otherwise N stands for what is outside.
-    normalise : bool
-        Left-align and trim indels against the FASTA before they are scored.
-
-    Raises
-    ------
-    InputError
-        If a value is none of the known ones.
-    """
-
-    scores: tuple = ("diff", "logit")
-    targets: tuple = ()
-    summaries: tuple = ()
-    strands: str = "model"
-    offsets: tuple = (0,)
-    grid: int = 1
-    batch_size: int = 64
-    precision: str = "float32"
-    incremental: bool = True
-    strict: bool = False
-    normalise: bool = False
-
-    def __post_init__(self):
-        for what, given, known in (
-            ("score", self.scores, SCORES),
-            ("summary", self.summaries, SUMMARIES),
-            ("choice of strands", (self.strands,), STRANDS),
-            ("precision", (self.precision,), PRECISIONS),
-        ):
-            for name in given:
-                if name not in known:
-                    raise InputError(f"no {what} {name!r}; there are {', '.join(known)}")
 
 
 def target_columns(model, targets):
@@ -96,7 +34,7 @@ class Scorer:
     ----------
     fasta : str or pathlib.Path
     models : sequence of regzoo.zoo.Model
-    options : Scoring
+    options : regzoo.options.Scoring
 
     Attributes
     ----------
@@ -116,7 +54,7 @@ class Scorer:
         self.groups = {}
         for model, columns in zip(models, self.columns):
             for name in options.scores:
-                _check_score(model, name)
+                check_score(model, name)
                 key = f"{model.name}:{name}" if len(models) > 1 else name
                 self.groups[key] = list(options.summaries) or [model.targets[i] for i in columns]
         self.length = max(model.input_length for model in models)
@@ -163,11 +101,18 @@ class Scorer:
             ]
         for total in sums:
             if options.summaries:
-                total = np.stack([SUMMARIES[name](total) for name in options.summaries], axis=1)
+                total = np.stack([summarise(name, total) for name in options.summaries], axis=1)
             yield np.asarray(total, dtype=np.float32)
 
 
-def _check_score(model, name):
+def both_strands(model, strands):
+    """Whether scores of a model need the reverse complement's predictions, by a key of `regzoo.options.STRANDS`."""
+    return strands in ("mean", "max") or (strands == "model" and model.merge_strands)
+
+
+def check_score(model, name):
+    """Raise an InputError if a score is not made for what a model predicts."""
+    check_choice("score", name, SCORES)
     if name in PROFILE_SCORES and len(model.output_shape) == 1:
         raise InputError(f"score {name!r} compares profiles, but model {model.name} predicts one value a target")
     if name in PROBABILITY_SCORES and not model.gives("probabilities"):
@@ -191,7 +136,7 @@ def predict_alleles(alleles, genome, evaluator, batch_size=64, grid=1, offset=0,
     offset : int
         Bases by which windows are moved.
     strands : str
-        As in `Scoring`.
+        As in `regzoo.options.Scoring`.
 
     Returns
     -------
@@ -202,9 +147,8 @@ def predict_alleles(alleles, genome, evaluator, batch_size=64, grid=1, offset=0,
     # Alternates of one record, and records of one window, share their reference.
     places, first, windows = np.unique(places, axis=0, return_index=True, return_inverse=True)
     windows = windows.ravel()
-    both = strands in ("mean", "max") or (strands == "model" and evaluator.model.merge_strands)
     result = []
-    for turn in (False, True)[: 1 + both]:
+    for turn in (False, True) if both_strands(evaluator.model, strands) else (False,):
         sides = (reverse_complement(ref[first]), reverse_complement(alt)) if turn else (ref[first], alt)
         where = places * [1, -1] if turn else places
         predicted, of_changed = evaluator.predict(sides[0], windows, sides[1], where, batch_size)

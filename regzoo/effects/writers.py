@@ -1,6 +1,8 @@
 """Files of variant scores: TSV, VCF, Parquet and HDF5, chosen by suffix."""
 
 import gzip
+import io
+import re
 from contextlib import contextmanager
 
 import cyvcf2
@@ -12,37 +14,37 @@ import pyarrow.parquet as pq
 from regzoo.errors import OutputError
 
 _COLUMNS = ("record", "chrom", "pos", "id", "ref", "alt", "status")
-_STATUS_KEY = "REGZOO_STATUS"
+_STATUS_KEY, _NORMALISED_KEY = "REGZOO_STATUS", "REGZOO_NORMALISED"
 
 
-@contextmanager
-def open_writer(path, output, targets, scores, model_name, reader):
-    """The writer of a file of variant scores.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        What is written.
-    output : str or pathlib.Path
-        The name that the user gave, whose suffix chooses the format.
-    targets, scores : sequence of str
-    model_name : str
-    reader : cyvcf2.VCF
-        Source of a VCF's header.
+def check_suffix(output):
+    """Class of the writer that a file name's suffix chooses.
 
     Raises
     ------
     OutputError
         If the suffix is none of the known ones.
     """
-    name = str(output)
     for suffixes, kind in _WRITERS.items():
-        if name.endswith(suffixes):
-            writer = kind(path, list(targets), list(scores), model_name, reader)
-            break
-    else:
-        known = ", ".join(s for suffixes in _WRITERS for s in suffixes)
-        raise OutputError(f"{output}: unknown suffix; use one of {known}")
+        if str(output).endswith(suffixes):
+            return kind
+    known = ", ".join(s for suffixes in _WRITERS for s in suffixes)
+    raise OutputError(f"{output}: unknown suffix; use one of {known}")
+
+
+@contextmanager
+def open_writer(path, groups, reader):
+    """The writer of a file of variant scores.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+    groups : dict of str to list of str
+        Tables of scores, 'SCORE' or 'MODEL:SCORE', and their columns.
+    reader : cyvcf2.VCF
+        Source of a VCF's header.
+    """
+    writer = check_suffix(path)(path, groups, reader)
     try:
         yield writer
     finally:
@@ -58,62 +60,70 @@ def _fixed_columns(batch):
     return dict(zip(_COLUMNS, values))
 
 
+def _score_columns(groups):
+    return [f"{key}:{column}" for key, columns in groups.items() for column in columns]
+
+
 class _TsvWriter:
     """One row for each allele; score columns are named SCORE:TARGET; empty where not scored."""
 
-    def __init__(self, path, targets, scores, model_name, reader):
-        self.out = gzip.open(path, "wt") if str(path).endswith(".gz") else open(path, "w")
-        names = [f"{score}:{target}" for score in scores for target in targets]
-        self.out.write("\t".join([*_COLUMNS, *names]) + "\n")
+    def __init__(self, path, groups, reader):
+        # Neither name nor time in gzip's header: the same scores make the same bytes.
+        self.file = open(path, "wb")
+        zipped = str(path).endswith(".gz")
+        self.out = io.TextIOWrapper(gzip.GzipFile("", "wb", fileobj=self.file, mtime=0) if zipped else self.file)
+        self.out.write("\t".join([*_COLUMNS, *_score_columns(groups)]) + "\n")
 
     def write(self, batch):
         table = np.concatenate(list(batch.scores.values()), axis=1)
-        for *fixed, row in zip(*_fixed_columns(batch).values(), table):
-            values = ["" if np.isnan(v) else f"{v:.7g}" for v in row]
+        for *fixed, row in zip(*_fixed_columns(batch).values(), table.tolist()):
+            values = ["" if v != v else f"{v:.7g}" for v in row]
             self.out.write("\t".join([*map(str, fixed), *values]) + "\n")
 
     def close(self):
         self.out.close()
+        self.file.close()
 
 
 class _ParquetWriter:
     """The TSV's columns, typed."""
 
-    def __init__(self, path, targets, scores, model_name, reader):
+    def __init__(self, path, groups, reader):
         types = {"record": pa.int64(), "pos": pa.int64()}
         fields = [(name, types.get(name, pa.string())) for name in _COLUMNS]
-        self.names = {score: [f"{score}:{target}" for target in targets] for score in scores}
-        fields += [(name, pa.float32()) for names in self.names.values() for name in names]
-        self.schema = pa.schema(fields, metadata={"model": model_name})
+        fields += [(name, pa.float32()) for name in _score_columns(groups)]
+        self.schema = pa.schema(fields)
         self.out = pq.ParquetWriter(path, self.schema)
 
     def write(self, batch):
-        columns = _fixed_columns(batch)
-        for score, names in self.names.items():
-            columns |= {name: batch.scores[score][:, i] for i, name in enumerate(names)}
-        self.out.write_table(pa.table(columns, schema=self.schema))
+        table = np.concatenate(list(batch.scores.values()), axis=1)
+        arrays = [*_fixed_columns(batch).values(), *np.ascontiguousarray(table.T)]
+        arrays = [pa.array(values, field.type) for values, field in zip(arrays, self.schema)]
+        self.out.write_table(pa.Table.from_arrays(arrays, schema=self.schema))
 
     def close(self):
         self.out.close()
 
 
 class _Hdf5Writer:
-    """/variants/COLUMN of length N, /scores/SCORE of shape (N, targets), /targets; the model's name as attribute."""
+    """/variants/COLUMN of length N, /scores/SCORE (N, columns), or /scores/MODEL:SCORE, and their names in /columns/SCORE.
 
-    def __init__(self, path, targets, scores, model_name, reader):
+    Models have '/' in their names, which makes them groups in the file.
+    """
+
+    def __init__(self, path, groups, reader):
         self.out = h5py.File(path, "w")
-        self.out.attrs["model"] = model_name
         text = h5py.string_dtype()
-        self.out.create_dataset("targets", data=targets, dtype=text)
         for name in _COLUMNS:
             kind = np.int64 if name in ("record", "pos") else text
             self.out.create_dataset(
                 f"variants/{name}", (0,), kind, maxshape=(None,), chunks=(4096,), compression="gzip"
             )
-        for name in scores:
+        for key, columns in groups.items():
+            self.out.create_dataset(f"columns/{key}", data=columns, dtype=text)
             self.out.create_dataset(
-                f"scores/{name}", (0, len(targets)), np.float32, maxshape=(None, len(targets)),
-                chunks=(max(1, 65536 // len(targets)), len(targets)), compression="gzip", compression_opts=1,
+                f"scores/{key}", (0, len(columns)), np.float32, maxshape=(None, len(columns)),
+                chunks=(max(1, 65536 // len(columns)), len(columns)), compression="gzip", compression_opts=1,
             )  # fmt: skip
 
     def write(self, batch):
@@ -129,33 +139,45 @@ class _Hdf5Writer:
 
 
 class _VcfWriter:
-    """The records as they were, with INFO fields REGZOO_SCORE: one entry an alternate, its targets separated by '|'."""
+    """The records as they were, with INFO fields REGZOO_SCORE, of several models REGZOO_SCORE_MODEL.
 
-    def __init__(self, path, targets, scores, model_name, reader):
-        listed = "|".join(t.replace('"', "'") for t in targets)
-        for score in scores:
-            reader.add_info_to_header(
-                {"ID": f"REGZOO_{score.upper()}", "Number": "A", "Type": "String",
-                 "Description": f"{score} of {model_name}, for targets {listed}; '.' where not scored"}
-            )  # fmt: skip
-        reader.add_info_to_header(
-            {"ID": _STATUS_KEY, "Number": ".", "Type": "String",
-             "Description": "For each alternate: scored, or why it could not be"}
-        )  # fmt: skip
+    One entry an alternate, its targets separated by '|'. Alleles that were normalised are told as POS:REF:ALT.
+    """
+
+    def __init__(self, path, groups, reader):
+        self.keys = {}
+        for group, columns in groups.items():
+            model, _, name = group.rpartition(":")
+            self.keys[group] = re.sub(r"\W", "_", f"REGZOO_{name.upper()}" + (f"_{model}" if model else ""))
+            listed = "|".join(column.replace('"', "'") for column in columns)
+            of_model = f" of {model}" if model else ""
+            self._declare(reader, self.keys[group], "A", f"{name}{of_model}, for {listed}; '.' where not scored")
+        self._declare(reader, _STATUS_KEY, ".", "For each alternate: scored, or why it could not be")
+        self._declare(
+            reader, _NORMALISED_KEY, "A", "POS:REF:ALT that was scored where left-normalising moved the allele"
+        )
         self.out = cyvcf2.Writer(str(path), reader, "wz" if str(path).endswith(".gz") else "w")
         self.out.write_header()
+
+    @staticmethod
+    def _declare(reader, key, number, description):
+        reader.add_info_to_header({"ID": key, "Number": number, "Type": "String", "Description": description})
 
     def write(self, batch):
         start = 0
         for record, count in batch.records:
             rows = slice(start, start + count)
             start += count
-            for score, table in batch.scores.items():
+            for group, table in batch.scores.items():
                 entries = [
                     "." if np.isnan(row).all() else "|".join(f"{value:.7g}" for value in row) for row in table[rows]
                 ]
-                record.INFO[f"REGZOO_{score.upper()}"] = ",".join(entries)
+                record.INFO[self.keys[group]] = ",".join(entries)
             record.INFO[_STATUS_KEY] = ",".join(text.replace(" ", "_").replace(",", "") for text in batch.status[rows])
+            moved = [f"{a.pos}:{a.ref}:{a.alt}" if a.pos != record.POS or a.ref != record.REF.upper() else "."
+                     for a in batch.alleles[rows]]  # fmt: skip
+            if any(text != "." for text in moved):
+                record.INFO[_NORMALISED_KEY] = ",".join(moved)
             self.out.write_record(record)
 
     def close(self):

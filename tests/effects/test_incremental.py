@@ -83,6 +83,18 @@ def networks(draw):
     return length, nn.Sequential(*layers)
 
 
+def compare_joined(model, rng, count=30):
+    """Windows joined of two others at every kind of place, against the full evaluation of the joined codes."""
+    length = model.input_length
+    left, right = rng.integers(0, 5, (2, length)).astype(np.uint8)
+    for width in (0, 1, 3):
+        start = np.concatenate([[0, length - width], rng.integers(0, length - width + 1, count)])
+        inserted = rng.integers(0, 5, (len(start), width)).astype(np.uint8)
+        windows = [np.concatenate([left[:at], new, right[at + width :]]) for at, new in zip(start, inserted)]
+        got = Evaluator(model).predict_joined(left, right, start, inserted)
+        assert np.abs(got - model.predict(np.stack(windows))).max() <= 1e-5
+
+
 @settings(max_examples=60, deadline=None)
 @given(networks(), st.integers(0, 2**31), st.booleans())
 def test_random_networks(made, seed, both_strands):
@@ -96,6 +108,7 @@ def test_random_networks(made, seed, both_strands):
         # Also where full evaluation would be chosen, from the start or on the way.
         incremental_module.OVERHEAD = [overhead, 0.01, 0.5][seed % 3]
         compare(model, *edits(np.random.default_rng(seed), length, 40))
+        compare_joined(model, np.random.default_rng(seed))
     finally:
         incremental_module.OVERHEAD = overhead
 
@@ -116,7 +129,9 @@ def test_every_architecture(name, both_strands):
     length, arguments = ARCHITECTURES[name]
     torch.manual_seed(1)
     network = settle(build(name, input_length=length, n_targets=4, **arguments))
-    compare(as_model(network, length, 4, both_strands), *edits(np.random.default_rng(2), length, 150))
+    model = as_model(network, length, 4, both_strands)
+    compare(model, *edits(np.random.default_rng(2), length, 150))
+    compare_joined(model, np.random.default_rng(2))
 
 
 def test_saturation_of_one_window_changes_only_what_it_should():

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from regzoo.effects.evaluator import Evaluator
-from regzoo.effects.mutate import ALLELES, mutate_bed, saturate
+from regzoo.effects.mutate import ALLELES, mutate_loci, saturate
 from regzoo.errors import InputError, OutputError
 from regzoo.sequence import Genome, decode, encode_many
 from regzoo.zoo import load_model
@@ -44,7 +44,7 @@ def test_formats_agree(tmp_path, model):
     bed = tmp_path / "loci.bed"
     bed.write_text("chr1\t1580\t1620\tap1\nchr2\t10\t20\tother\n")
     for suffix in ("h5", "tsv"):
-        assert mutate_bed(bed, FASTA, model, tmp_path / f"o.{suffix}", targets=["tf3"], progress=False) == 2
+        assert mutate_loci(FASTA, model, tmp_path / f"o.{suffix}", bed, targets=["tf3"], progress=False) == 2
     table = pd.read_csv(tmp_path / "o.tsv", sep="\t")
     assert len(table) == (40 + 10) * 4
     with h5py.File(tmp_path / "o.h5") as file:
@@ -53,7 +53,7 @@ def test_formats_agree(tmp_path, model):
         for row in table[table.name == "ap1"].itertuples():
             column = [a.decode() for a in file["alleles"]].index(row.alt)
             assert row[6] == pytest.approx(group["effects"][row.pos - 1 - 1580, column, 0], abs=1e-6)
-            assert group.attrs["reference"][row.pos - 1 - 1580] == row.ref
+            assert group["reference"][row.pos - 1 - 1580].decode() == row.ref
 
 
 def test_the_planted_motif_stands_out(tmp_path, model):
@@ -97,11 +97,11 @@ def test_what_is_refused(tmp_path, model):
     bed = tmp_path / "two.bed"
     bed.write_text("chr1\t1\t5\nchr1\t10\t15\n")
     with pytest.raises(OutputError, match="one locus, but there are 2"):
-        mutate_bed(bed, FASTA, model, tmp_path / "o.png")
+        mutate_loci(FASTA, model, tmp_path / "o.png", bed)
     with pytest.raises(OutputError, match="unknown suffix"):
-        mutate_bed(bed, FASTA, model, tmp_path / "o.txt")
+        mutate_loci(FASTA, model, tmp_path / "o.txt", bed)
     with pytest.raises(InputError, match="does not lie on its contig of 24000"):
-        mutate_bed(None, FASTA, model, tmp_path / "o.tsv", locus="chr1:23,990-24,001", progress=False)
+        mutate_loci(FASTA, model, tmp_path / "o.tsv", loci=["chr1:23,990-24,001"], progress=False)
     with pytest.raises(InputError, match="expected CONTIG:START-END"):
-        mutate_bed(None, FASTA, model, tmp_path / "o.tsv", locus="chr1")
+        mutate_loci(FASTA, model, tmp_path / "o.tsv", loci=["chr1"])
     assert [p.name for p in tmp_path.iterdir()] == ["two.bed"]

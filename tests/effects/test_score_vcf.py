@@ -132,7 +132,7 @@ def test_all_formats_hold_the_same_numbers(tmp_path, model):
     np.testing.assert_allclose(parquet[columns], tsv[columns], rtol=1e-6)
     assert list(parquet.id) == list(tsv.id)
     with h5py.File(outputs[".h5"]) as file:
-        assert [t.decode() for t in file["targets"]] == ["tf3", "tf1"]
+        assert [t.decode() for t in file["columns/diff"]] == ["tf3", "tf1"]
         np.testing.assert_allclose(file["scores/diff"], tsv[columns[:2]], rtol=1e-6)
         assert [t.decode() for t in file["variants/id"]] == list(tsv.id)
     for suffix in (".vcf", ".vcf.gz"):
@@ -216,7 +216,7 @@ def test_a_grid_moves_windows_by_less_than_its_step_and_says_how_much_that_chang
         changed = padded[: length + allele.pos - 1] + allele.alt + padded[length + allele.pos :]
         assert decode(alt[row]) == changed[first : first + length]
     _, err = run("regzoo", "score", VCF, "-f", FASTA, "-m", MODEL, "-o", tmp_path / "o.tsv", "-q", "--grid", grid)
-    assert "grid 16 against exactly centred" in err and "correlation 0.9" in err
+    assert "grid 16 and float32 against exactly centred" in err and "correlation 0.9" in err
 
 
 def test_the_command_reports_counts_and_refuses_without_a_traceback(tmp_path):

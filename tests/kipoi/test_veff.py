@@ -12,11 +12,12 @@ import yaml
 from safetensors.torch import save_file
 
 import regzoo.kipoi  # noqa: F401 - before kipoi_veff
-from regzoo.effects import SCORES, score_vcf
+from regzoo.effects import score_vcf
 from regzoo.nets import build
 from regzoo.nets.checkpoint import convert_official
 from tests.conftest import FASTA, LOADER, MODEL, ROOT, VCF, run, shared_data
 from tests.nets.test_official_parity import made_up_state
+from training.export import SCORES as KIPOI_SCORES
 
 ARGS = f"--dataloader_args={json.dumps(LOADER)}"
 
@@ -37,15 +38,15 @@ def single_bases(path):
 def test_command_equals_regzoo_score_and_counts_what_it_leaves_out(tmp_path):
     out = tmp_path / "veff.vcf"
     _, err = run(
-        "kipoi", "veff", "score_variants", MODEL, "--source", "regzoo", ARGS, "-i", VCF, "-o", out, "-s", *SCORES
+        "kipoi", "veff", "score_variants", MODEL, "--source", "regzoo", ARGS, "-i", VCF, "-o", out, "-s", *KIPOI_SCORES
     )
     left_out = len(list(cyvcf2.VCF(str(VCF)))) - len(single_bases(VCF))
     assert f"{left_out} alleles are left out (indel or several bases: {left_out})" in err
     assert f"regzoo score {VCF} --fasta {FASTA} --model {MODEL}" in err
-    score_vcf(VCF, FASTA, MODEL, tmp_path / "own.tsv", scores=SCORES, progress=False)
+    score_vcf(VCF, FASTA, MODEL, tmp_path / "own.tsv", scores=KIPOI_SCORES, progress=False)
     table = pd.read_csv(tmp_path / "own.tsv", sep="\t")
     table = table[(table.ref.str.len() == 1) & (table["alt"].str.len() == 1)]
-    for name in SCORES:
+    for name in KIPOI_SCORES:
         own = table[[f"{name}:tf{i}" for i in range(5)]]
         np.testing.assert_allclose(plugin_scores(out, name), own, atol=2e-4 if "logit" in name else 1e-5)
     assert [line.split("\t")[2] for line in out.read_text().splitlines() if line[0] != "#"] == list(table.id)
@@ -189,8 +190,8 @@ def test_the_command_gives_the_plugins_own_numbers(official, golden_vcf, tmp_pat
     path, golden = golden_vcf
     arguments = json.dumps({"fasta_file": str(fasta)})
     run("kipoi", "veff", "score_variants", official, "--source", "dir", f"--dataloader_args={arguments}", "-i", path,
-        "-o", tmp_path / "o.vcf", "-s", *SCORES)  # fmt: skip
-    for name in SCORES:
+        "-o", tmp_path / "o.vcf", "-s", *KIPOI_SCORES)  # fmt: skip
+    for name in KIPOI_SCORES:
         np.testing.assert_allclose(
             plugin_scores(tmp_path / "o.vcf", name), golden[f"score_{name}"], atol=tolerance(name), rtol=0
         )
@@ -199,9 +200,9 @@ def test_the_command_gives_the_plugins_own_numbers(official, golden_vcf, tmp_pat
 def test_regzoo_score_gives_the_plugins_own_numbers(official, golden_vcf, tmp_path):
     fasta = shared_data("genome", "chr20_1mb.fa")
     path, golden = golden_vcf
-    score_vcf(path, fasta, str(official), tmp_path / "o.h5", scores=SCORES, progress=False)
+    score_vcf(path, fasta, str(official), tmp_path / "o.h5", scores=KIPOI_SCORES, progress=False)
     with h5py.File(tmp_path / "o.h5") as file:
-        for name in SCORES:
+        for name in KIPOI_SCORES:
             np.testing.assert_allclose(file[f"scores/{name}"], golden[f"score_{name}"], atol=tolerance(name), rtol=0)
 
 

@@ -1,0 +1,100 @@
+"""What can be asked of variant scoring, without anything heavy to import: the command's help reads it."""
+
+from dataclasses import dataclass
+
+from regzoo.errors import InputError
+
+#: Scores of an allele and a target, with what they are.
+SCORES = {
+    "diff": "alternate - reference",
+    "logit": "difference of log odds",
+    "log2fc": "log2(alternate / reference)",
+    "ref": "the reference's prediction",
+    "alt": "the alternate's prediction",
+    "logit_ref": "log odds of the reference",
+    "logit_alt": "log odds of the alternate",
+    "deepsea_effect": "|logit| x |diff| (Zhou & Troyanskaya 2015)",
+    "l2": "Euclidean distance of the two profiles (profile models)",
+    "js": "Jensen-Shannon divergence of the two profiles, in bits (profile models)",
+}
+SUMMARIES = {
+    "absmax": "largest magnitude",
+    "mean": "average",
+    "l2": "root of the sum of squares",
+}
+STRANDS = {
+    "model": "as the model's own definition says",
+    "forward": "as given",
+    "mean": "average of the scores of both strands",
+    "max": "the strand whose score is larger in magnitude",
+}
+PRECISIONS = {
+    "float32": "exact",
+    "bf16": "products in bfloat16, faster where the processor has it",
+}
+
+
+def check_choice(what, name, known):
+    """Raise an InputError that lists what is known if a name is not among it."""
+    if name not in known:
+        raise InputError(f"no {what} {name!r}; there are {', '.join(known)}")
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What is computed for each allele.
+
+    Attributes
+    ----------
+    scores : tuple of str
+        Keys of `SCORES`.
+    targets : tuple of str
+        Names of the targets; all when empty. With several models, those of each that has some of them.
+    summaries : tuple of str
+        Keys of `SUMMARIES`; they take the place of the targets.
+    strands : str
+        'model': as the model's YAML says (`use_rc`, or the mean inside the model); 'forward': as given; 'mean', 'max':
+        scores of both strands are averaged, or the one of larger magnitude is taken.
+    offsets : tuple of int
+        Bases by which windows are moved; scores are averaged over them.
+    grid : int
+        Windows start at multiples of it, so that the variants of a dense VCF share most of their evaluation; 1 centres
+        every variant exactly.
+    batch_size : int
+        Windows in one full pass.
+    precision : str
+        'float32', or 'bf16' for products in bfloat16.
+    incremental : bool
+        Evaluate alternates by what they change, which is exact up to rounding; False evaluates every window in full.
+    strict : bool
+        Do not score variants whose window reaches over a contig's end; otherwise N stands for what is outside.
+    normalise : bool
+        Left-align and trim indels against the FASTA before they are scored.
+
+    Raises
+    ------
+    InputError
+        If a value is none of the known ones.
+    """
+
+    scores: tuple = ("diff", "logit")
+    targets: tuple = ()
+    summaries: tuple = ()
+    strands: str = "model"
+    offsets: tuple = (0,)
+    grid: int = 1
+    batch_size: int = 64
+    precision: str = "float32"
+    incremental: bool = True
+    strict: bool = False
+    normalise: bool = False
+
+    def __post_init__(self):
+        for what, given, known in (
+            ("score", self.scores, SCORES),
+            ("summary", self.summaries, SUMMARIES),
+            ("choice of strands", (self.strands,), STRANDS),
+            ("precision", (self.precision,), PRECISIONS),
+        ):
+            for name in given:
+                check_choice(what, name, known)

@@ -1,0 +1,265 @@
+"""What `regzoo score` offers beyond plain scores, each against a direct computation."""
+
+import gzip
+import shutil
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pandas as pd
+import pysam
+import pytest
+import torch
+import yaml
+from safetensors.torch import save_file
+
+from regzoo.effects import score_vcf
+from regzoo.effects.alleles import left_normalised, variant_offset
+from regzoo.effects.score_vcf import difference_from_exact
+from regzoo.errors import InputError
+from regzoo.nets import build
+from regzoo.sequence import Allele, Genome, decode, encode_many
+from regzoo.zoo import load_model, model_folder
+from tests.conftest import BIN, FASTA, MODEL, VCF
+
+HEADER = "##fileformat=VCFv4.2\n##contig=<ID=chr1>\n##contig=<ID=chr2>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+TARGETS = [f"tf{i}" for i in range(5)]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_model(MODEL, device="cpu")
+
+
+def table_of(tmp_path, model, vcf=VCF, **options):
+    score_vcf(vcf, FASTA, model, tmp_path / "o.tsv", progress=False, **options)
+    return pd.read_csv(tmp_path / "o.tsv", sep="\t")
+
+
+def windows(allele, length, shift=0):
+    """Both windows of an allele by cutting strings."""
+    contig = "N" * 500 + decode(Genome(FASTA).codes(allele.chrom)) + "N" * 500
+    at = allele.pos - 1 + 500
+    changed = contig[:at] + allele.alt + contig[at + len(allele.ref) :]
+    first = at - variant_offset(length) + shift
+    return contig[first : first + length], changed[first : first + length]
+
+
+def turned(text):
+    return text[::-1].translate(str.maketrans("ACGT", "TGCA"))
+
+
+def differences(table, model, shift=0, reverse=False):
+    pairs = [windows(row, model.input_length, shift) for row in table.itertuples()]
+    sides = [[turned(pair[i]) if reverse else pair[i] for pair in pairs] for i in (0, 1)]
+    # One strand at a time: the mean over both is inside this model's module.
+    module, net = model.module, model.module.net
+    with torch.inference_mode():
+        ref, alt = (
+            module.activation(net(torch.eye(5)[torch.from_numpy(encode_many(side)).long()][..., :4].mT)).numpy()
+            for side in sides
+        )
+    return alt - ref
+
+
+@pytest.fixture(scope="module")
+def one_strand(tmp_path_factory):
+    """The shipped model without the mean over strands in it."""
+    folder = tmp_path_factory.mktemp("zoo") / "one" / "strand"
+    shutil.copytree(model_folder(MODEL), folder)
+    content = yaml.safe_load((folder / "model.yaml").read_text())
+    content["args"]["reverse_complement"] = False
+    (folder / "model.yaml").write_text(yaml.safe_dump(content))
+    return load_model(str(folder), device="cpu")
+
+
+@pytest.mark.parametrize("strands", ["forward", "mean", "max"])
+def test_strands(strands, tmp_path, one_strand):
+    table = table_of(tmp_path, one_strand, scores=("diff",), strands=strands)
+    forward, reverse = differences(table, one_strand), differences(table, one_strand, reverse=True)
+    expected = {
+        "forward": forward,
+        "mean": (forward + reverse) / 2,
+        "max": np.where(np.abs(reverse) > np.abs(forward), reverse, forward),
+    }[strands]
+    np.testing.assert_allclose(table[[f"diff:{t}" for t in TARGETS]], expected, atol=1e-5)
+
+
+def test_offsets_move_windows_and_scores_are_averaged(tmp_path, one_strand):
+    table = table_of(tmp_path, one_strand, scores=("diff",), offsets=(-7, 0, 20), strands="forward")
+    expected = np.mean([differences(table, one_strand, shift) for shift in (-7, 0, 20)], axis=0)
+    np.testing.assert_allclose(table[[f"diff:{t}" for t in TARGETS]], expected, atol=1e-5)
+    with pytest.raises(InputError, match="offset 60 moves chr1:800 out of its window of 101 bases"):
+        table_of(tmp_path, one_strand, offsets=(60,))
+
+
+def test_summaries_take_the_place_of_targets(tmp_path, model):
+    full = table_of(tmp_path, model, scores=("diff", "logit"), targets=["tf0", "tf3"])
+    table = table_of(tmp_path, model, scores=("diff", "logit"), targets=["tf0", "tf3"], summaries=("absmax", "mean"))
+    assert list(table.columns[7:]) == ["diff:absmax", "diff:mean", "logit:absmax", "logit:mean"]
+    values = full[["diff:tf0", "diff:tf3"]]
+    np.testing.assert_allclose(table["diff:absmax"], values.abs().max(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(table["diff:mean"], values.mean(axis=1), rtol=1e-4, atol=1e-7)
+
+
+def test_several_models_in_one_pass(tmp_path, model):
+    names = [MODEL, "Basset/tf-human"]
+    both = table_of(tmp_path, names, scores=("diff", "alt"))
+    for name in names:
+        alone = table_of(tmp_path, name, scores=("diff", "alt"))
+        for column in alone.columns[7:]:
+            np.testing.assert_allclose(both[f"{name}:{column}"], alone[column], atol=1e-6)
+    for suffix in (".vcf", ".h5", ".parquet"):
+        score_vcf(VCF, FASTA, names, tmp_path / f"o{suffix}", scores=("diff",), progress=False)
+    frame = pd.read_parquet(tmp_path / "o.parquet")
+    np.testing.assert_allclose(frame["Basset/tf-human:diff:tf2"], both["Basset/tf-human:diff:tf2"], rtol=1e-5)
+    record = next(iter(pysam.VariantFile(str(tmp_path / "o.vcf"))))
+    value = record.info["REGZOO_DIFF_Basset_tf_human"][0].split("|")[2]
+    assert float(value) == pytest.approx(both["Basset/tf-human:diff:tf2"][0], rel=1e-5)
+
+
+def all_equal_alleles(contig, pos, ref, alt):
+    """Every (position, ref, alt) without a needless base that makes the same sequence: brute force near the allele."""
+    changed = contig[: pos - 1] + alt + contig[pos - 1 + len(ref) :]
+    grow = len(alt) - len(ref)
+    for at in range(max(1, pos - 40), pos + 10):
+        for size in range(1, len(ref) + 2):
+            old, new = contig[at - 1 : at - 1 + size], changed[at - 1 : at - 1 + size + grow]
+            if new and contig[: at - 1] + new + contig[at - 1 + size :] == changed:
+                yield at, old, new
+
+
+def test_normalising_gives_the_leftmost_of_the_shortest_forms(tmp_path):
+    rng = np.random.default_rng(8)
+    contig = "".join(rng.choice(list("AC"), 200))  # two letters make repeats
+    path = tmp_path / "g.fa"
+    path.write_text(f">chr1\n{contig}\n")
+    genome = Genome(path)
+    for _ in range(150):
+        pos, size = int(rng.integers(1, 190)), int(rng.integers(1, 5))
+        ref = contig[pos - 1 : pos - 1 + size]
+        alt = "".join(rng.choice(list("AC"), rng.integers(1, 5)))
+        if alt == ref:
+            continue
+        got = left_normalised(Allele(1, "chr1", pos, ".", ref, alt), genome)
+        forms = list(all_equal_alleles(contig, pos, ref, alt))
+        shortest = min(len(old) + len(new) for _, old, new in forms)
+        assert (got.pos, got.ref, got.alt) == min(f for f in forms if len(f[1]) + len(f[2]) == shortest)
+
+
+def test_normalised_alleles_are_told_and_nothing_else_changes(tmp_path, model):
+    contig = decode(Genome(FASTA).codes("chr1"))
+    at = next(i for i in range(900, 23_000) if contig[i] == contig[i + 1] == contig[i + 2] != contig[i - 1])
+    rows = [(at + 2, contig[at + 1 : at + 3], contig[at + 1]), (1200, contig[1199], "ACGT"[contig[1199] == "A"])]
+    path = tmp_path / "in.vcf"
+    path.write_text(HEADER + "".join(f"chr1\t{p}\tv\t{r}\t{a}\t.\t.\t.\n" for p, r, a in rows))
+    table = table_of(tmp_path, model, path, normalise=True, scores=("diff",))
+    assert list(zip(table.pos, table.ref, table["alt"])) == [(at, contig[at - 1 : at + 1], contig[at - 1]), rows[1]]
+    score_vcf(path, FASTA, model, tmp_path / "o.vcf", normalise=True, scores=("diff",), progress=False)
+    moved, plain = list(pysam.VariantFile(str(tmp_path / "o.vcf")))
+    assert (moved.pos, moved.ref) == rows[0][:2]
+    assert moved.info["REGZOO_NORMALISED"] == (f"{at}:{contig[at - 1 : at + 1]}:{contig[at - 1]}",)
+    assert "REGZOO_NORMALISED" not in plain.info
+
+
+def test_sorted_vcf_output_is_indexed_and_unsorted_is_not(tmp_path, model):
+    score_vcf(VCF, FASTA, model, tmp_path / "o.vcf.gz", progress=False)
+    with pysam.VariantFile(str(tmp_path / "o.vcf.gz")) as file:
+        assert [r.id for r in file.fetch("chr1", 1600, 1601)] == ["breaks_ap1_1"]
+    lines = VCF.read_text().splitlines(keepends=True)
+    path = tmp_path / "unsorted.vcf"
+    path.write_text("".join([*lines[:4], lines[5], lines[4], *lines[6:]]))
+    score_vcf(path, FASTA, model, tmp_path / "u.vcf.gz", progress=False)
+    assert not (tmp_path / "u.vcf.gz.tbi").exists()
+
+
+def many_variants(path, count):
+    contig, rng = decode(Genome(FASTA).codes("chr1")), np.random.default_rng(0)
+    rows = [(p, contig[p - 1], rng.choice([b for b in "ACGT" if b != contig[p - 1]])) for p in range(100, 100 + count)]
+    path.write_text(HEADER + "".join(f"chr1\t{p}\t.\t{r}\t{a}\t.\t.\t.\n" for p, r, a in rows))
+    return path
+
+
+def test_a_killed_run_is_resumed_byte_for_byte(tmp_path):
+    path = many_variants(tmp_path / "in.vcf", 12_000)
+    command = [BIN / "regzoo", "score", path, "-f", FASTA, "-m", MODEL, "-o"]
+    subprocess.run([*command, tmp_path / "whole.tsv.gz", "-q"], check=True)
+    parts = tmp_path / "o.tsv.gz.parts"
+    process = subprocess.Popen([*command, tmp_path / "o.tsv.gz", "-q"])
+    while not (parts / "00000001.npz").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "o.tsv.gz").exists()
+    kept = {p: p.stat().st_mtime_ns for p in parts.glob("*.npz")}
+    refused = subprocess.run(
+        [*command, tmp_path / "o.tsv.gz", "--resume", "-s", "diff"], capture_output=True, text=True
+    )
+    assert refused.returncode == 1 and "made from other inputs or options" in refused.stderr
+    assert {p: p.stat().st_mtime_ns for p in parts.glob("*.npz")} == kept
+    subprocess.run([*command, tmp_path / "o.tsv.gz", "--resume", "-q"], check=True)
+    assert (tmp_path / "o.tsv.gz").read_bytes() == (tmp_path / "whole.tsv.gz").read_bytes()
+    assert not parts.exists()
+
+
+@pytest.mark.parametrize("suffix", [".tsv", ".tsv.gz", ".vcf", ".vcf.gz", ".parquet", ".h5"])
+def test_a_run_makes_the_same_bytes_again(suffix, tmp_path, model):
+    outputs = [tmp_path / f"{name}{suffix}" for name in "ab"]
+    for output in outputs:
+        score_vcf(VCF, FASTA, model, output, progress=False)
+        time.sleep(1.1 * (suffix in (".tsv.gz", ".h5")))  # a time in the file would differ
+    assert outputs[0].read_bytes() == outputs[1].read_bytes()
+
+
+def test_workers_give_the_same_table(tmp_path):
+    path = many_variants(tmp_path / "in.vcf", 5_000)
+    for workers in (1, 2):
+        score_vcf(path, FASTA, MODEL, tmp_path / f"{workers}.tsv", progress=False, workers=workers)
+    one, two = (pd.read_csv(tmp_path / f"{w}.tsv", sep="\t") for w in (1, 2))
+    pd.testing.assert_frame_equal(one, two, rtol=0, atol=1e-6)
+
+
+def test_bf16_is_near_and_its_distance_is_told(tmp_path, model):
+    exact, near = (table_of(tmp_path, model, scores=("diff",), precision=p) for p in ("float32", "bf16"))
+    columns = [f"diff:{t}" for t in TARGETS]
+    differ = (exact[columns] - near[columns]).abs().to_numpy().max()
+    assert 0 < differ < 0.02
+    largest, correlation = difference_from_exact(VCF, FASTA, model, precision="bf16")
+    assert largest == pytest.approx(differ, abs=1e-5) and correlation > 0.999
+
+
+@pytest.fixture(scope="module")
+def profile_model(tmp_path_factory):
+    """A small Basenji that predicts rates in bins, with random weights, as a model directory."""
+    folder = tmp_path_factory.mktemp("zoo") / "Basenji" / "random"
+    folder.mkdir(parents=True)
+    arguments = {"input_length": 512, "n_targets": 2, "width": 8, "tower_width": 8, "residual_width": 4,
+                 "residual_blocks": 2, "pools": [4, 4], "profile": True}  # fmt: skip
+    torch.manual_seed(0)
+    save_file(build("basenji", **arguments).state_dict(), folder / "model.safetensors")
+    (folder / "targets.txt").write_text("a\nb\n")
+    args = {"architecture": "basenji", "arguments": arguments, "targets": "targets.txt",
+            "weights": "model.safetensors", "activation": "softplus"}  # fmt: skip
+    (folder / "model.yaml").write_text(yaml.safe_dump({"args": args}))
+    return str(folder)
+
+
+def test_profiles_have_their_own_scores(tmp_path, profile_model):
+    loaded = load_model(profile_model, device="cpu")
+    table = table_of(tmp_path, profile_model, scores=("l2", "js", "log2fc", "diff"))
+    pairs = [windows(row, 512) for row in table.itertuples()]
+    ref, alt = (loaded.predict(encode_many([pair[i] for pair in pairs])) for i in (0, 1))
+    assert ref.shape == (len(table), 2, loaded.output_shape[1]) and ref.shape[2] > 1
+    np.testing.assert_allclose(table[["l2:a", "l2:b"]], np.sqrt(((alt - ref) ** 2).sum(2)), atol=1e-5)
+    np.testing.assert_allclose(table[["diff:a", "diff:b"]], alt.mean(2) - ref.mean(2), atol=1e-5)
+    with pytest.raises(InputError, match="score 'logit' is made for probabilities"):
+        table_of(tmp_path, profile_model, scores=("logit",))
+    with pytest.raises(InputError, match="score 'js' compares profiles, but model MotifResNet/tf-human predicts one"):
+        table_of(tmp_path, MODEL, scores=("js",))
+
+
+def test_compressed_tsv_is_plain_gzip(tmp_path, model):
+    score_vcf(VCF, FASTA, model, tmp_path / "o.tsv.gz", progress=False)
+    assert gzip.decompress((tmp_path / "o.tsv.gz").read_bytes()).startswith(b"record\tchrom")
