@@ -55,6 +55,7 @@ def predict(
     target: Targets = None,
     use_strand: Annotated[bool, typer.Option(help="Reverse-complement intervals on the '-' strand")] = False,
     strict: Strict = False,
+    precision: Precision = "float32",
     batch_size: BatchSize = 64,
     quiet: Quiet = False,
 ):
@@ -64,7 +65,9 @@ def predict(
     """
     from regzoo.predict import predict_bed
 
-    count = predict_bed(bed, fasta, model, output, target, use_strand, strict, batch_size, progress=not quiet)
+    count = predict_bed(
+        bed, fasta, model, output, target, use_strand, strict, batch_size, progress=not quiet, precision=precision
+    )
     print(f"{count} intervals -> {output}", file=sys.stderr)
 
 

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from regzoo.effects.scoring import target_columns
 from regzoo.errors import OutputError
+from regzoo.options import PRECISIONS, check_choice
 from regzoo.sequence import Genome, place_windows, read_bed
 from regzoo.sequence.files import finished_file
 from regzoo.zoo import load_model
@@ -17,7 +18,8 @@ from regzoo.zoo import load_model
 _COLUMNS = ("chrom", "start", "end", "name", "strand")
 
 
-def predict_bed(bed, fasta, model, output, targets=None, use_strand=False, strict=False, batch_size=64, progress=True):
+def predict_bed(bed, fasta, model, output, targets=None, use_strand=False, strict=False, batch_size=64, progress=True,
+                precision="float32"):  # fmt: skip
     """Predict windows around the intervals' centres and write a table.
 
     Parameters
@@ -28,7 +30,7 @@ def predict_bed(bed, fasta, model, output, targets=None, use_strand=False, stric
     output : str or pathlib.Path
         .tsv, .parquet, .h5, or .bedgraph (one target).
     targets : sequence of str, optional
-        Names of the targets to write; all without it.
+        Names of the targets to write; all without it. Of a profile model each is a column a bin, 'TARGET:BIN'.
     use_strand : bool
         Reverse-complement intervals on the '-' strand.
     strict : bool
@@ -36,6 +38,8 @@ def predict_bed(bed, fasta, model, output, targets=None, use_strand=False, stric
     batch_size : int
     progress : bool
         Show a progress bar on standard error.
+    precision : str
+        A key of `regzoo.options.PRECISIONS`.
 
     Returns
     -------
@@ -47,9 +51,12 @@ def predict_bed(bed, fasta, model, output, targets=None, use_strand=False, stric
     regzoo.errors.RegzooError
         If an input, the model, a target or the output is not usable; nothing is written then.
     """
+    check_choice("precision", precision, PRECISIONS)
     model = load_model(model) if isinstance(model, str) else model
     chosen = target_columns(model, targets)
     names = [model.targets[i] for i in chosen]
+    if len(model.output_shape) == 2:  # a profile: a column a bin
+        names = [f"{name}:{b}" for name in names for b in range(model.output_shape[1])]
     intervals, genome = read_bed(bed), Genome(fasta)
     numbers, starts = place_windows(intervals, genome, model.input_length, bed, strict)
     reverse = intervals.strands == "-" if use_strand else np.zeros(len(intervals), dtype=bool)
@@ -61,8 +68,9 @@ def predict_bed(bed, fasta, model, output, targets=None, use_strand=False, stric
         for start in range(0, len(intervals), step):
             rows = slice(start, start + step)
             codes = genome.windows(numbers[rows], starts[rows], model.input_length, reverse[rows])
+            predictions = model.predict(codes, batch_size, precision)[:, chosen]
             fixed = (intervals.contigs, intervals.starts, intervals.ends, intervals.names, intervals.strands)
-            write([column[rows] for column in fixed], model.predict(codes, batch_size)[:, chosen])
+            write([column[rows] for column in fixed], predictions.reshape(len(codes), -1))
             bar.update(len(codes))
     return len(intervals)
 

@@ -11,7 +11,10 @@ os.environ |= {"HOME": _HOME, "REGZOO_CACHE": f"{_HOME}/cache"}
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
+import yaml  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
 
+from regzoo.nets import build  # noqa: E402
 from regzoo.register import register  # noqa: E402
 from regzoo.zoo import catalogue, zoo_folder  # noqa: E402
 
@@ -46,3 +49,19 @@ def run(command, *arguments, expect=0, cwd=None, env=None):
     )
     assert done.returncode == expect, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout, done.stderr
+
+
+@pytest.fixture(scope="session")
+def profile_model(tmp_path_factory):
+    """A small Basenji that predicts rates in bins, with random weights, as a model directory."""
+    folder = tmp_path_factory.mktemp("zoo") / "Basenji" / "random"
+    folder.mkdir(parents=True)
+    arguments = {"input_length": 512, "n_targets": 2, "width": 8, "tower_width": 8, "residual_width": 4,
+                 "residual_blocks": 2, "pools": [4, 4], "profile": True}  # fmt: skip
+    torch.manual_seed(0)
+    save_file(build("basenji", **arguments).state_dict(), folder / "model.safetensors")
+    (folder / "targets.txt").write_text("a\nb\n")
+    args = {"architecture": "basenji", "arguments": arguments, "targets": "targets.txt",
+            "weights": "model.safetensors", "activation": "softplus"}  # fmt: skip
+    (folder / "model.yaml").write_text(yaml.safe_dump({"args": args}))
+    return str(folder)

@@ -100,3 +100,13 @@ def test_a_window_over_the_end_is_refused_when_strict(tmp_path, model):
     with pytest.raises(InputError, match="line 2: the window chr1:-45-56 reaches over"):
         predict_bed(bed, FASTA, model, tmp_path / "o.tsv", strict=True, progress=False)
     assert predict_bed(bed, FASTA, model, tmp_path / "o.tsv", progress=False) == 2
+
+
+def test_profiles_are_a_column_a_bin(tmp_path, profile_model):
+    predict_bed(BED, FASTA, profile_model, tmp_path / "o.tsv", ["b"], progress=False)
+    table = pd.read_csv(tmp_path / "o.tsv", sep="\t")
+    model, genome, bed = load_model(profile_model, device="cpu"), Genome(FASTA), read_bed(BED)
+    numbers = np.array([genome.number(c) for c in bed.contigs])
+    expected = model.predict(genome.windows(numbers, bed.resized(512), 512))[:, 1]
+    columns = [f"b:{i}" for i in range(expected.shape[1])]
+    np.testing.assert_allclose(table[columns], expected, rtol=1e-5)

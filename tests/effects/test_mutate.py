@@ -1,15 +1,20 @@
 """Saturation mutagenesis against windows changed one by one, in every format."""
 
+import gzip
+
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+import regzoo.kipoi  # noqa: F401 - makes kipoi_veff importable
 from regzoo.effects.evaluator import Evaluator
-from regzoo.effects.mutate import ALLELES, mutate_loci, saturate
-from regzoo.errors import InputError, OutputError
-from regzoo.sequence import Genome, decode, encode_many
-from regzoo.zoo import load_model
+from regzoo.effects.mutate import ALLELES, INSERTIONS, mutate_loci, saturate
+from regzoo.errors import InputError, OutputError, RegzooError
+from regzoo.nets import build
+from regzoo.sequence import Genome, decode, encode_many, reverse_complement
+from regzoo.zoo import Model, ZooModule, load_model
 from tests.conftest import FASTA, MODEL, run
 
 
@@ -18,26 +23,53 @@ def model():
     return load_model(MODEL, device="cpu")
 
 
-@pytest.mark.parametrize(("start", "end"), [(1550, 1651), (0, 30), (23_990, 24_000), (1000, 1001), (3000, 3140)])
-def test_every_change_equals_its_own_window(start, end, model):
-    genome = Genome(FASTA)
-    result = saturate(Evaluator(model), genome, "chr1", start, end)
-    assert result.effects.shape == (end - start, len(ALLELES), 5)
-    contig, length = "N" * 101 + decode(genome.codes("chr1")) + "N" * 102, model.input_length
+def expected_changes(model, contig, start, end, alleles, predict):
+    """Every change by cutting strings; `predict` takes codes."""
+    length = model.input_length
+    padded = "N" * length + contig + "N" * (length + 1)
     pieces = 1 if end - start <= length else -(-(end - start) // (length // 2))
     cuts = np.linspace(start, end, pieces + 1).astype(int)
-    texts, expected_rows = [], []
+    texts, references = [], []
     for low, high in zip(cuts, cuts[1:]):
-        first = (low + high) // 2 - length // 2 + 101
-        for at in range(low + 101, high + 101):
-            for allele in ALLELES:
-                text = contig[:at] + allele.replace("-", "") + contig[at + 1 :]
+        first = (low + high) // 2 - length // 2 + length
+        for at in range(low + length, high + length):
+            for allele in alleles:
+                new = allele[1] + padded[at] if allele[0] == "+" else allele.replace("-", "")
+                text = padded[:at] + new + padded[at + 1 :]
                 texts.append(text[first : first + length])
-                expected_rows.append(contig[first : first + length])
-    expected = model.predict(encode_many(texts)) - model.predict(encode_many(expected_rows))
+                references.append(padded[first : first + length])
+    return predict(encode_many(texts)) - predict(encode_many(references))
+
+
+@pytest.mark.parametrize("insertions", [False, True])
+@pytest.mark.parametrize(("start", "end"), [(1550, 1651), (0, 30), (23_990, 24_000), (1000, 1001), (3000, 3140)])
+def test_every_change_equals_its_own_window(start, end, insertions, model):
+    genome = Genome(FASTA)
+    result = saturate(Evaluator(model), genome, "chr1", start, end, insertions=insertions)
+    assert result.alleles == (ALLELES + INSERTIONS if insertions else ALLELES)
+    assert result.effects.shape == (end - start, len(result.alleles), 5)
+    expected = expected_changes(model, decode(genome.codes("chr1")), start, end, result.alleles, model.predict)
     assert np.abs(result.effects.reshape(-1, 5) - expected).max() <= 1e-5
     own = result.reference
     assert np.abs(result.effects[np.arange(len(own)), own]).max() <= 1e-6
+
+
+@pytest.mark.parametrize("strands", ["forward", "mean"])
+def test_joined_windows_on_both_strands(strands):
+    """DeepSEA's kind of network, in which deletions and insertions are joined of two reference windows."""
+    torch.manual_seed(2)
+    net = build("deepsea", input_length=1000, n_targets=3, channels=(16, 24, 32), hidden=20)
+    model = Model("test", ZooModule(net).eval(), 1000, ["a", "b", "c"])
+    evaluator, genome = Evaluator(model), Genome(FASTA)
+    assert evaluator.incremental.steps_worthwhile(1, 1000, spliced=True) == len(evaluator.incremental.steps)
+
+    def predict(codes):
+        forward, reverse = model.predict(codes), model.predict(reverse_complement(codes))
+        return forward if strands == "forward" else (forward + reverse) / 2
+
+    result = saturate(evaluator, genome, "chr1", 2000, 2080, insertions=True, strands=strands)
+    expected = expected_changes(model, decode(genome.codes("chr1")), 2000, 2080, result.alleles, predict)
+    assert np.abs(result.effects.reshape(-1, 3) - expected).max() <= 1e-6 < np.abs(expected).max()
 
 
 def test_formats_agree(tmp_path, model):
@@ -56,41 +88,73 @@ def test_formats_agree(tmp_path, model):
             assert group["reference"][row.pos - 1 - 1580].decode() == row.ref
 
 
-def test_the_planted_motif_stands_out(tmp_path, model):
-    run(
-        "regzoo",
-        "mutate",
-        "-l",
-        "chr1:1,551-1,651",
-        "-f",
-        FASTA,
-        "-m",
-        MODEL,
-        "-t",
-        "tf3",
-        "-o",
-        tmp_path / "o.tsv",
-        "-q",
-    )
+def test_the_planted_motif_stands_out(tmp_path):
+    arguments = ["mutate", "-l", "chr1:1,551-1,651", "-f", FASTA, "-m", MODEL, "-t", "tf3", "--insertions", "-q"]
+    outputs = [tmp_path / f"o.{suffix}" for suffix in ("tsv", "png", "svg", "h5")]
+    run("regzoo", *arguments, *(part for output in outputs for part in ("-o", output)))
     table = pd.read_csv(tmp_path / "o.tsv", sep="\t")
     strongest = table.loc[table["diff:tf3"].nsmallest(10).index].pos
     assert strongest.between(1595, 1606).all()  # where GATGACTCATCC is planted
-    for suffix in ("png", "svg"):
-        run(
-            "regzoo",
-            "mutate",
-            "-l",
-            "chr1:1551-1651",
-            "-f",
-            FASTA,
-            "-m",
-            MODEL,
-            "-t",
-            "tf3",
-            "-o",
-            tmp_path / f"o.{suffix}",
-        )
-        assert (tmp_path / f"o.{suffix}").stat().st_size > 10_000
+    assert all(output.stat().st_size > 10_000 for output in outputs)
+
+
+def test_unknown_bases_have_no_effects(tmp_path, model):
+    fasta = tmp_path / "n.fa"
+    fasta.write_text(">chr1\n" + "ACGTTGCANNRACGTACGTTT" * 10 + "\n")
+    result = saturate(Evaluator(model), Genome(fasta), "chr1", 0, 21)
+    unknown = [i for i, base in enumerate("ACGTTGCANNRACGTACGTTT") if base in "NR"]
+    assert np.isnan(result.effects[unknown]).all() and np.isfinite(np.delete(result.effects, unknown, 0)).all()
+    assert mutate_loci(fasta, model, tmp_path / "o.svg", loci=["chr1:1-21"], targets=["tf0"], progress=False) == 1
+
+
+def test_kipoi_draws_the_mutation_map(tmp_path, model):
+    from kipoi_veff import MutationMapPlotter
+
+    bed, out = tmp_path / "r.bed", tmp_path / "o.mutmap.h5"
+    bed.write_text("chr1\t1550\t1651\tap1\nchr2\t100\t140\n")
+    assert mutate_loci(FASTA, model, out, bed, targets=["tf3", "tf0"], progress=False) == 2
+    entries = MutationMapPlotter(fname=str(out)).mutation_map
+    result = saturate(Evaluator(model), Genome(FASTA), "chr2", 100, 140)
+    stored = entries[1]["seq"]["diff"]["tf0"]
+    np.testing.assert_allclose(stored["mutation_map"], result.effects[:, :4, 0].T, atol=1e-7)
+    assert stored["ref_seq"] == decode(result.reference)
+    run("kipoi", "veff", "plot_mutation_map", "-f", out, "--input_entry", "0", "--model_seq_input", "seq", "--scoring_key",
+        "diff", "--model_output", "tf3", "-o", tmp_path / "map.png")  # fmt: skip
+    assert (tmp_path / "map.png").stat().st_size > 5000
+
+
+BAD_REGIONS = {
+    "empty": ("", "no interval"),
+    "end before start": ("chr1\t10\t5\n", "line 1: end 5 is not after start 10"),
+    "letters": ("chr1\t10\t20\nchr1\tx\t20\n", "line 2: start 'x'"),
+    "two columns": ("chr1\t10\n", "line 1: 2 columns"),
+    "no such contig": ("chr1\t10\t20\nchr7\t10\t20\n", "line 2: .*chr7"),
+    "over the end": ("chr1\t23990\t24001\n", "line 1: locus chr1:23991-24001 does not lie on its contig of 24000"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_REGIONS)
+def test_bad_regions_are_named_and_leave_nothing(kind, tmp_path, model):
+    content, message = BAD_REGIONS[kind]
+    bed = tmp_path / "bad.bed"
+    bed.write_text(content)
+    with pytest.raises(InputError, match=message) as error:
+        mutate_loci(FASTA, model, [tmp_path / "o.tsv", tmp_path / "o.h5"], bed, progress=False)
+    assert "bad.bed" in str(error.value)
+    assert [p.name for p in tmp_path.iterdir()] == ["bad.bed"]
+
+
+def test_truncated_regions_and_a_genome_without_letters(tmp_path, model):
+    bed = tmp_path / "r.bed.gz"
+    bed.write_bytes(gzip.compress(b"chr1\t1\t50\n" * 1000)[:-9])
+    with pytest.raises(InputError, match="r.bed.gz: truncated"):
+        mutate_loci(FASTA, model, tmp_path / "o.tsv", bed, progress=False)
+    (tmp_path / "e.fa").write_text("")
+    with pytest.raises(InputError, match="e.fa"):
+        mutate_loci(tmp_path / "e.fa", model, tmp_path / "o.tsv", loci=["chr1:1-5"], progress=False)
+    with pytest.raises(OutputError, match="cannot write"):
+        mutate_loci(FASTA, model, tmp_path / "missing" / "o.tsv", loci=["chr1:1-5"], progress=False)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["e.fa", "r.bed.gz"]
 
 
 def test_what_is_refused(tmp_path, model):
@@ -102,6 +166,12 @@ def test_what_is_refused(tmp_path, model):
         mutate_loci(FASTA, model, tmp_path / "o.txt", bed)
     with pytest.raises(InputError, match="does not lie on its contig of 24000"):
         mutate_loci(FASTA, model, tmp_path / "o.tsv", loci=["chr1:23,990-24,001"], progress=False)
+    with pytest.raises(InputError, match="no score 'dif'"):
+        mutate_loci(FASTA, model, tmp_path / "o.tsv", bed, kind="dif")
+    with pytest.raises(InputError, match="no target 'tf9'"):
+        mutate_loci(FASTA, model, tmp_path / "o.tsv", bed, targets=["tf9"])
+    with pytest.raises(RegzooError, match="did you mean 'MotifResNet/tf-human'"):
+        mutate_loci(FASTA, "MotifResnet/tf_human", tmp_path / "o.tsv", bed)
     with pytest.raises(InputError, match="expected CONTIG:START-END"):
         mutate_loci(FASTA, model, tmp_path / "o.tsv", loci=["chr1"])
     assert [p.name for p in tmp_path.iterdir()] == ["two.bed"]

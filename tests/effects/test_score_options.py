@@ -12,13 +12,11 @@ import pysam
 import pytest
 import torch
 import yaml
-from safetensors.torch import save_file
 
 from regzoo.effects import score_vcf
 from regzoo.effects.alleles import left_normalised, variant_offset
 from regzoo.effects.score_vcf import difference_from_exact
 from regzoo.errors import InputError
-from regzoo.nets import build
 from regzoo.sequence import Allele, Genome, decode, encode_many
 from regzoo.zoo import load_model, model_folder
 from tests.conftest import BIN, FASTA, MODEL, VCF
@@ -228,22 +226,6 @@ def test_bf16_is_near_and_its_distance_is_told(tmp_path, model):
     assert 0 < differ < 0.02
     largest, correlation = difference_from_exact(VCF, FASTA, model, precision="bf16")
     assert largest == pytest.approx(differ, abs=1e-5) and correlation > 0.999
-
-
-@pytest.fixture(scope="module")
-def profile_model(tmp_path_factory):
-    """A small Basenji that predicts rates in bins, with random weights, as a model directory."""
-    folder = tmp_path_factory.mktemp("zoo") / "Basenji" / "random"
-    folder.mkdir(parents=True)
-    arguments = {"input_length": 512, "n_targets": 2, "width": 8, "tower_width": 8, "residual_width": 4,
-                 "residual_blocks": 2, "pools": [4, 4], "profile": True}  # fmt: skip
-    torch.manual_seed(0)
-    save_file(build("basenji", **arguments).state_dict(), folder / "model.safetensors")
-    (folder / "targets.txt").write_text("a\nb\n")
-    args = {"architecture": "basenji", "arguments": arguments, "targets": "targets.txt",
-            "weights": "model.safetensors", "activation": "softplus"}  # fmt: skip
-    (folder / "model.yaml").write_text(yaml.safe_dump({"args": args}))
-    return str(folder)
 
 
 def test_profiles_have_their_own_scores(tmp_path, profile_model):

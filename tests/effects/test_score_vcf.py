@@ -84,6 +84,9 @@ def test_every_record_comes_out_in_order_with_a_score_or_a_reason(tmp_path, mode
         ("chr1", 600, "mismatch", other[c[599]], c[599]),
         ("chr1", 610, "none", c[609], "."),
         ("chr1", 620, "iupac", c[619], "R"),
+        ("chr1", 620, "iupac_ref", "r", "A"),
+        ("chr1", 640, "mixed_case", c[639].upper() + c[640].lower(), other[c[639]].lower() + other[c[640]]),
+        ("chr1", 660, "shared_bases", c[659:664], c[659] + other[c[660]] + c[661:664]),
         ("chr1", 30000, "outside", "A", "C"),
         ("chr9", 5, "no_contig", "A", "C"),
         ("chr1", 900, "snv", c[899], other[c[899]]),
@@ -96,7 +99,7 @@ def test_every_record_comes_out_in_order_with_a_score_or_a_reason(tmp_path, mode
     assert sum(counts.values()) == len(table)
     reasons = {
         "mismatch": "REF differs from the FASTA", "none": "no alternate allele", "outside": "position outside the contig",
-        "iupac": "ALT has letters other than A, C, G, T", "no_contig": "contig not in the FASTA",
+        "iupac": "ALT has letters other than A, C, G, T", "iupac_ref": "REF has letters other than A, C, G, T, N", "no_contig": "contig not in the FASTA",
     }  # fmt: skip
     for name, status in zip(table.id, table.status):
         if name != "multi":
