@@ -5,8 +5,9 @@
 Random weights of the official architectures (the arithmetic does not depend on them). Every single-base substitution of the
 window's central 1,000 bases; the median of several rounds; the largest difference from the full float32 pass is printed.
 tangermeme is timed when it is installed, with its full evaluation and with its own incremental path, which it takes by itself
-only for long jobs. The limit counts multiply-adds: full pass / (changed inputs x kernel + dense
-slice), with the steps that are cheaper in full counted in full.
+only for long jobs. The limit counts multiply-adds: full pass / (changed inputs x kernel + dense slice), with the steps that are
+cheaper in full counted in full. One-base deletions of the same bases, joined of two reference windows, follow in a table of
+their own.
 """
 
 import argparse
@@ -61,13 +62,17 @@ def limit(incremental, length):
     return (sum(full) + dense) / (changed + dense * share)
 
 
-def compare(name, precision):
-    """One row of the table."""
-    length = LENGTHS[name]
+def random_model(name):
+    """An architecture with random weights."""
     torch.manual_seed(0)
-    network = build(name, input_length=length).eval()
+    network = build(name, input_length=LENGTHS[name]).eval()
     outputs = [layer for layer in network.modules() if hasattr(layer, "weight")][-1].weight.shape[0]
-    model = Model(name, ZooModule(network).eval(), length, [str(i) for i in range(outputs)])
+    return Model(name, ZooModule(network).eval(), LENGTHS[name], [str(i) for i in range(outputs)])
+
+
+def compare(name, precision):
+    """One row of the first table."""
+    length, model = LENGTHS[name], random_model(name)
     reference = np.random.default_rng(0).integers(0, 4, length).astype(np.uint8)
     changed, place = every_substitution(reference)
     windows = np.zeros(len(changed), dtype=np.int64)
@@ -85,6 +90,21 @@ def compare(name, precision):
     row.append(f"{limit(evaluator.incremental, length):.1f}x")
     row += [f"{error:.0e}", f"{np.abs(effect).max():.0e}"]
     print(f"| {name}, {length} bp | " + " | ".join(row) + " |", flush=True)
+
+
+def deletions(name, precision):
+    """One row of the second table."""
+    model, codes = random_model(name), np.random.default_rng(0).integers(0, 4, LENGTHS[name] + 1).astype(np.uint8)
+    length = LENGTHS[name]
+    window, later, span = codes[:-1], codes[1:], min(length, SPAN)
+    place = np.arange(span) + (length - span) // 2
+    evaluator, nothing = Evaluator(model, precision=precision), np.empty((span, 0), dtype=np.uint8)
+    evaluator.predict_joined(window, later, place, nothing)
+    fast, joined = seconds(lambda: evaluator.predict_joined(window, later, place, nothing))
+    changed = np.where(np.arange(length) < place[:, None], window, later)
+    slow, full = seconds(lambda: model.predict(changed, batch_size=64), rounds=1)
+    error = np.abs(joined - full).max()
+    print(f"| {name}, {length} bp | {slow:.2f} | {fast:.3f} | {slow / fast:.1f}x | {error:.0e} |", flush=True)
 
 
 def tangermeme_time(module, reference, start, end, fast):
@@ -111,6 +131,11 @@ def main():
           "largest error of an effect | largest effect |\n|---|---|---|---|---|---|---|---|---|---|---|")  # fmt: skip
     for name in args.models:
         compare(name, args.precision)
+    print(
+        "\n| one-base deletions of | full pass, s | joined, s | against full | largest error |\n|---|---|---|---|---|"
+    )
+    for name in args.models:
+        deletions(name, args.precision)
 
 
 if __name__ == "__main__":

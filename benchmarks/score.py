@@ -3,8 +3,9 @@
     python benchmarks/score.py --fasta GENOME.fa --vcf VARIANTS.vcf.gz [--count 500] [--dense] [--threads 2]
 
 DeepSEA's architecture with random weights (the arithmetic does not depend on them), float32, single-base variants spread
-evenly over the VCF, or with --dense one after the other, each in its own centred window; with --dense also on a grid of 16. The contenders read the same files and give the same scores, which is
-checked; kipoi-veff runs as its command, start-up included, and `regzoo score` beside it likewise.
+evenly over the VCF, or with --dense one after the other, each in its own centred window; also in bfloat16, and with --dense on
+a grid of 16. The contenders read the same files and give the same scores, which is checked; kipoi-veff runs as its command,
+start-up included, and `regzoo score` beside it likewise.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import cyvcf2
@@ -27,12 +29,18 @@ from safetensors.torch import save_file
 from regzoo.effects import score_vcf
 from regzoo.effects.alleles import allele_windows
 from regzoo.effects.evaluator import Evaluator
+from regzoo.effects.score_vcf import difference_from_exact
 from regzoo.nets import build
 from regzoo.sequence import Genome, open_vcf, read_records
 from regzoo.sequence.codes import one_hot
 from regzoo.zoo import load_model, zoo_folder
 
 BIN = Path(sys.executable).parent
+VARIATIONS = {
+    "--grid 16": {"grid": 16},
+    "--precision bf16": {"precision": "bf16"},
+    "--grid 16 --precision bf16": {"grid": 16, "precision": "bf16"},
+}
 
 
 def write_model(folder):
@@ -111,10 +119,12 @@ def compare(args, folder, vcf):
     )[0]
     with h5py.File(output) as file:
         error = np.abs(file["scores/alt"][()] - alternate).max()
-    if args.dense:
-        rows["regzoo score --grid 16 (in this process)"] = timed(
-            lambda: score_vcf(vcf, args.fasta, model, folder / "grid.h5", scores=("diff",), progress=False, grid=16)
-        )[0]
+    for name, options in VARIATIONS.items():
+        if args.dense or "grid" not in options:
+            run = partial(score_vcf, vcf, args.fasta, model, folder / "other.h5", progress=False, scores=("diff",))
+            rows[f"regzoo score {name} (in this process)"] = timed(partial(run, **options))[0]
+            largest, correlation = difference_from_exact(vcf, args.fasta, model, **options)
+            print(f"{name}: largest difference of diff from exact {largest:.0e}, correlation {correlation:.5f}")
     own = [
         BIN / "regzoo",
         "score",
