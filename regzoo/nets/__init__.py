@@ -5,6 +5,7 @@ from regzoo.nets.basenji import Basenji
 from regzoo.nets.basset import Basset
 from regzoo.nets.deepsea import Beluga, DeepSEA
 from regzoo.nets.enhancer_net import EnhancerNet
+from regzoo.nets.language_models import load_pretrained, save_pretrained
 from regzoo.nets.motif_resnet import MotifResNet
 
 ARCHITECTURES = {
@@ -40,4 +41,15 @@ def build(architecture, **arguments):
         raise ModelError(f"architecture {architecture!r}: {error}") from error
 
 
-__all__ = ["ARCHITECTURES", "Basenji", "Basset", "Beluga", "DeepSEA", "EnhancerNet", "MotifResNet", "build"]
+__all__ = [
+    "ARCHITECTURES",
+    "Basenji",
+    "Basset",
+    "Beluga",
+    "DeepSEA",
+    "EnhancerNet",
+    "MotifResNet",
+    "build",
+    "load_pretrained",
+    "save_pretrained",
+]

@@ -25,12 +25,23 @@ def file_digest(path, algorithm="sha256"):
 
 
 def state_digest(module):
-    """Hexadecimal digest of a module's weights."""
-    digest = hashlib.sha256()
-    for name, value in module.state_dict().items():
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
+    """Digest that tells one module's weights from another's, by every tensor's name, shape and sum; not cryptographic."""
+    sums = [(name, tuple(value.shape), float(value.sum())) for name, value in module.state_dict().items()]
+    return hashlib.sha256(repr(sums).encode()).hexdigest()
+
+
+def load_pickled(path):
+    """Tensors of a .pth or .bin checkpoint; code in it is refused, not run.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing, corrupt, or holds more than tensors.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError) as error:
+        raise ModelError(f"{path}: not a checkpoint of plain tensors ({error})") from error
 
 
 def load_weights(module, path, sha256=None):
@@ -127,11 +138,7 @@ def official_weights(module, official, model_name):
         _download(official["address"], checkpoint, model_name)
     if (found := file_digest(checkpoint, "md5")) != official["md5"]:
         raise ModelError(f"{checkpoint}: wrong checksum, md5 is {found} but {official['md5']} is expected; delete it")
-    try:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError) as error:
-        raise ModelError(f"{checkpoint}: not a checkpoint of plain tensors ({error})") from error
-    convert_official(module, state, official.get("swap_cg", False))
+    convert_official(module, load_pickled(checkpoint), official.get("swap_cg", False))
     with finished_file(converted) as temporary:
         save_file({k: v.contiguous() for k, v in module.state_dict().items()}, temporary)
     return converted

@@ -1,0 +1,136 @@
+"""What tokenizers have in common: base codes in, padded token ids with the bases that each covers out."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from regzoo.errors import InputError
+
+
+@dataclass
+class Tokens:
+    """Token ids of several sequences, padded on the right.
+
+    Attributes
+    ----------
+    ids : numpy.ndarray, int64, shape (N, T)
+    mask : numpy.ndarray, bool, shape (N, T)
+        True for tokens, False for padding.
+    starts, ends : numpy.ndarray, int32, shape (N, T)
+        Bases [start, end) that a token covers; special tokens and padding cover none (both 0).
+    """
+
+    ids: np.ndarray
+    mask: np.ndarray
+    starts: np.ndarray
+    ends: np.ndarray
+
+    @property
+    def lengths(self):
+        """Tokens of each sequence, special ones included, int64, shape (N,)."""
+        return self.mask.sum(axis=1)
+
+
+class Tokenizer:
+    """Base class.
+
+    Attributes
+    ----------
+    vocabulary : list of str
+        Token of each id.
+    pad, unknown, mask : int
+        Ids; so are `cls` and `sep`, or None where there is no such token.
+    shortest : int
+        Bases that a sequence needs.
+    """
+
+    vocabulary: list
+    pad: int
+    unknown: int
+    mask: int
+    cls = sep = None
+    shortest = 1
+
+    def __len__(self):
+        return len(self.vocabulary)
+
+    def encode(self, codes, lengths=None):
+        """Tokens of sequences.
+
+        Parameters
+        ----------
+        codes : numpy.ndarray, uint8, shape (N, L), or list of numpy.ndarray, uint8, shape (length,)
+            Base codes.
+        lengths : numpy.ndarray, int, shape (N,), optional
+            Bases of each row that count; all without it.
+
+        Returns
+        -------
+        Tokens
+
+        Raises
+        ------
+        InputError
+            If a sequence is shorter than a token; the message says which.
+        """
+        if isinstance(codes, list):
+            lengths = np.array([len(row) for row in codes], dtype=np.int64)
+            padded = np.zeros((len(codes), int(lengths.max(initial=0))), dtype=np.uint8)
+            padded[np.arange(padded.shape[1]) < lengths[:, None]] = np.concatenate([*codes, np.empty(0, np.uint8)])
+            codes = padded
+        codes = np.atleast_2d(codes)
+        lengths = np.full(len(codes), codes.shape[1], dtype=np.int64) if lengths is None else np.asarray(lengths)
+        short = np.flatnonzero(lengths < self.shortest)
+        if len(short):
+            raise InputError(
+                f"sequence {short[0] + 1} has {lengths[short[0]]} bases; {type(self).__name__} needs {self.shortest}"
+            )
+        return self._encode(codes, lengths)
+
+    def _encode(self, codes, lengths):
+        raise NotImplementedError
+
+    def _assembled(self, rows, starts, ends, ids, count):
+        """Tokens from the flat lists of those that cover bases, in order; special ones are put around them."""
+        front = self.cls is not None
+        inner = np.bincount(rows, minlength=count)
+        lengths = inner + front + (self.sep is not None)
+        place = np.arange(len(rows)) - np.repeat(np.cumsum(inner) - inner, inner) + front
+        shape = (count, int(lengths.max(initial=0)))
+        result = Tokens(np.full(shape, self.pad, dtype=np.int64), np.arange(shape[1]) < lengths[:, None],
+                        np.zeros(shape, dtype=np.int32), np.zeros(shape, dtype=np.int32))  # fmt: skip
+        result.ids[rows, place], result.starts[rows, place], result.ends[rows, place] = ids, starts, ends
+        if front:
+            result.ids[:, 0] = self.cls
+        if self.sep is not None:
+            result.ids[np.arange(count), lengths - 1] = self.sep
+        return result
+
+
+def per_base(tokens, values, length, empty=np.nan):
+    """Lay a value of each token on the bases that it covers, the mean where several do.
+
+    Parameters
+    ----------
+    tokens : Tokens
+    values : numpy.ndarray, float, shape (N, T) or (N, T, D)
+    length : int
+        Bases of the sequences.
+    empty : float
+        For bases that no token covers.
+
+    Returns
+    -------
+    numpy.ndarray, float64, shape (N, length) or (N, length, D)
+    """
+    values = np.asarray(values, dtype=np.float64)
+    rows, places = np.nonzero(tokens.ends > tokens.starts)
+    starts, ends = tokens.starts[rows, places], tokens.ends[rows, places]
+    change = np.zeros((len(values), length + 1, *values.shape[2:]))
+    count = np.zeros((len(values), length + 1))
+    for at, sign in ((starts, 1), (ends, -1)):
+        np.add.at(change, (rows, at), sign * values[rows, places])
+        np.add.at(count, (rows, at), sign)
+    count = np.cumsum(count, axis=1)[:, :-1].reshape(len(values), length, *[1] * (values.ndim - 2))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(count > 0, np.cumsum(change, axis=1)[:, :-1] / count, empty)
