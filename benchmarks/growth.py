@@ -29,7 +29,7 @@ WINDOWS = (256, 512, 1024, 2048, 4096, 8192, 10240)
 
 def write_variants(genome, count, path):
     """A VCF of `count` substitutions at even distances."""
-    contig = genome.names[0]
+    contig = genome.contigs[0]
     codes = genome.codes(contig)
     known = np.flatnonzero(codes < 4)
     chosen = known[np.linspace(0, len(known) - 1, count).astype(int)]

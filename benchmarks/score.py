@@ -5,13 +5,14 @@
 DeepSEA's architecture with random weights (the arithmetic does not depend on them), float32, single-base variants spread
 evenly over the VCF, or with --dense one after the other, each in its own centred window; also in bfloat16, and with --dense on
 a grid of 16. The contenders read the same files and give the same scores, which is checked; kipoi-veff runs as its command,
-start-up included, and `regzoo score` beside it likewise.
+start-up included, and is compared with `regzoo score` as a command, the others with it in this process.
 """
 
 import argparse
 import json
 import os
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -80,6 +81,7 @@ def main():
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--dense", action="store_true", help="consecutive variants")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--skip-veff", action="store_true", help="leave kipoi-veff out")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -92,71 +94,75 @@ def main():
         compare(args, folder, vcf)
 
 
-def compare(args, folder, vcf):
-    """Print the table."""
-    model, genome = load_model(str(folder), device="cpu"), Genome(args.fasta)
-    alleles = [a for _, of_record in read_records(open_vcf(vcf), vcf) for a in of_record]
-    ref, alt, _ = allele_windows(alleles, genome, model.input_length)
-    evaluator = Evaluator(model)
-    windows = torch.from_numpy(one_hot(ref)).transpose(1, 2).contiguous()
+def contenders(args, folder, vcf, model):
+    """Name -> function; those of this process give nothing or the alternates' predictions."""
+    ref, alt, _ = allele_windows(read_alleles(vcf), Genome(args.fasta), model.input_length)
+    evaluator, windows = Evaluator(model), torch.from_numpy(one_hot(ref)).transpose(1, 2).contiguous()
 
     def reference_passes():
         for batch in windows.split(32):
             evaluator.incremental.reference(batch)
 
-    def network_passes(codes):
-        return model.predict(codes, batch_size=32)
+    def both_in_full():
+        model.predict(ref, batch_size=32)
+        return model.predict(alt, batch_size=32)
 
-    rows = {}
-    reference_passes()
-    rows["reference passes alone, this project's"] = timed(reference_passes)[0]
-    rows["reference passes alone, the network as it is"] = timed(lambda: network_passes(ref))[0]
-    seconds, alternate = timed(lambda: network_passes(alt))
-    rows["both alleles in full, batched"] = rows["reference passes alone, the network as it is"] + seconds
-    output = folder / "own.h5"
-    rows["regzoo score (in this process)"] = timed(
-        lambda: score_vcf(vcf, args.fasta, model, output, scores=("diff", "alt"), progress=False)
-    )[0]
-    with h5py.File(output) as file:
-        error = np.abs(file["scores/alt"][()] - alternate).max()
+    def own(output, **options):
+        return partial(score_vcf, vcf, args.fasta, model, folder / output, progress=False, **options)
+
+    def command(*parts):
+        return partial(subprocess.run, [str(part) for part in parts], check=True, capture_output=True)
+
+    result = {
+        "reference passes alone, this project's": reference_passes,
+        "reference passes alone, the network as it is": lambda: model.predict(ref, batch_size=32),
+        "both alleles in full, batched": both_in_full,
+        "regzoo score": own("own.h5", scores=("diff", "alt")),
+    }
     for name, options in VARIATIONS.items():
         if args.dense or "grid" not in options:
-            run = partial(score_vcf, vcf, args.fasta, model, folder / "other.h5", progress=False, scores=("diff",))
-            rows[f"regzoo score {name} (in this process)"] = timed(partial(run, **options))[0]
-            largest, correlation = difference_from_exact(vcf, args.fasta, model, **options)
-            print(f"{name}: largest difference of diff from exact {largest:.0e}, correlation {correlation:.5f}")
-    own = [
-        BIN / "regzoo",
-        "score",
-        vcf,
-        "-f",
-        args.fasta,
-        "-m",
-        folder,
-        "-o",
-        folder / "command.vcf",
-        "-s",
-        "diff",
-        "-q",
-    ]
-    rows["regzoo score (command, start-up included)"] = timed(
-        lambda: subprocess.run(own, check=True, capture_output=True)
-    )[0]
+            result[f"regzoo score {name}"] = own("other.h5", scores=("diff",), **options)
+    fixed = (BIN / "regzoo", "score", vcf, "-f", args.fasta, "-m", folder, "-s", "diff", "-q")
+    result["regzoo score, command"] = command(*fixed, "-o", folder / "command.vcf")
     if not args.skip_veff:
         loader = json.dumps({"fasta_file": str(Path(args.fasta).resolve())})
-        theirs = [BIN / "kipoi", "veff", "score_variants", folder, "--source", "dir", f"--dataloader_args={loader}", "-i", vcf,
-                  "-o", folder / "veff.vcf", "-s", "diff"]  # fmt: skip
-        rows["kipoi veff (command, start-up included)"] = timed(
-            lambda: subprocess.run(theirs, check=True, capture_output=True)
-        )[0]
+        result["kipoi veff, command"] = command(
+            BIN / "kipoi", "veff", "score_variants", folder, "--source", "dir", f"--dataloader_args={loader}", "-i", vcf,
+            "-o", folder / "veff.vcf", "-s", "diff",
+        )  # fmt: skip
+    return result
+
+
+def read_alleles(vcf):
+    return [allele for _, of_record in read_records(open_vcf(vcf), vcf) for allele in of_record]
+
+
+def compare(args, folder, vcf):
+    """Print the table: medians of rounds in which every contender has its turn."""
+    model = load_model(str(folder), device="cpu")
+    functions, times = contenders(args, folder, vcf, model), {}
+    for _ in range(args.rounds):
+        for name, function in functions.items():
+            seconds, value = timed(function)
+            times.setdefault(name, []).append(seconds)
+            if name.startswith("both"):
+                alternate = value
+    with h5py.File(folder / "own.h5") as file:
+        own = {name: file[f"scores/{name}"][()] for name in ("alt", "diff")}
+    print(f"largest difference from the full alternate pass: {np.abs(own['alt'] - alternate).max():.0e}")
+    if not args.skip_veff:
         lines = [line for line in (folder / "veff.vcf").read_text().splitlines() if line[0] != "#"]
         plugin = np.array([[float(v) for v in re.search(r":DIFF=([^;]+)", line)[1].split("|")] for line in lines])
-        with h5py.File(output) as file:
-            print(f"largest difference from kipoi-veff's diff: {np.abs(file['scores/diff'][()] - plugin).max():.0e}")
-    print(f"largest difference from the full alternate pass: {error:.0e}\n")
-    base = rows["regzoo score (in this process)"]
-    print(f"{len(alleles)} variants, {args.threads} threads\n| | s | against regzoo score in process |\n|---|---|---|")
-    for name, seconds in rows.items():
+        print(f"largest difference from kipoi-veff's diff: {np.abs(own['diff'] - plugin).max():.0e}")
+    for name, options in VARIATIONS.items():
+        if args.dense or "grid" not in options:
+            largest, correlation = difference_from_exact(vcf, args.fasta, model, **options)
+            print(f"{name}: largest difference of diff from exact {largest:.0e}, correlation {correlation:.5f}")
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    print(f"\n{len(own['alt'])} variants, {args.threads} threads, median of {args.rounds}\n")
+    print("| | s | against regzoo score |\n|---|---|---|")
+    for name, seconds in medians.items():
+        base = medians["regzoo score, command" if name.endswith("command") else "regzoo score"]
         print(f"| {name} | {seconds:.2f} | {seconds / base:.2f}x |")
 
 

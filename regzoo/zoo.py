@@ -12,7 +12,7 @@ from torch import nn
 
 from regzoo.errors import ModelError
 from regzoo.nets import build
-from regzoo.nets.checkpoint import load_weights, official_weights
+from regzoo.nets.checkpoint import load_weights, official_weights, without_initialisation
 from regzoo.sequence.codes import one_hot
 
 
@@ -189,7 +189,8 @@ def load_module(folder, name, architecture, arguments, targets, weights=None, sh
     ModelError
         If the weights are missing or not the expected ones.
     """
-    net = build(architecture, **arguments)
+    with without_initialisation():
+        net = build(architecture, **arguments)
     if official:
         load_weights(net, official_weights(net, official, name))
     else:

@@ -9,6 +9,7 @@ from regzoo.errors import RegzooError
 from training.baseline import fit_baseline
 from training.export import export
 from training.fit import fit
+from training.pretrain import pretrain
 
 app = typer.Typer(help="Train the zoo's models from recipes.", no_args_is_help=True, add_completion=False)
 
@@ -21,6 +22,15 @@ def fit_command(
     """Train a recipe, or go on where a stopped run of it was; weights and metrics go to runs/GROUP/NAME."""
     metrics = fit(recipe, threads=threads)
     print(json.dumps({split: metrics[split] for split in ("dev", "test") if split in metrics}, indent=1))
+
+
+@app.command("pretrain")
+def pretrain_command(
+    recipe: str = typer.Argument(..., help="A language model's recipe, e.g. training/recipes/lm/nt-mini.yaml"),
+    threads: int = typer.Option(None, help="CPU threads (default: all)"),
+):
+    """Pretrain a language model on masked tokens, or go on where a stopped run of it was."""
+    print(json.dumps(pretrain(recipe, threads=threads), indent=1))
 
 
 @app.command("baseline")

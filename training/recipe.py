@@ -10,11 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from regzoo.errors import InputError
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """Part of a recipe; a key that is none of its fields is an error."""
+
     model_config = ConfigDict(extra="forbid")
 
 
-class Data(_Section):
+class Data(Section):
     """Where the examples are: a folder of GUE tasks, one target each."""
 
     format: Literal["gue"] = "gue"
@@ -26,14 +28,14 @@ class Data(_Section):
     overlap_kmer: int = Field(40, description="drop training rows that share a k-mer of this length with dev or test")
 
 
-class Architecture(_Section):
+class Architecture(Section):
     """Name and arguments of `regzoo.nets.build`; input_length and n_targets come from the data."""
 
     name: str
     arguments: dict[str, Any] = {}
 
 
-class Augmentation(_Section):
+class Augmentation(Section):
     """Random changes of a training window, drawn anew every epoch."""
 
     reverse_complement: bool = True
@@ -42,14 +44,14 @@ class Augmentation(_Section):
     erase: int = Field(0, ge=0, description="longest stretch replaced by N")
 
 
-class Distillation(_Section):
+class Distillation(Section):
     """Soft targets from trained teachers, averaged over teachers and both strands."""
 
     teachers: list[str] = Field(description="recipes whose finished runs are averaged")
     weight: float = Field(0.7, ge=0, le=1, description="share of the loss; every target of every row has a soft label")
 
 
-class Optimiser(_Section):
+class Optimiser(Section):
     """AdamW with linear warm-up and cosine decay to zero."""
 
     epochs: int = Field(gt=0)
@@ -65,7 +67,7 @@ class Optimiser(_Section):
     precision: Literal["float32", "bf16"] = "bf16"
 
 
-class Recipe(_Section):
+class Recipe(Section):
     """Everything that makes a trained model again.
 
     `model` is its name in the zoo (GROUP/MODEL). `published` holds other models' test MCC × 100 in the order of the
@@ -85,25 +87,27 @@ class Recipe(_Section):
     notes: str = ""
 
 
-def _nearest_key(error):
-    """' (did you mean …?)' for an unknown key, from the fields of its section."""
-    fields = set()
-    for section in (Recipe, Data, Architecture, Augmentation, Distillation, Optimiser):
-        fields |= set(section.model_fields)
+def _nearest_key(error, sections):
+    """' (did you mean …?)' for an unknown key, from the fields of all sections."""
+    fields = {name for section in sections for name in section.model_fields}
     close = difflib.get_close_matches(str(error["loc"][-1]), sorted(fields), 1)
     return f" (did you mean {close[0]!r}?)" if error["type"] == "extra_forbidden" and close else ""
 
 
-def load_recipe(path):
-    """Read and check a recipe.
+def read_recipe(path, kind, sections):
+    """Read and check a YAML file.
 
     Parameters
     ----------
     path : str or pathlib.Path
+    kind : type
+        The `Section` that the file is.
+    sections : tuple of type
+        Those in it, for suggestions.
 
     Returns
     -------
-    Recipe
+    Section
 
     Raises
     ------
@@ -118,7 +122,14 @@ def load_recipe(path):
     except yaml.YAMLError as error:
         raise InputError(f"{path}: not YAML: {error}") from error
     try:
-        return Recipe.model_validate(content)
+        return kind.model_validate(content)
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}{_nearest_key(e)}" for e in error.errors()]
+        problems = [
+            f"{'.'.join(map(str, e['loc']))}: {e['msg']}{_nearest_key(e, (kind, *sections))}" for e in error.errors()
+        ]
         raise InputError(f"{path}: " + "; ".join(problems)) from error
+
+
+def load_recipe(path):
+    """Read and check the recipe of a supervised model, a `Recipe`; errors as of `read_recipe`."""
+    return read_recipe(path, Recipe, (Data, Architecture, Augmentation, Distillation, Optimiser))

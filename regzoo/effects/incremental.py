@@ -43,6 +43,8 @@ _DROPOUT = (nn.Dropout, nn.Dropout1d)
 #: Changed windows evaluated together: enough rows for a product at full speed, few enough that a layer's rows (up to
 #: 130 kB each in DeepSEA) stay in the last-level cache. 64 to 512 were within 10% of each other.
 CHUNK = 192
+#: Rows of one pooling phase from which on they are evaluated alone: fewer cost more in calls than in wasted positions.
+FEW = 24
 #: A product of changed positions costs as much as this many in a full pass: gathers and additions, which the count of
 #: products leaves out, take about as long.
 OVERHEAD = 2.0
@@ -499,11 +501,14 @@ class Incremental:
     def chunks(self, start):
         """Row numbers of changes that are evaluated together.
 
-        Rows of one pooling phase have spans of one width, without a wasted position.
+        Rows of one pooling phase have spans of one width, without a wasted position; a phase of few rows is not worth
+        a round of its own.
         """
         order = torch.argsort(start % self.pools, stable=True)
         phases = (start % self.pools)[order]
         cuts = torch.nonzero(phases.diff()).flatten().add(1).tolist()
+        if len(start) < FEW * (len(cuts) + 1):
+            cuts = []
         for members in torch.tensor_split(order, cuts):
             yield from members.split(CHUNK)
 

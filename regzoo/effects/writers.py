@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from regzoo.errors import OutputError
 
 _COLUMNS = ("record", "chrom", "pos", "id", "ref", "alt", "status")
+_NUMBER = "%.7g".__mod__
 _STATUS_KEY, _NORMALISED_KEY = "REGZOO_STATUS", "REGZOO_NORMALISED"
 
 
@@ -77,7 +78,7 @@ class _TsvWriter:
     def write(self, batch):
         table = np.concatenate(list(batch.scores.values()), axis=1)
         for *fixed, row in zip(*_fixed_columns(batch).values(), table.tolist()):
-            values = ["" if v != v else f"{v:.7g}" for v in row]
+            values = ["" if v != v else _NUMBER(v) for v in row]
             self.out.write("\t".join([*map(str, fixed), *values]) + "\n")
 
     def close(self):
@@ -169,9 +170,7 @@ class _VcfWriter:
             rows = slice(start, start + count)
             start += count
             for group, table in batch.scores.items():
-                entries = [
-                    "." if np.isnan(row).all() else "|".join(f"{value:.7g}" for value in row) for row in table[rows]
-                ]
+                entries = ["." if np.isnan(row).all() else "|".join(map(_NUMBER, row.tolist())) for row in table[rows]]
                 record.INFO[self.keys[group]] = ",".join(entries)
             record.INFO[_STATUS_KEY] = ",".join(text.replace(" ", "_").replace(",", "") for text in batch.status[rows])
             moved = [f"{a.pos}:{a.ref}:{a.alt}" if a.pos != record.POS or a.ref != record.REF.upper() else "."

@@ -10,9 +10,19 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch.overrides import TorchFunctionMode
 
 from regzoo.errors import ModelError
 from regzoo.sequence.files import cache_folder, finished_file
+
+
+class without_initialisation(TorchFunctionMode):
+    """Context in which modules get no random weights, for those whose weights are loaded next."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function in (torch.Tensor.uniform_, torch.Tensor.normal_):
+            return args[0]
+        return function(*args, **(kwargs or {}))
 
 
 def file_digest(path, algorithm="sha256"):

@@ -14,8 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from regzoo.errors import ModelError
-from regzoo.nets.checkpoint import load_pickled
-from regzoo.nets.hub import fetch_folder
+from regzoo.nets.checkpoint import load_pickled, without_initialisation
 from regzoo.nets.transformer import MaskedLM, TransformerConfig
 from regzoo.sequence.files import finished_file
 from regzoo.tokenizers import BPE, OverlappingKmers, SixMers, Tokenizer
@@ -254,18 +253,25 @@ def load_pretrained(name, revision="main"):
         If a file is missing, corrupt or of another architecture, or the hub cannot be reached; the message then says what
         to download and where to put it.
     """
-    folder = Path(name) if Path(name).is_dir() else fetch_folder(str(name), revision)
+    if Path(name).is_dir():
+        folder = Path(name)
+    else:
+        from regzoo.nets.hub import fetch_folder  # takes 0.4 s to import, which nothing else needs
+
+        folder = fetch_folder(str(name), revision)
     path = folder / "config.json"
     try:
         source = json.loads(path.read_text())
     except (OSError, json.JSONDecodeError) as error:
         raise ModelError(f"{path}: missing or not JSON ({error})") from error
     kind = kind_of(source)
-    net = MaskedLM(make_config(source)).eval()
+    with without_initialisation():
+        net = MaskedLM(make_config(source)).eval()
     weights = folder / "model.safetensors"
     try:
         state = load_file(weights) if weights.is_file() else load_pickled(folder / "pytorch_model.bin")
-        from_authors(kind, net, state)
+        if not from_authors(kind, net, state):  # an encoder without its head, which then starts afresh
+            net.start_head()
     except (SafetensorError, ModelError) as error:
         raise ModelError(f"{folder}: {error}") from error
     return LanguageModel(kind, net, _tokenizer(kind, net.config, folder), source)

@@ -297,10 +297,25 @@ class MaskedLM(nn.Module):
         self.dense = Linear(config.hidden, config.hidden)
         self.norm = nn.LayerNorm(config.hidden, config.epsilon)
         self.decoder = Linear(config.hidden, config.vocabulary)
-        for layer in (self.dense, self.decoder):
-            Encoder._start(layer)
         if config.tied:
             self.decoder.weight = self.encoder.words.weight
+        self.start_head()
+
+    def start_head(self):
+        """Give the head fresh weights; what it shares with the embedding stays."""
+        Encoder._start(self.dense)
+        nn.init.zeros_(self.decoder.bias)
+        if not self.config.tied:
+            nn.init.normal_(self.decoder.weight, std=0.02)
+
+    @property
+    def hidden(self):
+        """Width of `encode`'s vectors."""
+        return self.config.hidden
+
+    def encode(self, ids, mask=None, layer=None):
+        """Vectors of tokens, as `Encoder.forward`."""
+        return self.encoder(ids, mask, layer)
 
     def logits(self, hidden):
         """Logits over the vocabulary, (…, vocabulary), of encoder vectors, (…, hidden)."""

@@ -1,0 +1,160 @@
+"""A bidirectional, reverse-complement equivariant state-space model over single bases, in plain PyTorch.
+
+After Caduceus (Schiff et al. 2024, arXiv 2403.03234): bidirectional blocks that share their weights between directions, and both
+strands through one stack, joined at the output. The block is Mamba-2's (Dao & Gu 2024, arXiv 2405.21060): its decay is one number
+a head, which turns the scan into matrix products over chunks, fast on a CPU and on a GPU alike.
+"""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+#: Positions whose products are taken at once: quadratic within a chunk, linear across chunks.
+CHUNK = 64
+
+
+def scan(x, decay, b, c, chunk=CHUNK):
+    """h_t = exp(decay_t) h_(t-1) + b_t x_t', y_t = c_t h_t, for every head, by chunks.
+
+    Parameters
+    ----------
+    x : torch.Tensor, shape (N, L, heads, size)
+    decay : torch.Tensor, shape (N, L, heads)
+        Not positive.
+    b, c : torch.Tensor, shape (N, L, state)
+        Shared by the heads.
+    chunk : int
+
+    Returns
+    -------
+    torch.Tensor, shape (N, L, heads, size)
+    """
+    rows, length, heads, size = x.shape
+    padding = -length % chunk
+    if padding:
+        x, decay = F.pad(x, (0, 0, 0, 0, 0, padding)), F.pad(decay, (0, 0, 0, padding))
+        b, c = (F.pad(side, (0, 0, 0, padding)) for side in (b, c))
+    x, decay, b, c = (side.unflatten(1, (-1, chunk)) for side in (x, decay, b, c))
+    total = decay.cumsum(2)  # (N, chunks, chunk, heads)
+    # Within a chunk: position i reads from j <= i, faded by what lies between.
+    fade = (total[:, :, :, None] - total[:, :, None]).permute(0, 1, 4, 2, 3)
+    lower = torch.ones(chunk, chunk, dtype=torch.bool, device=x.device).tril()
+    weights = fade.masked_fill(~lower, -torch.inf).exp() * (c @ b.mT)[:, :, None]  # (N, chunks, heads, i, j)
+    inner = weights @ x.transpose(2, 3)  # (N, chunks, heads, chunk, size)
+    # What a chunk leaves behind, then what each chunk finds.
+    left = (total[:, :, -1:] - total).exp()[..., None] * x
+    left = torch.einsum("nkjs,nkjhd->nkhsd", b, left)
+    whole = total[:, :, -1].exp()[..., None, None]
+    state, found = torch.zeros_like(left[:, 0]), []
+    for k in range(left.shape[1]):
+        found.append(state)
+        state = state * whole[:, k] + left[:, k]
+    outer = torch.einsum("nkis,nkhsd->nkhid", c, torch.stack(found, 1)) * total.transpose(2, 3).exp()[..., None]
+    return (inner + outer).transpose(2, 3).flatten(1, 2)[:, :length]
+
+
+class _Mixer(nn.Module):
+    """One direction of a block."""
+
+    def __init__(self, hidden, heads, state, expand=2, kernel=4):
+        super().__init__()
+        self.inner, self.heads, self.state = expand * hidden, heads, state
+        self.project = nn.Linear(hidden, 2 * self.inner + 2 * state + heads, bias=False)
+        mixed = self.inner + 2 * state
+        self.convolution = nn.Conv1d(mixed, mixed, kernel, groups=mixed, padding=kernel - 1)
+        self.step_bias = nn.Parameter(torch.log(torch.expm1(torch.logspace(-3, -1, heads))))  # steps of 0.001 to 0.1
+        self.log_decay = nn.Parameter(torch.log(torch.linspace(1, 16, heads)))
+        self.skip = nn.Parameter(torch.ones(heads))
+        self.norm = nn.RMSNorm(self.inner, eps=1e-5)
+        self.out = nn.Linear(self.inner, hidden, bias=False)
+
+    def forward(self, x):
+        gate, mixed, step = self.project(x).split([self.inner, self.inner + 2 * self.state, self.heads], -1)
+        mixed = F.silu(self.convolution(mixed.mT)[..., : x.shape[1]].mT)
+        value, b, c = mixed.split([self.inner, self.state, self.state], -1)
+        value = value.unflatten(2, (self.heads, -1))
+        step = F.softplus(step + self.step_bias)
+        y = scan(value * step[..., None], -step * self.log_decay.exp(), b, c) + value * self.skip[:, None]
+        return self.out(self.norm(y.flatten(2) * F.silu(gate)))
+
+
+class _Block(nn.Module):
+    def __init__(self, hidden, heads, state):
+        super().__init__()
+        self.norm = nn.RMSNorm(hidden, eps=1e-5)
+        self.mixer = _Mixer(hidden, heads, state)
+
+    def forward(self, x):
+        y = self.norm(x)
+        return x + self.mixer(y) + self.mixer(y.flip(1)).flip(1)
+
+
+class Caduceus(nn.Module):
+    """Masked language model over single bases, tokens of `regzoo.tokenizers.SingleBases`.
+
+    Parameters
+    ----------
+    hidden, layers, heads, state : int
+    vocabulary : int
+        Tokens; of them those from `bases` on are A, C, G, T and N.
+    bases : int
+
+    Attributes
+    ----------
+    hidden : int
+        Width of `encode`'s vectors: both strands beside each other, twice the argument.
+    """
+
+    def __init__(self, hidden=128, layers=4, heads=4, state=32, vocabulary=12, bases=7):
+        super().__init__()
+        self.hidden = 2 * hidden
+        self.words = nn.Embedding(vocabulary, hidden)
+        nn.init.normal_(self.words.weight, std=0.02)
+        self.layers = nn.ModuleList(_Block(hidden, heads, state) for _ in range(layers))
+        self.norm = nn.RMSNorm(hidden, eps=1e-5)
+        self.head = nn.Linear(hidden, vocabulary, bias=False)
+        complement = torch.arange(vocabulary)
+        complement[bases : bases + 4] = torch.arange(bases + 3, bases - 1, -1)
+        self.register_buffer("complement", complement, persistent=False)
+
+    def encode(self, ids, mask=None, layer=None):
+        """Vectors of tokens, both strands beside each other.
+
+        Parameters
+        ----------
+        ids : torch.Tensor, int64, shape (N, L)
+            Without padding: a state-space model has no mask.
+        mask : torch.Tensor, optional
+            All True; for the same signature as the transformers'.
+        layer : int, optional
+            Number of blocks to go through; all and the final norm without it.
+
+        Returns
+        -------
+        torch.Tensor, shape (N, L, 2 x hidden)
+            Of the reverse complement, the same with the positions turned round and the two halves exchanged.
+
+        Raises
+        ------
+        ValueError
+            If something is masked.
+        """
+        if mask is not None and not bool(mask.all()):
+            raise ValueError("a state-space model has no mask: group sequences by length")
+        both = torch.cat([ids, self.complement[ids.flip(1)]])
+        x = self.words(both)
+        for block in self.layers[:layer]:
+            x = block(x)
+        if layer in (None, len(self.layers)):
+            x = self.norm(x)
+        forward, backward = x.chunk(2)
+        return torch.cat([forward, backward.flip(1)], -1)
+
+    def logits(self, hidden):
+        """Logits over the vocabulary of vectors of `encode`: the mean over strands, complemented on the second."""
+        forward, backward = hidden.chunk(2, -1)
+        return (self.head(forward) + self.head(backward)[..., self.complement]) / 2
+
+    def forward(self, ids, mask=None):
+        """Logits over the vocabulary of every token, shape (N, L, vocabulary)."""
+        return self.logits(self.encode(ids, mask))

@@ -1,0 +1,135 @@
+"""Sequences to pretrain on: from files of any of the data sets' formats, without what the evaluation sets hold."""
+
+import gzip
+import re
+
+import numpy as np
+
+from regzoo.errors import InputError
+from regzoo.sequence.codes import UNKNOWN, encode
+from training.data.examples import data_root
+from training.data.overlap import kmer_hashes
+
+_SEQUENCE = re.compile(r"[ACGTNacgtn]{20,}")
+UNKNOWN_SHARE = 0.1  # windows with more unknown bases are left out
+
+
+def read_sequences(path):
+    """Every sequence of a FASTA file or of a table, plain or gzipped.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Of a table's line, fields that are nothing but 20 or more letters of DNA count.
+
+    Returns
+    -------
+    list of numpy.ndarray, uint8
+        Base codes.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or holds no sequence.
+    """
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rt") as handle:
+            text = handle.read()
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot read this file ({error})") from error
+    if text.startswith(">"):
+        records = re.split(r"^>.*\n", text, flags=re.M)[1:]
+        sequences = ["".join(record.split()) for record in records]
+    else:
+        sequences = [field for line in text.splitlines() for field in re.split(r"[\t,]", line)
+                     if _SEQUENCE.fullmatch(field)]  # fmt: skip
+    if not sequences:
+        raise InputError(f"{path}: no sequence in it")
+    return [encode(sequence) for sequence in sequences]
+
+
+def load_windows(patterns, longest):
+    """Windows of files, by length.
+
+    Parameters
+    ----------
+    patterns : list of str
+        Paths or globs under REGZOO_DATA.
+    longest : int
+        Longer sequences are cut into pieces of this length; a rest is left out.
+
+    Returns
+    -------
+    dict of int to numpy.ndarray, uint8, shape (N, length)
+
+    Raises
+    ------
+    InputError
+        If a pattern matches no file.
+    """
+    windows = {}
+    root = data_root("")
+    for pattern in patterns:
+        paths = sorted(root.glob(pattern))
+        if not paths:
+            raise InputError(f"{root / pattern}: no such file; set REGZOO_DATA to the folder that holds the data")
+        for path in paths:
+            for codes in read_sequences(path):
+                pieces = len(codes) // longest
+                rows = codes[: pieces * longest].reshape(pieces, longest) if pieces else codes[None]
+                windows.setdefault(rows.shape[1], []).append(rows)
+    return {length: np.concatenate(parts) for length, parts in sorted(windows.items())}
+
+
+def load_corpus(section):
+    """Training and held-out windows of a recipe's corpus.
+
+    Training windows that share a k-mer (`section.overlap_kmer`, either strand) with any held-out or evaluation sequence
+    are left out, as are repeated ones and those of many unknown bases; held-out windows are those without such overlap
+    with the evaluation files that are not themselves held out.
+
+    Parameters
+    ----------
+    section : training.pretrain.Corpus
+
+    Returns
+    -------
+    train, held_out : dict of int to numpy.ndarray, uint8, shape (N, length)
+    report : dict
+        Counts of windows and bases.
+    """
+    k = section.overlap_kmer
+    train = load_windows(section.train, section.window)
+    held_out = load_windows(section.held_out, section.window)
+    evaluation = load_windows(section.evaluation, 1 << 30)
+    avoid = [kmer_hashes(rows, min(k, length)).ravel() for part in (held_out, evaluation) for length, rows in part.items()
+             if length >= k]  # fmt: skip
+    avoid = np.sort(np.concatenate(avoid))
+    report = {"read": _count(train)}
+    dropped = {"evaluation": 0, "repeated": 0, "unknown": 0}
+    for length, rows in train.items():
+        known = (rows == UNKNOWN).mean(axis=1) <= UNKNOWN_SHARE
+        apart = np.concatenate([~_is_among(kmer_hashes(part, min(k, length)), avoid).any(axis=1)
+                                for part in np.array_split(rows, -(-len(rows) // 20_000))])  # fmt: skip
+        _, first = np.unique(kmer_hashes(rows, length)[:, 0], return_index=True)
+        single = np.zeros(len(rows), dtype=bool)
+        single[first] = True
+        for name, good in (("unknown", known), ("evaluation", apart), ("repeated", single)):
+            dropped[name] += int((~good).sum())
+        train[length] = rows[known & apart & single]
+    report |= {"left out": dropped, "train": _count(train), "held out": _count(held_out)}
+    return {n: rows for n, rows in train.items() if len(rows)}, held_out, report
+
+
+def _is_among(values, known):
+    """`np.isin` for a sorted `known` that is much longer than `values`."""
+    order = np.argsort(values, axis=None)  # neighbouring searches then touch neighbouring memory: 20 times quicker
+    wanted = values.ravel()[order]
+    found = np.empty(values.size, dtype=bool)
+    found[order] = known[np.minimum(np.searchsorted(known, wanted), len(known) - 1)] == wanted
+    return found.reshape(values.shape)
+
+
+def _count(windows):
+    return {"windows": sum(map(len, windows.values())), "bases": sum(rows.size for rows in windows.values())}
