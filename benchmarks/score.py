@@ -60,7 +60,7 @@ def write_model(folder):
 def choose(vcf, genome, count, dense, path):
     """Write `count` single-base, biallelic records away from contig ends, spread evenly or consecutive."""
     source = cyvcf2.VCF(str(vcf))
-    records = [r for r in source if len(r.REF) == 1 and len(r.ALT) == 1 and r.ALT[0] in "ACGT"]
+    records = [r for r in source if len(r.REF) == 1 and len(r.ALT) == 1 and r.ALT[0] in tuple("ACGT")]
     records = [r for r in records if 1000 < r.POS < genome.lengths[genome.number(r.CHROM)] - 1000]
     writer = cyvcf2.Writer(str(path), source)
     for i in range(count) if dense else np.linspace(0, len(records) - 1, count).astype(int):

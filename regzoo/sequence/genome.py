@@ -13,7 +13,6 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from pyfaidx import Faidx, FastaIndexingError, IndexNotFoundError
 
 from regzoo.errors import InputError
 from regzoo.sequence.codes import CODE_OF_BYTE, UNKNOWN, reverse_complement
@@ -135,6 +134,8 @@ class Genome:
 
 def _convert(path, codes, layout):
     """Write a FASTA's base codes and its contigs' lengths to the cache."""
+    from pyfaidx import Faidx, FastaIndexingError, IndexNotFoundError  # a tenth of a second that later uses do without
+
     check_complete(path)
     with tempfile.TemporaryDirectory(prefix=".unpacked-", dir=codes.parent) as folder:
         if is_gzip(path):
