@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 _HOME = tempfile.mkdtemp(prefix="regzoo-tests-")
-os.environ |= {"HOME": _HOME, "REGZOO_CACHE": f"{_HOME}/cache"}
+os.environ |= {"HOME": _HOME, "REGZOO_CACHE": f"{_HOME}/cache", "OMP_NUM_THREADS": "1"}  # a process a core
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
