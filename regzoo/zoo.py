@@ -189,6 +189,9 @@ def load_module(folder, name, architecture, arguments, targets, weights=None, sh
     ModelError
         If the weights are missing or not the expected ones.
     """
+    if "path" in arguments.get("tokenizer", {}):
+        path = str(folder / arguments["tokenizer"]["path"])
+        arguments = arguments | {"tokenizer": arguments["tokenizer"] | {"path": path}}
     with without_initialisation():
         net = build(architecture, **arguments)
     if official:

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from regzoo.effects.incremental import Incremental
+from regzoo.effects.incremental import Incremental, has_plan
 from regzoo.effects.splice import Splice
 from regzoo.options import PRECISIONS, check_choice
 from regzoo.sequence.codes import UNKNOWN, reverse_complement
@@ -37,8 +37,8 @@ class Evaluator:
     def __init__(self, model, incremental=True, precision="float32"):
         check_choice("precision", precision, PRECISIONS)
         self.model, self.precision = model, precision
-        on_cpu = model.device.type == "cpu"
-        self.incremental = Incremental(model.module.net, _DTYPES[precision]) if incremental and on_cpu else None
+        net, on_cpu = model.module.net, model.device.type == "cpu"
+        self.incremental = Incremental(net, _DTYPES[precision]) if incremental and on_cpu and has_plan(net) else None
 
     def predict(self, reference, windows, changed, places=None, batch_size=64):
         """Predictions of both sides.

@@ -15,7 +15,7 @@ Arrays are channels-last, (rows, positions, channels), so that a position's chan
 import logging
 import math
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 
 import torch
 from torch import nn
@@ -299,6 +299,12 @@ def _add_steps(layers, steps, dtype):
     flush()
 
 
+def has_plan(network):
+    """Whether a network is of a kind that `plan` takes: a language model is not."""
+    return any(isinstance(part, nn.Sequential) for part in (network, getattr(network, "trunk", None),
+                                                            getattr(network, "layers", None)))  # fmt: skip
+
+
 def plan(network, dtype=torch.float32):
     """Steps with a rule, and the layers from the first one without.
 
@@ -346,9 +352,6 @@ class Incremental:
         self.dense = None
         if len(self.rest) > 1 and isinstance(self.rest[0], nn.Flatten) and isinstance(self.rest[1], nn.Linear):
             self.dense, self.rest = self.rest[1], self.rest[2:]
-        elif self.rest:
-            names = ", ".join(getattr(layer, "__name__", type(layer).__name__) for layer in self.rest)
-            logger.info("evaluated in full, since there is no rule: %s", names)
         self._sliced = None
 
     @property
@@ -381,6 +384,8 @@ class Incremental:
         logits : torch.Tensor, float32, shape (W, targets) or (W, targets, bins)
         tape : Tape
         """
+        if self.dense is None and self.rest:
+            _say_once(", ".join(getattr(layer, "__name__", type(layer).__name__) for layer in self.rest))
         tapes = self.trunk(x)
         hidden = None if self.dense is None else self._hidden(tapes[-1])
         logits = self._finish(tapes[-1].transpose(1, 2) if hidden is None else hidden)
@@ -564,6 +569,11 @@ class Incremental:
             block = torch.stack([delta[i] for i in members])[:, low - first : high - first]
             hidden[chosen[members]] += _product(block.flatten(1), weights[low:high].flatten(0, 1))
         return self._finish(hidden)
+
+
+@cache
+def _say_once(layers):
+    logger.warning("variant effects: evaluated in full, since there is no rule for it: %s", layers)
 
 
 def in_order(chosen, values):

@@ -7,6 +7,7 @@ from regzoo.nets.deepsea import Beluga, DeepSEA
 from regzoo.nets.enhancer_net import EnhancerNet
 from regzoo.nets.language_models import load_pretrained, save_pretrained
 from regzoo.nets.motif_resnet import MotifResNet
+from regzoo.nets.sequence_model import LanguageModelNet
 
 ARCHITECTURES = {
     "deepsea": DeepSEA,
@@ -15,6 +16,7 @@ ARCHITECTURES = {
     "basenji": Basenji,
     "enhancer_net": EnhancerNet,
     "motif_resnet": MotifResNet,
+    "language_model": LanguageModelNet,
 }
 
 

@@ -68,16 +68,26 @@ class TransformerConfig:
 
 
 class Linear(nn.Linear):
-    """A linear layer whose inference on a CPU goes through oneDNN, in the precision of its weights; float32 in and out.
+    """A linear layer whose inference on a CPU goes through oneDNN.
 
-    oneDNN's product took 0.4 to 0.7 of MKL's time in float32 on the AMD processor it was measured on.
+    oneDNN's product took 0.4 to 0.7 of MKL's time in float32 on the AMD processor it was measured on. Under autocast its
+    weights are turned into bfloat16 once, not at every call as autocast does without gradients.
     """
 
     def forward(self, x):
-        if torch.is_grad_enabled() or x.device.type != "cpu" or x.dtype != torch.float32:
+        if torch.is_grad_enabled() or x.device.type != "cpu" or x.dtype == torch.float64:
             return F.linear(x, self.weight, self.bias)
-        y = torch.ops.mkldnn._linear_pointwise(x.to(self.weight.dtype), self.weight, self.bias, "none", [], "")
-        return y.float()
+        weight, bias = self.weight, self.bias
+        if torch.is_autocast_enabled("cpu"):
+            weight, bias = self._in_bfloat16()
+        return torch.ops.mkldnn._linear_pointwise(x.to(weight.dtype), weight, bias, "none", [], "")
+
+    def _in_bfloat16(self):
+        version = self.weight.data_ptr(), self.weight._version
+        if getattr(self, "_cast", (None,))[0] != version:
+            bias = None if self.bias is None else self.bias.detach().bfloat16()
+            self._cast = version, self.weight.detach().bfloat16(), bias
+        return self._cast[1:]
 
 
 def alibi_slopes(heads):
@@ -152,8 +162,11 @@ class _Packing:
         """Attention output, (tokens, d), of queries, keys and values, (tokens, 3 d)."""
         q, k, v = self._rows(qkv).unflatten(2, (3, heads, -1)).permute(2, 0, 3, 1, 4)
         if self.rotation is not None:
-            q, k = (_rotate(side, *self.rotation) for side in (q, k))
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=self.bias).transpose(1, 2).flatten(2).flatten(0, 1)
+            q, k = (_rotate(side, *self.rotation).to(v.dtype) for side in (q, k))
+        # The bias stays float32: in bfloat16, distances of more than 256 tokens are no longer whole.
+        with torch.autocast(q.device.type, enabled=False):
+            y = F.scaled_dot_product_attention(q, k, v, attn_mask=self.bias)
+        y = y.transpose(1, 2).flatten(2).flatten(0, 1)
         return y if self.place is None else y[self.place]
 
 
@@ -281,6 +294,11 @@ class Encoder(nn.Module):
         return x
 
 
+def _tie(module, state, prefix, *_):
+    """Files hold tied weights once."""
+    state.setdefault(f"{prefix}decoder.weight", state.get(f"{prefix}encoder.words.weight"))
+
+
 class MaskedLM(nn.Module):
     """An encoder with the head that predicts masked tokens.
 
@@ -299,6 +317,7 @@ class MaskedLM(nn.Module):
         self.decoder = Linear(config.hidden, config.vocabulary)
         if config.tied:
             self.decoder.weight = self.encoder.words.weight
+            self.register_load_state_dict_pre_hook(_tie)
         self.start_head()
 
     def start_head(self):
@@ -324,14 +343,3 @@ class MaskedLM(nn.Module):
     def forward(self, ids, mask=None):
         """Logits over the vocabulary of every token, shape (N, T, vocabulary); arguments as `Encoder.forward`."""
         return self.logits(self.encoder(ids, mask))
-
-
-def to_bf16_products(module):
-    """Turn the weights of linear layers into bfloat16; embeddings, norms, positions and sums stay float32. In place."""
-    embedded = {id(layer.weight) for layer in module.modules() if isinstance(layer, nn.Embedding)}
-    for layer in module.modules():
-        if isinstance(layer, Linear):
-            if id(layer.weight) in embedded:  # tied: the embedding keeps its own
-                layer.weight = nn.Parameter(layer.weight.detach().clone(), requires_grad=False)
-            layer.to(torch.bfloat16)
-    return module

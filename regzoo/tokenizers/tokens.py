@@ -30,6 +30,11 @@ class Tokens:
         """Tokens of each sequence, special ones included, int64, shape (N,)."""
         return self.mask.sum(axis=1)
 
+    def rows(self, chosen):
+        """Tokens of some sequences, cut to the longest of them."""
+        width = int(self.lengths[chosen].max(initial=0))
+        return Tokens(*(a[chosen, :width] for a in (self.ids, self.mask, self.starts, self.ends)))
+
 
 class Tokenizer:
     """Base class.

@@ -180,3 +180,13 @@ def test_windows_of_padded_networks_are_not_shared():
     network = settle(build("basset", input_length=101, n_targets=2, padding="same", pools=(2, 3, 3), hidden=8))
     assert not Evaluator(as_model(network, 101, 2)).incremental.shares
     assert not Evaluator(as_model(settle(build("motif_resnet", input_length=101)), 101, 1)).incremental.shares
+
+
+def test_layers_without_a_rule_are_told_once(caplog):
+    incremental_module._say_once.cache_clear()
+    network = nn.Sequential(nn.Conv1d(4, 3, 3), nn.AvgPool1d(2), nn.Flatten(), nn.Linear(3 * 9, 2)).eval()
+    for _ in range(2):
+        compare(as_model(network, 20, 2), *edits(np.random.default_rng(0), 20, 10))
+    assert [r.getMessage() for r in caplog.records] == [
+        "variant effects: evaluated in full, since there is no rule for it: AvgPool1d, Flatten, Linear"
+    ]

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from regzoo.errors import ModelError
 from regzoo.nets import load_pretrained, save_pretrained
 from regzoo.nets.language_models import from_authors, kind_of, make_config, to_authors
-from regzoo.nets.transformer import MaskedLM, TransformerConfig, alibi_slopes, to_bf16_products
+from regzoo.nets.transformer import MaskedLM, TransformerConfig, alibi_slopes
 from tests.conftest import ROOT, shared_data
 
 GOLDEN = ROOT / "tests" / "golden"
@@ -311,12 +311,17 @@ def test_bad_checkpoints_are_named(tmp_path, monkeypatch):
         load_pretrained("zhihan1996/DNABERT-2-117M")
 
 
-def test_bf16_products_are_near():
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_bf16_is_near(kind):
     torch.manual_seed(0)
-    net = MaskedLM(TransformerConfig(100, 96, 3, 6, 192, token_types=2)).eval()
-    ids = torch.randint(5, 100, (2, 50))
-    with torch.inference_mode():
-        exact = net.encoder(ids)
-        near = to_bf16_products(net).encoder(ids)
+    net = MaskedLM(CONFIGS[kind]).eval()
+    ids, mask = torch.randint(5, 40, (2, 50)), torch.arange(50) < torch.tensor([[50], [31]])
+    with torch.no_grad():
+        exact = net.encoder(ids, mask)
+        with torch.autocast("cpu", torch.bfloat16):
+            near = net.encoder(ids, mask)
+            net.encoder.layers[0].qkv.weight.mul_(2)  # the cast weights follow
+            moved = net.encoder(ids, mask)
     cosine = torch.cosine_similarity(exact.mean(1), near.mean(1))
-    assert near.dtype == torch.float32 and cosine.min() > 0.9999 and (exact - near).abs().max() > 0
+    assert cosine.min() > 0.999 and 0 < (exact - near).abs().max() < 0.1
+    assert not torch.equal(near, moved)

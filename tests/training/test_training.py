@@ -131,11 +131,10 @@ def test_a_stopped_run_ends_with_the_same_weights(recipe, monkeypatch):
             raise KeyboardInterrupt
         return original(self)
 
-    monkeypatch.setattr(training.fit._Run, "train_epoch", stop_in_the_second_epoch)
-    with pytest.raises(KeyboardInterrupt):
-        fit(recipe)
-    monkeypatch.undo()
-    monkeypatch.chdir(recipe.parent.parent)
+    with monkeypatch.context() as patch:
+        patch.setattr(training.fit._Run, "train_epoch", stop_in_the_second_epoch)
+        with pytest.raises(KeyboardInterrupt):
+            fit(recipe)
     fit(recipe)
     resumed = load_file(run_folder(recipe) / "model.safetensors")
     differ = {name: (whole[name] - resumed[name]).abs().max().item() for name in whole}
