@@ -83,7 +83,7 @@ class Linear(nn.Linear):
         return torch.ops.mkldnn._linear_pointwise(x.to(weight.dtype), weight, bias, "none", [], "")
 
     def _in_bfloat16(self):
-        version = self.weight.data_ptr(), self.weight._version
+        version = self.weight.data_ptr(), 0 if self.weight.is_inference() else self.weight._version
         if getattr(self, "_cast", (None,))[0] != version:
             bias = None if self.bias is None else self.bias.detach().bfloat16()
             self._cast = version, self.weight.detach().bfloat16(), bias
