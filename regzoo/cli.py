@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from regzoo.errors import RegzooError
-from regzoo.options import PRECISIONS, SCORES, STRANDS, SUMMARIES
+from regzoo.options import PER, PRECISIONS, SCORES, STRANDS, SUMMARIES
 
 app = typer.Typer(
     help="Models that read regulatory DNA: predict windows, score variants, use Kipoi.",
@@ -162,6 +162,32 @@ def mutate(
         fasta, model, output, bed, locus or (), score, target, insertions, strands, precision, progress=not quiet
     )
     print(f"{count} loci -> {', '.join(output)}", file=sys.stderr)
+
+
+@app.command()
+def embed(
+    fasta: Annotated[str, typer.Option("--fasta", "-f", help="Sequences, or with --bed the genome; plain or bgzipped")],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="LM/MODEL of `regzoo ls`, a folder in the authors' layout, or OWNER/NAME on "
+                          "the Hugging Face hub, e.g. zhihan1996/DNABERT-2-117M")
+    ],
+    output: Annotated[str, typer.Option("--output", "-o", help=".h5 or .parquet: a row for each vector")],
+    bed: Annotated[str | None, typer.Option("--bed", "-b", help="Intervals to embed, as they are")] = None,
+    per: Annotated[str, typer.Option(help=_explained(PER))] = "mean",
+    layer: Annotated[
+        int | None, typer.Option(min=0, help="Layer to take; 0 is the token embedding; default the last with its norm")
+    ] = None,
+    precision: Precision = "float32",
+    quiet: Quiet = False,
+):  # fmt: skip
+    """Embed sequences with a language model.
+
+    Example: regzoo embed -f hg38.fa -b peaks.bed -m LM/nt-mini -o peaks.h5
+    """
+    from regzoo.embed import embed as run
+
+    count = run(fasta, model, output, bed, per, layer, precision, progress=not quiet)
+    print(f"{count} sequences -> {output}", file=sys.stderr)
 
 
 @app.command()

@@ -33,6 +33,15 @@ PRECISIONS = {
     "bf16": "products in bfloat16, faster where the processor has it",
 }
 
+#: Vectors of an embedding.
+PER = {
+    "mean": "mean over a sequence's tokens, special ones included",
+    "cls": "its first token's",
+    "max": "largest over tokens",
+    "token": "one for each token",
+    "base": "one for each base, the mean of the tokens that cover it",
+}
+
 
 def check_choice(what, name, known):
     """Raise an InputError that lists what is known if a name is not among it."""

@@ -9,6 +9,7 @@ from pathlib import Path
 _HOME = tempfile.mkdtemp(prefix="regzoo-tests-")
 os.environ |= {"HOME": _HOME, "REGZOO_CACHE": f"{_HOME}/cache", "OMP_NUM_THREADS": "1"}  # a process a core
 
+import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 import yaml  # noqa: E402
@@ -16,6 +17,8 @@ from safetensors.torch import save_file  # noqa: E402
 
 from regzoo.nets import build  # noqa: E402
 from regzoo.register import register  # noqa: E402
+from regzoo.sequence import Genome  # noqa: E402
+from regzoo.tokenizers import train_bpe  # noqa: E402
 from regzoo.zoo import catalogue, zoo_folder  # noqa: E402
 
 register()
@@ -63,5 +66,45 @@ def profile_model(tmp_path_factory):
     (folder / "targets.txt").write_text("a\nb\n")
     args = {"architecture": "basenji", "arguments": arguments, "targets": "targets.txt",
             "weights": "model.safetensors", "activation": "softplus"}  # fmt: skip
+    (folder / "model.yaml").write_text(yaml.safe_dump({"args": args}))
+    return str(folder)
+
+
+LANGUAGE_MODELS = {
+    "bpe": ({"kind": "bpe", "path": "tokenizer.json"}, {"kind": "transformer", "token_types": 2}),
+    "six_mers": ({"kind": "six_mers"}, {"kind": "transformer", "norm": "pre", "positions": "rotary", "gate": "silu"}),
+    "kmers": (
+        {"kind": "kmers", "k": 3},
+        {"kind": "transformer", "gate": "none", "positions": "learned", "max_positions": 64, "limit": 64},
+    ),
+    "single": ({"kind": "single"}, {"kind": "caduceus"}),
+}
+
+
+@pytest.fixture(scope="session", params=LANGUAGE_MODELS)
+def language_model(request, tmp_path_factory):
+    """A small language model of each kind of tokens, with random weights, as a model directory."""
+    folder = tmp_path_factory.mktemp("zoo") / "LM" / request.param
+    folder.mkdir(parents=True)
+    tokenizer, network = LANGUAGE_MODELS[request.param]
+    if "path" in tokenizer:
+        genome = Genome(FASTA)
+        pieces = np.array(genome.codes("chr1")).reshape(-1, 100)
+        train_bpe(list(pieces), folder / "tokenizer.json", vocabulary=200)
+    sizes = {"hidden": 24, "layers": 2, "heads": 2}
+    sizes |= {"state": 8} if request.param == "single" else {"feed_forward": 32}
+    arguments = {"input_length": 60, "tokenizer": tokenizer, "network": network | sizes}
+    torch.manual_seed(0)
+    built = arguments | (
+        {"tokenizer": tokenizer | {"path": str(folder / "tokenizer.json")}} if "path" in tokenizer else {}
+    )
+    net = build("language_model", **built)
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    state = {k: v.contiguous() for k, v in net.state_dict().items() if k != "lm.decoder.weight"}
+    save_file(state, folder / "model.safetensors")
+    (folder / "targets.txt").write_text("".join(f"d{i}\n" for i in range(net.lm.hidden)))
+    args = {"architecture": "language_model", "arguments": arguments, "targets": "targets.txt",
+            "weights": "model.safetensors", "activation": "identity"}  # fmt: skip
     (folder / "model.yaml").write_text(yaml.safe_dump({"args": args}))
     return str(folder)

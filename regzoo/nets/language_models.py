@@ -27,8 +27,8 @@ class LanguageModel:
     Attributes
     ----------
     kind : str
-        'dnabert', 'dnabert2' or 'nucleotide_transformer'.
-    net : MaskedLM
+        'dnabert', 'dnabert2', 'nucleotide_transformer', or 'zoo' for one of this project's.
+    net : MaskedLM or regzoo.nets.caduceus.Caduceus
         In evaluation mode.
     tokenizer : regzoo.tokenizers.Tokenizer
     source : dict
