@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from regzoo.errors import RegzooError
-from regzoo.options import PER, PRECISIONS, SCORES, STRANDS, SUMMARIES
+from regzoo.options import PER, PRECISIONS, SCORES, STRANDS, SUMMARIES, ZERO_SHOT
 
 app = typer.Typer(
     help="Models that read regulatory DNA: predict windows, score variants, use Kipoi.",
@@ -22,6 +22,10 @@ def _explained(choices):
 
 Fasta = Annotated[str, typer.Option("--fasta", "-f", help="Genome, FASTA plain or bgzipped; chr1 and 1 are matched")]
 ModelName = Annotated[str, typer.Option("--model", "-m", help="GROUP/MODEL of `regzoo ls`, or a model directory")]
+LanguageModelName = Annotated[
+    str, typer.Option("--model", "-m", help="LM/MODEL of `regzoo ls`, a folder in the authors' layout, or OWNER/NAME on the "
+                      "Hugging Face hub, e.g. zhihan1996/DNABERT-2-117M")
+]  # fmt: skip
 Targets = Annotated[
     list[str] | None, typer.Option("--target", "-t", help="Target to write; repeat for more; default all")
 ]
@@ -118,9 +122,7 @@ def score_command(
         scores=score, targets=target or (), summaries=summary or (), strands=strands, offsets=offset, grid=grid,
         batch_size=batch_size, precision=precision, strict=strict, normalise=normalise,
     )  # fmt: skip
-    print(f"{sum(counts.values())} alleles -> {output}", file=sys.stderr)
-    for status, count in counts.most_common():
-        print(f"  {count:>9,}  {status}", file=sys.stderr)
+    _tell(counts, output)
     if grid > 1 or precision != "float32":
         for loaded in models:
             largest, correlation = difference_from_exact(vcf, fasta, loaded, grid, precision)
@@ -129,6 +131,39 @@ def score_command(
                 f"largest difference {largest:.2g}, correlation {correlation:.4f}",
                 file=sys.stderr,
             )
+
+
+def _tell(counts, output):
+    print(f"{sum(counts.values())} alleles -> {output}", file=sys.stderr)
+    for status, count in counts.most_common():
+        print(f"  {count:>9,}  {status}", file=sys.stderr)
+
+
+@app.command("zero-shot")
+def zero_shot(
+    vcf: Annotated[str, typer.Argument(help="Variants, VCF or BCF, plain or compressed")],
+    fasta: Fasta,
+    model: LanguageModelName,
+    output: Annotated[str, typer.Option("--output", "-o", help=".tsv, .tsv.gz, .vcf, .vcf.gz, .parquet or .h5")],
+    score: Annotated[
+        list[str], typer.Option("--score", "-s", help=f"Repeat for more. {_explained(ZERO_SHOT)}")
+    ] = ("p_ref", "llr"),
+    length: Annotated[int, typer.Option(min=12, help="Bases that the model sees")] = 512,
+    around: Annotated[int, typer.Option(min=1, help="Bases on each side over which the influence is measured")] = 10,
+    workers: Annotated[int, typer.Option(min=1, help="Processes, which share the CPU's threads")] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a killed run of this command was")] = False,
+    quiet: Quiet = False,
+):  # fmt: skip
+    """Score every allele of a VCF file by what a masked language model expects, without any training.
+
+    Example: regzoo zero-shot variants.vcf -f hg38.fa -m LM/nt-mini -o out.tsv -s p_ref -s llr -s vis_mean
+    """
+    from regzoo.effects.score_vcf import zero_shot_vcf
+
+    counts = zero_shot_vcf(
+        vcf, fasta, model, output, not quiet, workers, resume, scores=score, length=length, around=around
+    )
+    _tell(counts, output)
 
 
 @app.command()
@@ -167,10 +202,7 @@ def mutate(
 @app.command()
 def embed(
     fasta: Annotated[str, typer.Option("--fasta", "-f", help="Sequences, or with --bed the genome; plain or bgzipped")],
-    model: Annotated[
-        str, typer.Option("--model", "-m", help="LM/MODEL of `regzoo ls`, a folder in the authors' layout, or OWNER/NAME on "
-                          "the Hugging Face hub, e.g. zhihan1996/DNABERT-2-117M")
-    ],
+    model: LanguageModelName,
     output: Annotated[str, typer.Option("--output", "-o", help=".h5 or .parquet: a row for each vector")],
     bed: Annotated[str | None, typer.Option("--bed", "-b", help="Intervals to embed, as they are")] = None,
     per: Annotated[str, typer.Option(help=_explained(PER))] = "mean",

@@ -32,7 +32,13 @@ PRECISIONS = {
     "float32": "exact",
     "bf16": "products in bfloat16, faster where the processor has it",
 }
-
+#: Scores of masked language models.
+ZERO_SHOT = {
+    "p_ref": "probability of the reference base, hidden",
+    "llr": "log p(alternate) - log p(reference), both hidden",
+    "vis_mean": "influence: mean over the bases around of the largest change of a base's log2 odds",
+    "vis_max": "influence: the largest such change",
+}
 #: Vectors of an embedding.
 PER = {
     "mean": "mean over a sequence's tokens, special ones included",

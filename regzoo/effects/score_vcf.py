@@ -6,6 +6,7 @@ from collections import Counter, deque
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -83,15 +84,43 @@ def score_vcf(vcf, fasta, model, output, progress=True, workers=1, resume=False,
     options = Scoring(**{k: tuple(v) if isinstance(v, (list, tuple)) else v for k, v in options.items()})
     models = [load_model(m) if isinstance(m, str) else m for m in (model if isinstance(model, list) else [model])]
     check_suffix(output)
-    scorer = Scorer(fasta, models, options)
+    weights = {model.name: state_digest(model.module) for model in models}
+    return _run(vcf, fasta, output, progress, workers, resume, weights, partial(Scorer, fasta, models, options))
+
+
+def zero_shot_vcf(vcf, fasta, model, output, progress=True, workers=1, resume=False, **options):
+    """Score every allele of a VCF file by what a masked language model expects, and write the result.
+
+    Parameters
+    ----------
+    model : str
+        As `regzoo.nets.lookup.load_language_model` takes it.
+    **options
+        Fields of `regzoo.effects.zero_shot.ZeroShot`.
+    vcf, fasta, output, progress, workers, resume
+        As of `score_vcf`; so are what is returned and raised.
+    """
+    from regzoo.effects.zero_shot import ZeroShot, ZeroShotScorer
+    from regzoo.nets.lookup import load_language_model
+
+    options = ZeroShot(**{k: tuple(v) if isinstance(v, (list, tuple)) else v for k, v in options.items()})
+    check_suffix(output)
+    lm = load_language_model(model)
+    weights = {str(model): state_digest(lm.net)}
+    return _run(vcf, fasta, output, progress, workers, resume, weights, partial(ZeroShotScorer, fasta, lm, options))
+
+
+def _run(vcf, fasta, output, progress, workers, resume, weights, make_scorer):
+    """Score, keep what is finished, write; the scorer is made here and in each worker."""
+    scorer = make_scorer()
     counts, order = Counter(), _Order()
     with ExitStack() as stack:
         reader = open_vcf(vcf)
-        journal = Journal(output, _request(vcf, fasta, models, options, workers), resume)
+        journal = Journal(output, _request(vcf, fasta, weights, scorer.options, workers), resume)
         try:
             temporary = stack.enter_context(finished_file(output))
             writer = stack.enter_context(open_writer(temporary, scorer.groups, reader))
-            compute = stack.enter_context(_computing(scorer, fasta, models, options, workers))
+            compute = stack.enter_context(_computing(scorer, make_scorer, workers))
             total = count_records(vcf) if progress else None
             bar = stack.enter_context(tqdm(desc="scoring", unit=" records", total=total, disable=not progress))
             records = read_records(reader, vcf)
@@ -147,12 +176,12 @@ def _completed(number, batch, rows, known, result, scorer, journal):
 class _computing:
     """Context whose value takes alleles and gives a function that returns their scores."""
 
-    def __init__(self, scorer, fasta, models, options, workers):
+    def __init__(self, scorer, make_scorer, workers):
         self.scorer, self.pool = scorer, None
         if workers > 1:
             threads = max(1, torch.get_num_threads() // workers)
             self.pool = ProcessPoolExecutor(
-                workers, multiprocessing.get_context("spawn"), _start_worker, (fasta, models, options, threads)
+                workers, multiprocessing.get_context("spawn"), _start_worker, (make_scorer, threads)
             )
 
     def __enter__(self):
@@ -165,10 +194,10 @@ class _computing:
             self.pool.shutdown(cancel_futures=True)
 
 
-def _start_worker(fasta, models, options, threads):
+def _start_worker(make_scorer, threads):
     global _scorer
     torch.set_num_threads(threads)
-    _scorer = Scorer(fasta, models, options)
+    _scorer = make_scorer()
 
 
 def _in_worker(alleles):
@@ -192,10 +221,9 @@ class _Order:
             self._place = contig, pos
 
 
-def _request(vcf, fasta, models, options, workers):
+def _request(vcf, fasta, weights, options, workers):
     """What the numbers of a run depend on."""
     files = {str(Path(p).resolve()): [Path(p).stat().st_size, Path(p).stat().st_mtime_ns] for p in (vcf, fasta)}
-    weights = {model.name: state_digest(model.module) for model in models}
     threads = [workers, torch.get_num_threads()]
     return {"files": files, "models": weights, "options": dataclasses.asdict(options), "threads": threads}
 

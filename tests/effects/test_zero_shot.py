@@ -1,0 +1,128 @@
+"""Zero-shot scores against masks written out one variant at a time."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from regzoo.effects.score_vcf import zero_shot_vcf
+from regzoo.effects.zero_shot import base_log_probabilities, per_base_probabilities
+from regzoo.errors import InputError
+from regzoo.nets.lookup import load_language_model
+from regzoo.sequence import Genome, decode, encode
+from tests.conftest import FASTA, VCF, run
+
+LENGTH = 60
+
+
+def log_p(lm, ids):
+    with torch.inference_mode():
+        return lm.net(torch.tensor([ids]))[0].log_softmax(-1).double().numpy()
+
+
+def expected_base(lm, text, place):
+    """Probabilities of the four bases at a place, from the rule of each tokenizer, by strings and lists."""
+    tokenizer, words = lm.tokenizer, lm.tokenizer.vocabulary
+    name = type(tokenizer).__name__
+    if name == "BPE":
+        totals = []
+        for base in "ACGT":
+            tokens = tokenizer.encode(encode(text[:place] + base + text[place + 1 :])[None])
+            hit = [i for i in range(tokens.ids.shape[1]) if tokens.starts[0, i] <= place < tokens.ends[0, i]]
+            ids = tokens.ids[0].tolist()
+            masked = [tokenizer.mask if i in hit else t for i, t in enumerate(ids)]
+            totals.append(sum(log_p(lm, masked)[i][ids[i]] for i in hit))
+        p = np.exp(np.array(totals) - max(totals))
+        return p / p.sum()
+    tokens = tokenizer.encode(encode(text)[None])
+    hit = [i for i in range(tokens.ids.shape[1]) if tokens.starts[0, i] <= place < tokens.ends[0, i]]
+    masked = [tokenizer.mask if i in hit else t for i, t in enumerate(tokens.ids[0].tolist())]
+    read = hit[(len(hit) - 1) // 2]
+    at, values = place - tokens.starts[0, read], np.exp(log_p(lm, masked)[read])
+    p = np.array(
+        [sum(v for w, v in zip(words, values) if set(w) <= set("ACGT") and w[at : at + 1] == b) for b in "ACGT"]
+    )
+    return p / p.sum()
+
+
+def window(pos, chrom):
+    start = pos - 1 - (LENGTH // 2 - 1)
+    return decode(Genome(FASTA).codes(chrom)[start : start + LENGTH]), LENGTH // 2 - 1
+
+
+def test_every_place_of_a_sequence(language_model):
+    lm = load_language_model(language_model)
+    text = decode(Genome(FASTA).codes("chr1")[500 : 500 + 40])
+    got = per_base_probabilities(lm, encode(text), batch=7)
+    assert got.shape == (40, 4)
+    for place in (0, 1, 5, 20, 37, 39):
+        np.testing.assert_allclose(got[place], expected_base(lm, text, place), atol=1e-5)
+
+
+def test_scores_of_a_vcf(language_model, tmp_path):
+    lm = load_language_model(language_model)
+    scores = ("p_ref", "llr", "vis_mean", "vis_max")
+    counts = zero_shot_vcf(
+        VCF, FASTA, language_model, tmp_path / "o.tsv", False, scores=scores, length=LENGTH, around=2
+    )
+    table = pd.read_csv(tmp_path / "o.tsv", sep="\t")
+    assert counts == {"scored": 46} and list(table.columns[7:]) == [f"zero_shot:{s}" for s in scores]
+    single = table[(table.ref.str.len() == 1) & (table["alt"].str.len() == 1)]
+    for row in single.iloc[:4].itertuples(index=False):
+        text, place = window(row.pos, row.chrom)
+        p = expected_base(lm, text, place)
+        ref, alt = "ACGT".index(row.ref), "ACGT".index(row.alt)
+        assert row[7] == pytest.approx(p[ref], abs=1e-5)
+        assert row[8] == pytest.approx(np.log(p[alt] / p[ref]), abs=1e-4)
+        other = text[:place] + row.alt + text[place + 1 :]
+        changes = []
+        for shift in (-2, -1, 1, 2):
+            odds = [np.log2(q) - np.log2(1 - q) for q in (expected_base(lm, t, place + shift) for t in (text, other))]
+            changes.append(np.abs(odds[1] - odds[0]).max())
+        assert row[9] == pytest.approx(np.mean(changes), abs=1e-3)
+        assert row[10] == pytest.approx(np.max(changes), abs=1e-3)
+    longer = table.drop(single.index)
+    assert len(longer) and longer["zero_shot:p_ref"].isna().all() and longer["zero_shot:llr"].notna().all()
+
+
+def test_an_indel_s_ratio_is_of_its_bases_and_the_next(language_model, tmp_path):
+    lm = load_language_model(language_model)
+    if type(lm.tokenizer).__name__ not in ("SingleBases", "SixMers"):
+        pytest.skip("tokens that do not overlap, and are not tokenised by what is near")
+    table = tmp_path / "o.tsv"
+    zero_shot_vcf(VCF, FASTA, language_model, table, False, scores=("llr",), length=LENGTH)
+    row = next(r for r in pd.read_csv(table, sep="\t").itertuples() if len(r.ref) > len(r.alt))
+    text, place = window(row.pos, row.chrom)
+    contig = decode(Genome(FASTA).codes(row.chrom))
+    other = (contig[: row.pos - 1] + row.alt + contig[row.pos - 1 + len(row.ref) :])[row.pos - 1 - place :][:LENGTH]
+    sides = []
+    for sequence, letters in ((text, row.ref), (other, row.alt)):
+        tokens = lm.tokenizer.encode(encode(sequence)[None])
+        end = place + len(letters) + 1
+        hit = [i for i in range(tokens.ids.shape[1]) if tokens.starts[0, i] < end and tokens.ends[0, i] > place]
+        ids = tokens.ids[0].tolist()
+        values = log_p(lm, [lm.tokenizer.mask if i in hit else t for i, t in enumerate(ids)])
+        sides.append(sum(values[i][ids[i]] for i in hit))
+    assert row[8] == pytest.approx(sides[1] - sides[0], abs=1e-3)
+
+
+def test_probabilities_sum_to_one_beside_unknown_bases(language_model):
+    lm = load_language_model(language_model)
+    codes = encode("ACGTNNACGTACGTTGCANACGT")[None]
+    for place in (3, 8, 17):
+        p = np.exp(base_log_probabilities(lm, codes, np.array([place])))
+        assert p.sum() == pytest.approx(1)
+
+
+def test_what_is_refused(language_model, tmp_path):
+    with pytest.raises(InputError, match="no zero-shot score 'lr'; there are p_ref"):
+        zero_shot_vcf(VCF, FASTA, language_model, tmp_path / "o.tsv", scores=("lr",))
+    with pytest.raises(InputError, match="a window of 20 bases does not hold 10 on each side"):
+        zero_shot_vcf(VCF, FASTA, language_model, tmp_path / "o.tsv", length=20)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command(language_model, tmp_path):
+    _, err = run("regzoo", "zero-shot", VCF, "-f", FASTA, "-m", language_model, "-o", tmp_path / "o.vcf.gz", "-q",
+                 "--length", "60")  # fmt: skip
+    assert "46  scored" in err and (tmp_path / "o.vcf.gz.tbi").exists()
