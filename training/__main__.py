@@ -8,8 +8,9 @@ import typer
 from regzoo.errors import RegzooError
 from training.baseline import fit_baseline
 from training.export import export
+from training.export_lm import export_language_model
 from training.fit import fit
-from training.pretrain import pretrain
+from training.pretrain import is_language_model, pretrain
 
 app = typer.Typer(help="Train the zoo's models from recipes.", no_args_is_help=True, add_completion=False)
 
@@ -42,7 +43,7 @@ def baseline_command(recipe: str = typer.Argument(..., help="A recipe")):
 @app.command("export")
 def export_command(recipe: str = typer.Argument(..., help="A recipe whose run has finished")):
     """Write the Kipoi model directory of a finished run under models/, and its entry in zoo_index.yaml."""
-    print(export(recipe))
+    print(export_language_model(recipe) if is_language_model(recipe) else export(recipe))
 
 
 if __name__ == "__main__":

@@ -109,12 +109,19 @@ def export(recipe_path):
         folder / "model.yaml",
         model_yaml(args, metrics["input_length"], len(targets), doc, expect="expected.h5"),
     )
-    _write_expected(folder)
+    write_expected(folder)
     baseline = json.loads((run / "baseline.json").read_text()) if (run / "baseline.json").exists() else None
     (folder / "README.md").write_text(_card(recipe, Path(recipe_path), metrics, baseline))
-    _update_index(recipe, metrics)
-    if (zoo_folder() / "README.md").exists():
-        update_readme()
+    summary = {
+        split: {"targets": len(metrics[split])}
+        | {name: round(_mean(metrics[split], name), 3) for name in ("mcc", "auroc", "average_precision")}
+        for split in ("dev", "test")
+        if split in metrics
+    }
+    update_index(recipe.model, {
+        "status": "trained", "title": recipe.title, "input_length": metrics["input_length"], "targets": len(targets),
+        "parameters": metrics["parameters"], "mean_metrics": summary,
+    })  # fmt: skip
     return folder
 
 
@@ -122,7 +129,7 @@ def _export_weights(recipe, length, source, target):
     """float16 on disk where that moves no logit on the example by more than HALF_TOLERANCE, else float32."""
     state = load_file(source)
     half = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
-    codes = torch.from_numpy(_example_codes(length))
+    codes = torch.from_numpy(example_codes(length))
     outputs = []
     for weights in (state, half):
         network = make_network(recipe, length).eval()
@@ -133,34 +140,27 @@ def _export_weights(recipe, length, source, target):
         save_file(half if close else state, temporary)
 
 
-def _example_codes(length):
+def example_codes(length):
+    """Windows of the example's BED file, base codes, shape (92, length)."""
     folder = zoo_folder() / "dataloaders" / "sequence" / "example"
     bed, genome = read_bed(folder / "example.bed"), Genome(folder / "example.fa")
     return genome.windows([genome.number(str(c)) for c in bed.contigs], bed.resized(length), length)
 
 
-def _write_expected(folder):
+def write_expected(folder):
     """expected.h5: inputs and predictions on the example, as `kipoi test` reads them."""
     model = load_model(str(folder), device="cpu")
-    codes = _example_codes(model.input_length)
+    codes = example_codes(model.input_length)
     with finished_file(folder / "expected.h5") as temporary, h5py.File(temporary, "w") as out:
         out.create_dataset("inputs", data=one_hot(codes), compression="gzip")
         out.create_dataset("preds", data=model.predict(codes), compression="gzip")
 
 
-def _update_index(recipe, metrics):
+def update_index(name, entry):
+    """Set a model's entry in zoo_index.yaml, and what is made from the index: the README's table, the tested environment."""
     path = zoo_folder() / "zoo_index.yaml"
     index = yaml.safe_load(path.read_text())
-    summary = {
-        split: {"targets": len(metrics[split])}
-        | {name: round(_mean(metrics[split], name), 3) for name in ("mcc", "auroc", "average_precision")}
-        for split in ("dev", "test")
-        if split in metrics
-    }
-    index["models"][recipe.model] = {
-        "status": "trained", "title": recipe.title, "input_length": metrics["input_length"],
-        "targets": len(recipe.data.tasks), "parameters": metrics["parameters"], "mean_metrics": summary,
-    }  # fmt: skip
+    index["models"][name] = entry
     index["models"] = dict(sorted(index["models"].items()))
     write_yaml(path, index)
     # The environment that `kipoi test-source --common_env` tests: the models that ship their weights.
@@ -168,6 +168,8 @@ def _update_index(recipe, metrics):
     environments = zoo_folder() / "models" / "shared" / "envs"
     environments.mkdir(parents=True, exist_ok=True)
     write_yaml(environments / "models.yaml", {"regzoo": shipped})
+    if (zoo_folder() / "README.md").exists():
+        update_readme()
 
 
 def _mean(targets, metric):
@@ -267,4 +269,6 @@ def update_readme():
 
 def _mean_text(entry):
     parts = [f"{split} {m['auroc']:.3f} ({m['targets']} targets)" for split, m in entry.get("mean_metrics", {}).items()]
+    if "perplexity_per_base" in entry:
+        return f". Perplexity per base, held out: {entry['perplexity_per_base']:.3f}"
     return f". Mean AUROC: {', '.join(parts)}" if parts else ""

@@ -1,0 +1,158 @@
+"""Pretraining on made-up sequences with a known grammar: overlaps left out, exact resume, metrics, export for Kipoi."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+import training.pretrain
+from regzoo.errors import InputError
+from regzoo.sequence import decode, encode, reverse_complement
+from regzoo.tokenizers import OverlappingKmers, SixMers
+from tests.conftest import ROOT, run
+from training.data.corpus import load_corpus, read_sequences
+from training.fit import run_folder
+from training.pretrain import choose_masked, corrupted, load_language_model_recipe, pretrain
+
+NETWORKS = {
+    "six_mers": ({"kind": "six_mers"}, {"kind": "transformer", "positions": "rotary", "norm": "pre", "gate": "silu"}),
+    "bpe": ({"kind": "bpe", "vocabulary": 120}, {"kind": "transformer"}),
+    "kmers": ({"kind": "kmers", "k": 3}, {"kind": "transformer", "gate": "none", "positions": "learned", "max_positions": 80}),
+    "single": ({"kind": "single"}, {"kind": "caduceus"}),
+}  # fmt: skip
+
+
+def sentence(rng, length=60):
+    """Repeats of one of four words: a masked base can be told from its neighbours."""
+    word = rng.choice(["ACGTTG", "CCATGA", "GATTAC", "TTGCAA"])
+    return (word * 20)[int(rng.integers(0, 6)) :][:length]
+
+
+def write_csv(path, sequences):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("sequence,label\n" + "".join(f"{s},{i % 2}\n" for i, s in enumerate(sequences)))
+
+
+@pytest.fixture
+def recipe(tmp_path, monkeypatch, request):
+    tokenizer, network = NETWORKS[getattr(request, "param", "six_mers")]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("REGZOO_DATA", str(tmp_path / "data"))
+    rng = np.random.default_rng(0)
+    write_csv(
+        tmp_path / "data" / "a" / "train.csv",
+        [sentence(rng) + "".join(rng.choice(list("ACGT"), 20)) for _ in range(400)],
+    )
+    write_csv(
+        tmp_path / "data" / "a" / "dev.csv", [sentence(rng) + "".join(rng.choice(list("ACGT"), 20)) for _ in range(60)]
+    )
+    sizes = {"hidden": 32, "layers": 1, "heads": 2}
+    sizes |= {"state": 8} if network["kind"] == "caduceus" else {"feed_forward": 48}
+    content = {
+        "model": "LM/test", "title": "A test", "tokenizer": tokenizer, "network": network | sizes,
+        "corpus": {"train": ["a/train.csv"], "held_out": ["a/dev.csv"], "overlap_kmer": 78},
+        "optimiser": {"steps": 30, "tokens": 400, "learning_rate": 0.01, "precision": "float32", "save_every": 10},
+    }  # fmt: skip
+    path = tmp_path / "recipes" / "lm" / "small.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+@pytest.mark.parametrize("recipe", NETWORKS, indirect=True)
+def test_a_stopped_run_ends_with_the_same_weights_and_learns(recipe, monkeypatch):
+    metrics = pretrain(recipe)
+    whole = load_file(run_folder(recipe) / "model.safetensors")
+    (run_folder(recipe) / "checkpoint.pt").unlink()
+    original = training.pretrain._Batches.__call__
+
+    def stop(self, step):
+        if step == 17:
+            raise KeyboardInterrupt
+        return original(self, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.pretrain._Batches, "__call__", stop)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(recipe)
+    pretrain(recipe)
+    resumed = load_file(run_folder(recipe) / "model.safetensors")
+    differ = {name: (whole[name] - resumed[name]).abs().max().item() for name in whole}
+    assert not any(differ.values()), differ
+    log = json.loads((run_folder(recipe) / "log.json").read_text())
+    assert [line["step"] for line in log] == [10, 20, 30] and log[-1]["loss"] < log[0]["loss"]
+    held_out = metrics["held out"]["all"]
+    assert held_out["bases"] > 100 and 1 < held_out["perplexity per base"]["order-5 Markov"] < 3
+    assert held_out["perplexity per base"]["base frequencies by position"] > 3
+
+
+def test_what_a_recipe_names_wrongly_is_told(recipe):
+    content = yaml.safe_load(recipe.read_text())
+    content["optimiser"]["learning_rat"] = 1
+    recipe.write_text(yaml.safe_dump(content))
+    with pytest.raises(InputError, match=r"learning_rat: .*\(did you mean 'learning_rate'\?\)"):
+        load_language_model_recipe(recipe)
+
+
+def test_overlaps_on_either_strand_and_repeats_are_left_out(tmp_path, monkeypatch):
+    monkeypatch.setenv("REGZOO_DATA", str(tmp_path))
+    rng = np.random.default_rng(1)
+    make = lambda n: ["".join(rng.choice(list("ACGT"), 50)) for _ in range(n)]  # noqa: E731
+    train, held_out, evaluation = make(30), make(5), make(5)
+    train[3] = train[3][:10] + decode(reverse_complement(encode(evaluation[2])))[5:45]
+    train[4] = train[4][:20] + held_out[0][:30]
+    train[5] = train[6]
+    train[7] = "N" * 20 + train[7][20:]
+    (tmp_path / "t.fa").write_text("".join(f">{i}\n{s[:25]}\n{s[25:]}\n" for i, s in enumerate(train)))
+    (tmp_path / "h.txt").write_text("".join(f"{s}\t0.5\tNA\n" for s in held_out))
+    write_csv(tmp_path / "e.csv", evaluation)
+    section = training.pretrain.Corpus(
+        train=["t.fa"], held_out=["h.txt"], evaluation=["e.csv"], window=50, overlap_kmer=24
+    )
+    kept, out, report = load_corpus(section)
+    assert {decode(row) for row in kept[50]} == {s for i, s in enumerate(train) if i not in (3, 4, 7)}
+    assert report["left out"] == {"evaluation": 2, "repeated": 1, "unknown": 1}
+    assert [decode(row) for row in out[50]] == held_out
+    with pytest.raises(InputError, match="no such file"):
+        load_corpus(section.model_copy(update={"train": ["x*.fa"]}))
+    (tmp_path / "empty.fa").write_text("nothing")
+    with pytest.raises(InputError, match="empty.fa: no sequence"):
+        read_sequences(tmp_path / "empty.fa")
+
+
+def test_masking_hides_the_share_asked_for_and_bases_in_all_their_kmers():
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 4, (200, 120)).astype(np.uint8)
+    for tokenizer in (SixMers(), OverlappingKmers(6)):
+        tokens = tokenizer.encode(codes)
+        chosen = choose_masked(tokens, tokenizer, 0.15, np.random.default_rng(1))
+        inner = tokens.ends > tokens.starts
+        assert not (chosen & ~inner).any() and 0.11 < chosen.sum() / inner.sum() < 0.17
+        ids = corrupted(tokens.ids, chosen, tokenizer, np.random.default_rng(2))
+        assert (ids[~chosen] == tokens.ids[~chosen]).all()
+        assert 0.75 < (ids[chosen] == tokenizer.mask).mean() < 0.85
+    runs = np.diff(np.flatnonzero(np.diff(np.pad(chosen[:, 1:-1], ((0, 0), (1, 1))).ravel().astype(int))))[::2]
+    assert (runs >= 6).mean() > 0.9  # spans of k, shorter only at an end
+
+
+@pytest.mark.parametrize("recipe", ["bpe", "single"], indirect=True)
+def test_an_exported_model_passes_kipoi_test_and_embeds(recipe, tmp_path):
+    zoo = tmp_path / "zoo"
+    zoo.mkdir()
+    (zoo / "dataloaders").symlink_to(ROOT / "dataloaders")
+    (zoo / "zoo_index.yaml").write_text("models: {}\n")
+    arguments = {"cwd": tmp_path, "env": {"REGZOO_HOME": str(zoo), "PYTHONPATH": str(ROOT)}}
+    run("python", "-m", "training", "pretrain", recipe, **arguments)
+    run("python", "-m", "training", "export", recipe, **arguments)
+    out, _ = run("kipoi", "test", zoo / "models" / "LM" / "test", "--source", "dir", **arguments)
+    assert "All predictions match" in out
+    card = (zoo / "models" / "LM" / "test" / "README.md").read_text()
+    value = yaml.safe_load((zoo / "zoo_index.yaml").read_text())["models"]["LM/test"]["perplexity_per_base"]
+    assert f"{value:.3f}" in card and "not the authors'" in card
+    fasta = tmp_path / "x.fa"
+    fasta.write_text(">a\n" + "ACGTTG" * 20 + "\n")
+    run("regzoo", "embed", "-f", fasta, "-m", "LM/test", "-o", tmp_path / "o.h5", "-q", **arguments)
+    assert torch.get_num_threads() == 1
