@@ -2,11 +2,14 @@
 
 import json
 import sys
+from pathlib import Path
 
 import typer
 
 from regzoo.errors import RegzooError
+from regzoo.tokenizers import train_bpe
 from training.baseline import fit_baseline
+from training.data.corpus import load_windows
 from training.export import export
 from training.export_lm import export_language_model
 from training.fit import fit
@@ -32,6 +35,20 @@ def pretrain_command(
 ):
     """Pretrain a language model on masked tokens, or go on where a stopped run of it was."""
     print(json.dumps(pretrain(recipe, threads=threads), indent=1))
+
+
+@app.command("tokenizer")
+def tokenizer_command(
+    fasta: str = typer.Argument(..., help="Sequences, FASTA or a table with columns of DNA, plain or gzipped"),
+    output: str = typer.Option(..., "--output", "-o", help="The tokenizer.json to write"),
+    vocabulary: int = typer.Option(None, help="Number of tokens, e.g. 4096"),
+    merges: int = typer.Option(None, help="Number of merges instead, e.g. 600 for the hybrid of BPE and 6-mers"),
+    piece: int = typer.Option(1000, help="Longer sequences are cut into pieces of so many bases"),
+):
+    """Train a BPE tokenizer in DNABERT-2's layout."""
+    windows = load_windows([str(Path(fasta).resolve().relative_to("/"))], piece, root=Path("/"))
+    tokenizer = train_bpe((row for rows in windows.values() for row in rows), output, vocabulary, merges)
+    print(f"{len(tokenizer)} tokens -> {output}")
 
 
 @app.command("baseline")

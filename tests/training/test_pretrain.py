@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 import training.pretrain
 from regzoo.errors import InputError
 from regzoo.sequence import decode, encode, reverse_complement
-from regzoo.tokenizers import OverlappingKmers, SixMers
+from regzoo.tokenizers import BPE, OverlappingKmers, SixMers
 from tests.conftest import ROOT, run
 from training.data.corpus import load_corpus, read_sequences
 from training.fit import run_folder
@@ -156,3 +156,11 @@ def test_an_exported_model_passes_kipoi_test_and_embeds(recipe, tmp_path):
     fasta.write_text(">a\n" + "ACGTTG" * 20 + "\n")
     run("regzoo", "embed", "-f", fasta, "-m", "LM/test", "-o", tmp_path / "o.h5", "-q", **arguments)
     assert torch.get_num_threads() == 1
+
+
+def test_a_tokenizer_is_trained_on_a_fasta(tmp_path):
+    (tmp_path / "x.fa").write_text(">a\n" + "TATAAACG" * 300 + "\n")
+    out, _ = run("python", "-m", "training", "tokenizer", tmp_path / "x.fa", "-o", tmp_path / "t.json", "--merges", "20",
+                 env={"PYTHONPATH": str(ROOT)})  # fmt: skip
+    tokenizer = BPE(tmp_path / "t.json")
+    assert f"{len(tokenizer)} tokens" in out and "TATAAACG" in "".join(tokenizer.vocabulary)

@@ -49,7 +49,7 @@ def read_sequences(path):
     return [encode(sequence) for sequence in sequences]
 
 
-def load_windows(patterns, longest):
+def load_windows(patterns, longest, root=None):
     """Windows of files, by length.
 
     Parameters
@@ -58,6 +58,8 @@ def load_windows(patterns, longest):
         Paths or globs under REGZOO_DATA.
     longest : int
         Longer sequences are cut into pieces of this length; a rest is left out.
+    root : pathlib.Path, optional
+        In the place of REGZOO_DATA.
 
     Returns
     -------
@@ -68,8 +70,7 @@ def load_windows(patterns, longest):
     InputError
         If a pattern matches no file.
     """
-    windows = {}
-    root = data_root("")
+    windows, root = {}, root or data_root("")
     for pattern in patterns:
         paths = sorted(root.glob(pattern))
         if not paths:
