@@ -98,7 +98,7 @@ class Tape:
     length: int
 
 
-def _product(rows, weights):
+def product(rows, weights):
     """rows @ weights in float32, for weights of shape (in, out), contiguous; in bfloat16 where the weights are.
 
     Through oneDNN where torch has it: 1.5 to 2.3 times MKL's float32 product on the AMD processor this was measured on.
@@ -109,7 +109,7 @@ def _product(rows, weights):
     return (rows.to(weights.dtype) @ weights).to(rows.dtype)
 
 
-def _gather(reference, windows, start, width):
+def gather(reference, windows, start, width):
     """Rows [start, start + width) of each row's reference window, shape (B, width, channels); ends are repeated."""
     length, channels = reference.shape[1:]
     place = (start[:, None] + torch.arange(width)).clamp_(0, length - 1)
@@ -117,7 +117,7 @@ def _gather(reference, windows, start, width):
     return reference.reshape(-1, channels).index_select(0, index).view(len(start), width, channels)
 
 
-class _Convolution:
+class Convolution:
     """Rule for Conv1d of stride 1: the delta times every tap's weights, each product added where it belongs."""
 
     pool = 1
@@ -154,15 +154,15 @@ class _Convolution:
         span = spans[-1]
         rows, width, channels = span.delta.shape
         out = self.layer.out_channels
-        product = _product(span.delta.reshape(-1, channels), self.taps).view(rows, width, self.kernel, out)
-        total = product.new_zeros(rows, width + self.reach, out)
+        products = product(span.delta.reshape(-1, channels), self.taps).view(rows, width, self.kernel, out)
+        total = products.new_zeros(rows, width + self.reach, out)
         if self.dilation == 1 and width <= self.kernel:
             for i in range(width):
-                total[:, i : i + self.kernel] += product[:, i]
+                total[:, i : i + self.kernel] += products[:, i]
         else:
             for tap in range(self.kernel):
                 first = tap * self.dilation
-                total[:, first : first + width] += product[:, :, tap]
+                total[:, first : first + width] += products[:, :, tap]
         return Span(total, span.start + self.left - self.reach).masked(tapes[len(spans)].shape[1])
 
     @cached_property
@@ -172,7 +172,7 @@ class _Convolution:
     def products(self, x):
         """Outputs without padding, (rows, width - reach, out), of a stretch of inputs, (rows, width, in)."""
         patches = x.unfold(1, self.reach + 1, 1)[..., :: self.dilation]
-        y = _product(patches.flatten(2).flatten(0, 1), self._patch_weights).view(*patches.shape[:2], -1)
+        y = product(patches.flatten(2).flatten(0, 1), self._patch_weights).view(*patches.shape[:2], -1)
         return y if self.bias is None else y + self.bias.float()
 
     def length(self, length):
@@ -211,14 +211,14 @@ class _Pointwise:
         shift = span.start - first * self.pool
         width = span.delta.shape[1]
         groups = -(-(int(shift.max()) + width) // self.pool)
-        aligned = _gather(before, windows, first * self.pool, groups * self.pool)
+        aligned = gather(before, windows, first * self.pool, groups * self.pool)
         for phase in shift.unique().tolist():
             chosen = shift == phase
             if chosen.all():
                 aligned[:, phase : phase + width] += span.delta
             else:
                 aligned[chosen, phase : phase + width] += span.delta[chosen]
-        delta = self.apply(aligned) - _gather(after, windows, first, groups)
+        delta = self.apply(aligned) - gather(after, windows, first, groups)
         return Span(delta, first).masked(after.shape[1])
 
     def length(self, length):
@@ -228,7 +228,7 @@ class _Pointwise:
         return 0, -(-(width + self.pool - 1) // self.pool)
 
 
-class _Merge:
+class Merge:
     """Rule for the end of x + body(x): adds the activations that the block began with, and their delta."""
 
     left = right = 0
@@ -271,7 +271,7 @@ def _has_rule(layer):
         return all(_has_rule(inner) for inner in _flat(layer.body))
     if isinstance(layer, nn.MaxPool1d):
         return layer.stride == layer.kernel_size and not layer.padding and not layer.ceil_mode and layer.dilation == 1
-    return isinstance(layer, (nn.BatchNorm1d, *POINTWISE)) or _Convolution.fits(layer)
+    return isinstance(layer, (nn.BatchNorm1d, *POINTWISE)) or Convolution.fits(layer)
 
 
 def _add_steps(layers, steps, dtype):
@@ -290,10 +290,10 @@ def _add_steps(layers, steps, dtype):
             flush()
             source = len(steps)
             _add_steps(_flat(layer.body), steps, dtype)
-            steps.append(_Merge(source))
+            steps.append(Merge(source))
         elif isinstance(layer, nn.Conv1d):
             flush()
-            steps.append(_Convolution(layer, dtype))
+            steps.append(Convolution(layer, dtype))
         else:
             pending.append(layer)
     flush()
@@ -387,7 +387,7 @@ class Incremental:
         if self.dense is None and self.rest:
             _say_once(", ".join(getattr(layer, "__name__", type(layer).__name__) for layer in self.rest))
         tapes = self.trunk(x)
-        hidden = None if self.dense is None else self._hidden(tapes[-1])
+        hidden = None if self.dense is None else self.hidden_layer(tapes[-1])
         logits = self._finish(tapes[-1].transpose(1, 2) if hidden is None else hidden)
         rows = torch.arange(len(x))
         return logits, Tape(tapes, hidden, rows, torch.zeros_like(rows), x.shape[1])
@@ -413,7 +413,7 @@ class Incremental:
         tapes = self.trunk(x)
         positions = self.lengths(length)[-1]
         last = tapes[-1][0].unfold(0, positions, 1)[starts // self.pools].transpose(1, 2)
-        hidden = self._hidden(last)
+        hidden = self.hidden_layer(last)
         return self._finish(hidden), Tape(tapes, hidden, torch.zeros_like(starts), starts, length)
 
     def lengths(self, length):
@@ -423,11 +423,11 @@ class Incremental:
             result.append(step.length(result[-1]))
         return result
 
-    def _hidden(self, last):
-        weights = self._slices(last.shape[1])
-        return _product(last.reshape(len(last), -1), weights.flatten(0, 1)) + self.dense.bias
+    def hidden_layer(self, last):
+        weights = self.slices(last.shape[1])
+        return product(last.reshape(len(last), -1), weights.flatten(0, 1)) + self.dense.bias
 
-    def _slices(self, length):
+    def slices(self, length):
         """The dense layer's weights by position, (length, channels, out): a stretch of positions is one block."""
         if self._sliced is None:
             weight = self.dense.weight.detach()
@@ -526,16 +526,16 @@ class Incremental:
         activations : callable
             Takes a number of steps and gives the activations after them, shape (B, positions, channels).
         """
-        needed = {count, *(step.source for step in self.steps[count:] if isinstance(step, _Merge))}
+        needed = {count, *(step.source for step in self.steps[count:] if isinstance(step, Merge))}
         tapes = [activations(i) if i in needed else None for i in range(count + 1)]
         last = self._continue(tapes)[-1]
-        return self._finish(last.transpose(1, 2) if self.dense is None else self._hidden(last))
+        return self._finish(last.transpose(1, 2) if self.dense is None else self.hidden_layer(last))
 
     def _applied(self, spans, tape, windows, index):
         """Activations of changed windows after a number of steps, shape (B, length, channels)."""
         length = self.lengths(tape.length)[index]
         first = tape.starts[windows] // math.prod(step.pool for step in self.steps[:index])
-        x = _gather(tape.tapes[index], tape.rows[windows], first, length)
+        x = gather(tape.tapes[index], tape.rows[windows], first, length)
         place = (spans[index].start - first)[:, None] + torch.arange(spans[index].delta.shape[1])
         inside = (place >= 0) & (place < length)
         rows = torch.arange(len(windows))[:, None].expand_as(place)
@@ -553,7 +553,7 @@ class Incremental:
         positions : int
             Of the layer's input.
         """
-        weights = self._slices(positions)
+        weights = self.slices(positions)
         chosen = torch.cat([rows for rows, _ in spans])
         starts = torch.cat([span.start for _, span in spans])
         widths = torch.cat([torch.full((len(rows),), span.delta.shape[1]) for rows, span in spans])
@@ -567,7 +567,7 @@ class Incremental:
             if low >= high:
                 continue
             block = torch.stack([delta[i] for i in members])[:, low - first : high - first]
-            hidden[chosen[members]] += _product(block.flatten(1), weights[low:high].flatten(0, 1))
+            hidden[chosen[members]] += product(block.flatten(1), weights[low:high].flatten(0, 1))
         return self._finish(hidden)
 
 

@@ -10,7 +10,7 @@ from functools import partial
 
 import torch
 
-from regzoo.effects.incremental import Span, _Convolution, _gather, _Merge, in_order
+from regzoo.effects.incremental import Convolution, Merge, Span, gather, in_order
 
 
 class Splice:
@@ -30,7 +30,7 @@ class Splice:
         self.sums = None
         if incremental.dense is not None:
             last = [side[0] for side in self.tapes[-1]]
-            weights = incremental._slices(len(last[0]))
+            weights = incremental.slices(len(last[0]))
             products = [_products_by_position(side, weights).cumsum(0) for side in last]
             nothing = torch.zeros_like(products[0][:1])
             before, up_to = (torch.cat([nothing, sums]) for sums in products)
@@ -77,10 +77,10 @@ class Splice:
         """The stretch after a step; a Span here holds activations, not differences."""
         span = spans[-1]
         width = span.delta.shape[1]
-        if isinstance(step, _Convolution):
+        if isinstance(step, Convolution):
             x = self._assembled(spans, len(spans) - 1, span.start - step.reach, width + 2 * step.reach)
             return Span(step.products(x), span.start - step.reach + step.left)
-        if isinstance(step, _Merge):
+        if isinstance(step, Merge):
             return Span(span.delta + self._assembled(spans, step.source, span.start, width), span.start)
         first = span.start.div(step.pool, rounding_mode="floor")
         groups = -(-(int((span.start - first * step.pool).max()) + width) // step.pool)
@@ -95,7 +95,7 @@ class Splice:
         """Activations after `index` steps at [first, first + width) of each row; zero outside the window."""
         span, length = spans[index], self.tapes[index][0].shape[1]
         row = torch.zeros_like(first)
-        left, right = (_gather(side, row, first, width) for side in self.tapes[index])
+        left, right = (gather(side, row, first, width) for side in self.tapes[index])
         place = first[:, None] + torch.arange(width)
         inner = place - span.start[:, None]
         x = torch.where((inner < 0)[:, :, None], left, right)
