@@ -223,6 +223,29 @@ def embed(
 
 
 @app.command()
+def compare(
+    models: Annotated[list[str], typer.Argument(help="Models, of `regzoo ls` or directories; the first is compared with each")],
+    data: Annotated[
+        list[str], typer.Option("--data", "-d", help="TARGET=FILE: labelled sequences, CSV with `sequence,label` and labels 0 "
+                                "and 1, plain or gzipped, and the models' target that they are of; repeat for more")
+    ],
+    output: Annotated[
+        list[str] | None, typer.Option("--output", "-o", help="Also write .tsv, .md, or .png / .svg with ROC and "
+                                       "precision-recall curves; repeat for more")
+    ] = None,
+    batch_size: BatchSize = 64,
+    quiet: Quiet = False,
+):  # fmt: skip
+    """Compare models on the same labelled sequences: metrics with 95% intervals, paired tests, time and memory.
+
+    Example: regzoo compare MotifResNet/tf-human Basset/tf-human -d tf0=tf/0/test.csv -d tf1=tf/1/test.csv -o curves.svg
+    """
+    from regzoo.evaluate.compare import compare_models
+
+    print(compare_models(models, data, output or (), batch_size, progress=not quiet))
+
+
+@app.command()
 def fetch(model: Annotated[str, typer.Argument(help="An official model, e.g. DeepSEA/predict")]):
     """Download an official model's weights, check them, and convert them to safetensors."""
     from regzoo.zoo import load_model

@@ -1,4 +1,4 @@
-"""AUROC, average precision and MCC of many resamples at once.
+"""AUROC, average precision, MCC and their like, of many resamples at once.
 
 A resample is a vector of how often each example was drawn, so every metric takes weights, shape (B, N), and gives B
 values from one sort of the scores.
@@ -39,20 +39,90 @@ def average_precision(labels, scores, weights):
         return (rise * precision).sum(axis=1) / true[:, -1]
 
 
+def _confusion(labels, scores, weights, threshold):
+    """Weighted true and false positives, true and false negatives of `scores >= threshold`, shape (B,) each."""
+    truth, called = labels > 0.5, scores >= threshold
+    cells = (truth & called, ~truth & called, ~truth & ~called, truth & ~called)
+    return (weights @ cell.astype(float) for cell in cells)
+
+
+def _ratio(above, below):
+    return np.divide(above, below, out=np.zeros_like(below), where=below > 0)
+
+
 def mcc(labels, scores, weights, threshold=0.5):
     """Matthews correlation of `scores >= threshold` with the labels, of each resample, shape (B,); 0 where undefined."""
-    truth, called = labels > 0.5, scores >= threshold
-    tp, tn = weights @ (truth & called), weights @ (~truth & ~called)
-    fp, fn = weights @ (~truth & called), weights @ (truth & ~called)
-    norm = np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
-    return np.divide(tp * tn - fp * fn, norm, out=np.zeros_like(norm), where=norm > 0)
+    tp, fp, tn, fn = _confusion(labels, scores, weights, threshold)
+    return _ratio(tp * tn - fp * fn, np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)))
+
+
+def accuracy(labels, scores, weights, threshold=0.5):
+    """Share of examples that `scores >= threshold` calls rightly, of each resample, shape (B,)."""
+    tp, fp, tn, fn = _confusion(labels, scores, weights, threshold)
+    return _ratio(tp + tn, tp + fp + tn + fn)
+
+
+def precision(labels, scores, weights, threshold=0.5):
+    """Share of called examples that are positive, of each resample, shape (B,); 0 where none is called."""
+    tp, fp, _, _ = _confusion(labels, scores, weights, threshold)
+    return _ratio(tp, tp + fp)
+
+
+def recall(labels, scores, weights, threshold=0.5):
+    """Share of positives that are called, of each resample, shape (B,); 0 where there is none."""
+    tp, _, _, fn = _confusion(labels, scores, weights, threshold)
+    return _ratio(tp, tp + fn)
+
+
+def f1(labels, scores, weights, threshold=0.5):
+    """Harmonic mean of precision and recall, of each resample, shape (B,); 0 where undefined."""
+    tp, fp, _, fn = _confusion(labels, scores, weights, threshold)
+    return _ratio(2 * tp, 2 * tp + fp + fn)
 
 
 METRICS = {"mcc": mcc, "auroc": auroc, "average_precision": average_precision}
+AT_THRESHOLD = {"mcc": mcc, "f1": f1, "accuracy": accuracy, "precision": precision, "recall": recall}
 
 
-def bootstrap(labels, scores, metrics=METRICS, samples=1000, seed=1, level=0.95):
-    """Each metric with its percentile bootstrap interval over examples.
+def best_threshold(labels, scores, metric=mcc):
+    """The score from which on calling examples positive makes a metric largest; choose it on validation examples.
+
+    Parameters
+    ----------
+    labels, scores : numpy.ndarray, shape (N,)
+    metric : callable
+        A value of `AT_THRESHOLD`.
+
+    Returns
+    -------
+    float
+        Half way to the next lower score.
+    """
+    values = np.unique(scores)
+    thresholds = np.concatenate([[values[0]], (values[1:] + values[:-1]) / 2])
+    ones = np.ones((1, len(labels)))
+    return float(thresholds[np.argmax([metric(labels, scores, ones, threshold)[0] for threshold in thresholds])])
+
+
+def resamples(count, samples=1000, seed=1, groups=None):
+    """How often each example is drawn in each bootstrap resample, float64, shape (samples, count).
+
+    Parameters
+    ----------
+    count, samples, seed : int
+    groups : numpy.ndarray, shape (count,), optional
+        Whole groups, such as chromosomes, are drawn in the place of examples.
+    """
+    rng = np.random.default_rng(seed)
+    if groups is None:
+        return rng.multinomial(count, np.full(count, 1 / count), size=samples).astype(float)
+    _, member = np.unique(groups, return_inverse=True)
+    number = member.max() + 1
+    return rng.multinomial(number, np.full(number, 1 / number), size=samples).astype(float)[:, member]
+
+
+def bootstrap(labels, scores, metrics=METRICS, samples=1000, seed=1, level=0.95, groups=None):
+    """Each metric with its percentile bootstrap interval over examples, or over groups of them.
 
     Parameters
     ----------
@@ -67,6 +137,8 @@ def bootstrap(labels, scores, metrics=METRICS, samples=1000, seed=1, level=0.95)
     seed : int
     level : float
         Coverage of the interval.
+    groups : numpy.ndarray, shape (N,), optional
+        As of `resamples`.
 
     Returns
     -------
@@ -78,13 +150,8 @@ def bootstrap(labels, scores, metrics=METRICS, samples=1000, seed=1, level=0.95)
     InputError
         If the lengths differ or only one class is there.
     """
-    labels, scores = np.asarray(labels, dtype=float), np.asarray(scores, dtype=float)
-    if labels.shape != scores.shape or labels.ndim != 1:
-        raise InputError(f"labels of shape {labels.shape} do not go with scores of shape {scores.shape}")
-    if not 0 < labels.sum() < len(labels):
-        raise InputError("only one class in the labels: no metric of a classifier is defined")
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(len(labels), np.full(len(labels), 1 / len(labels)), size=samples).astype(float)
+    labels, scores = checked(labels, scores)
+    drawn = resamples(len(labels), samples, seed, groups)
     tail = 100 * (1 - level) / 2
     result = {}
     for name, metric in metrics.items():
@@ -92,3 +159,13 @@ def bootstrap(labels, scores, metrics=METRICS, samples=1000, seed=1, level=0.95)
         value = metric(labels, scores, np.ones((1, len(labels))))[0]
         result[name] = {"value": float(value), "low": float(low), "high": float(high)}
     return result
+
+
+def checked(labels, scores):
+    """Both as float64, or an InputError if their lengths differ or only one class is there."""
+    labels, scores = np.asarray(labels, dtype=float), np.asarray(scores, dtype=float)
+    if labels.shape != scores.shape or labels.ndim != 1:
+        raise InputError(f"labels of shape {labels.shape} do not go with scores of shape {scores.shape}")
+    if not 0 < labels.sum() < len(labels):
+        raise InputError("only one class in the labels: no metric of a classifier is defined")
+    return labels, scores

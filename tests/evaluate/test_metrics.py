@@ -2,15 +2,31 @@
 
 import numpy as np
 import pytest
+from sklearn import metrics as peer
 from sklearn.metrics import average_precision_score, matthews_corrcoef, roc_auc_score
 
 from regzoo.errors import InputError
-from regzoo.evaluate import auroc, average_precision, bootstrap, mcc
+from regzoo.evaluate import (
+    accuracy,
+    auroc,
+    average_precision,
+    best_threshold,
+    bootstrap,
+    f1,
+    mcc,
+    precision,
+    recall,
+)  # fmt: skip
+from regzoo.evaluate.metrics import resamples
 
 PEERS = {
     auroc: roc_auc_score,
     average_precision: average_precision_score,
     mcc: lambda y, s, sample_weight: matthews_corrcoef(y, s >= 0.5, sample_weight=sample_weight),
+    accuracy: lambda y, s, sample_weight: peer.accuracy_score(y, s >= 0.5, sample_weight=sample_weight),
+    precision: lambda y, s, sample_weight: peer.precision_score(y, s >= 0.5, sample_weight=sample_weight),
+    recall: lambda y, s, sample_weight: peer.recall_score(y, s >= 0.5, sample_weight=sample_weight),
+    f1: lambda y, s, sample_weight: peer.f1_score(y, s >= 0.5, sample_weight=sample_weight),
 }
 
 
@@ -43,3 +59,21 @@ def test_one_class_or_unequal_lengths_are_refused():
         bootstrap(np.ones(5), np.ones(5))
     with pytest.raises(InputError, match="do not go with"):
         bootstrap(np.ones(5), np.ones(4))
+
+
+@pytest.mark.parametrize("metric", [mcc, f1, accuracy])
+def test_no_threshold_is_better_than_the_best(metric):
+    rng = np.random.default_rng(5)
+    labels = (rng.random(150) < 0.3).astype(float)
+    scores = np.clip(labels * 0.2 + rng.normal(0.3, 0.2, 150), 0, 1)
+    best, ones = best_threshold(labels, scores, metric), np.ones((1, 150))
+    value = metric(labels, scores, ones, best)[0]
+    assert value >= max(metric(labels, scores, ones, t)[0] for t in np.linspace(0, 1, 2001)) - 1e-12
+    assert value > metric(labels, scores, ones, 0.5)[0] or best == pytest.approx(0.5, abs=0.05)
+
+
+def test_groups_are_drawn_whole():
+    groups = np.array(["chr1"] * 3 + ["chr2"] * 2 + ["chr3"])
+    drawn = resamples(6, 50, groups=groups)
+    assert (drawn[:, 0] == drawn[:, 2]).all() and (drawn[:, 3] == drawn[:, 4]).all()
+    assert (drawn[:, [0, 3, 5]].sum(axis=1) == 3).all()

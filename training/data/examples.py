@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from regzoo.errors import InputError
-from training.data.gue import find_split, read_csv
+from regzoo.evaluate.labelled import read_labelled
 from training.data.overlap import kmer_hashes, shares_kmer
 
 
@@ -32,6 +32,14 @@ class Examples:
         """Codes and labels of the rows that are labelled for one target."""
         rows = ~np.isnan(self.labels[:, index])
         return self.codes[rows], self.labels[rows, index]
+
+
+def find_split(folder, split):
+    """Path of `split`.csv.gz or `split`.csv in `folder`, or None."""
+    for name in (f"{split}.csv.gz", f"{split}.csv"):
+        if (folder / name).is_file():
+            return folder / name
+    return None
 
 
 def data_root(folder):
@@ -76,7 +84,7 @@ def load_examples(data):
                 if split == "test":
                     continue
                 raise InputError(f"{root / folder}: no {split}.csv or {split}.csv.gz")
-            codes, values = read_csv(path)
+            codes, values = read_labelled(path)
             if len(np.unique(values)) < 2:
                 raise InputError(f"{path}: only one class in it; a classifier needs both")
             labels = np.full((len(values), len(data.tasks)), np.nan, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""The GUE benchmark's CSV files (Zhou et al. 2023): a header, then `sequence,label` with labels 0 and 1."""
+"""Labelled sequences: CSV files as those of the GUE benchmark (Zhou et al. 2023), `sequence,label` with labels 0 and 1."""
 
 import csv
 import gzip
@@ -9,7 +9,7 @@ from regzoo.errors import InputError
 from regzoo.sequence.codes import encode_many
 
 
-def read_csv(path):
+def read_labelled(path):
     """Sequences and labels of one file.
 
     Parameters
@@ -51,11 +51,3 @@ def read_csv(path):
     if not sequences:
         raise InputError(f"{path}: no example in it")
     return encode_many(sequences), np.array(labels, dtype=np.float32)
-
-
-def find_split(folder, split):
-    """Path of `split`.csv.gz or `split`.csv in `folder`, or None."""
-    for name in (f"{split}.csv.gz", f"{split}.csv"):
-        if (folder / name).is_file():
-            return folder / name
-    return None
