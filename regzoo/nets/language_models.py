@@ -233,7 +233,7 @@ def _tokenizer(kind, config, folder):
     return SixMers(2 if config.vocabulary == 4107 else 1)
 
 
-def load_pretrained(name, revision="main"):
+def load_pretrained(name, revision="main", legacy_mask=False):
     """A pretrained language model from a folder or the Hugging Face hub.
 
     Parameters
@@ -242,6 +242,8 @@ def load_pretrained(name, revision="main"):
         Folder with config.json and weights as the authors publish them, or the name of a repository on the hub.
     revision : str
         Commit or branch on the hub; a branch is resolved to its commit, which is then kept.
+    legacy_mask : bool
+        For a DNABERT that was fine-tuned with its authors' code of June 2021 or later, which does not mask padding.
 
     Returns
     -------
@@ -265,6 +267,8 @@ def load_pretrained(name, revision="main"):
     except (OSError, json.JSONDecodeError) as error:
         raise ModelError(f"{path}: missing or not JSON ({error})") from error
     kind = kind_of(source)
+    if legacy_mask and kind != "dnabert":
+        raise ModelError(f"{folder}: legacy_mask is for DNABERT's code; this is a {kind}")
     with without_initialisation():
         net = MaskedLM(make_config(source)).eval()
     weights = folder / "model.safetensors"
@@ -274,6 +278,7 @@ def load_pretrained(name, revision="main"):
             net.start_head()
     except (SafetensorError, ModelError) as error:
         raise ModelError(f"{folder}: {error}") from error
+    net.encoder.legacy_mask = legacy_mask
     return LanguageModel(kind, net, _tokenizer(kind, net.config, folder), source)
 
 

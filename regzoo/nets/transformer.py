@@ -223,11 +223,17 @@ class Encoder(nn.Module):
     config : TransformerConfig
     dropout : float
         While training; none of it on attention weights.
+
+    Attributes
+    ----------
+    legacy_mask : bool
+        Do what DNABERT's code since June 2021 does by a misspelt name: padding is not masked, and every real token's score
+        is raised by one. For models that were fine-tuned with that code; off.
     """
 
     def __init__(self, config, dropout=0.1):
         super().__init__()
-        self.config = config
+        self.config, self.legacy_mask = config, False
         self.words = nn.Embedding(config.vocabulary, config.hidden)
         if config.token_types:
             self.types = nn.Embedding(config.token_types, config.hidden)
@@ -245,7 +251,7 @@ class Encoder(nn.Module):
         if isinstance(layer, nn.Linear) and layer.bias is not None:
             nn.init.zeros_(layer.bias)
 
-    def forward(self, ids, mask=None, layer=None, legacy_mask=False):
+    def forward(self, ids, mask=None, layer=None):
         """Vectors of tokens.
 
         Parameters
@@ -255,19 +261,15 @@ class Encoder(nn.Module):
             False for padding; all True without it.
         layer : int, optional
             Number of layers to go through; all, and the final norm where there is one, without it. 0 gives the embedding.
-        legacy_mask : bool
-            Do what DNABERT's code since June 2021 does by a misspelt name: padding is not masked, and every real token's
-            score is raised by one.
-
         Returns
         -------
         torch.Tensor, float32, shape (N, T, hidden)
             Zero where padded.
         """
         mask = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool()
-        whole = torch.ones_like(mask) if legacy_mask else mask
+        whole = torch.ones_like(mask) if self.legacy_mask else mask
         packing = _Packing(self.config, whole, self.words.weight.dtype)
-        if legacy_mask:
+        if self.legacy_mask:
             packing.bias = mask[:, None, None].to(self.words.weight.dtype)
         x = packing.pack(self._embedded(ids, mask))
         x = self.dropout(self.norm(x) if self.config.norm == "post" else x)

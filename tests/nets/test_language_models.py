@@ -9,8 +9,9 @@ from safetensors.torch import load_file, save_file
 
 from regzoo.errors import ModelError
 from regzoo.nets import load_pretrained, save_pretrained
-from regzoo.nets.language_models import from_authors, kind_of, make_config, to_authors
+from regzoo.nets.language_models import LanguageModel, from_authors, kind_of, make_config, to_authors
 from regzoo.nets.transformer import MaskedLM, TransformerConfig, alibi_slopes
+from regzoo.tokenizers import OverlappingKmers
 from tests.conftest import ROOT, shared_data
 
 GOLDEN = ROOT / "tests" / "golden"
@@ -120,11 +121,12 @@ def test_dnabert_s_padding_bug_on_request():
     with torch.no_grad():
         expected = theirs.bert(input_ids=ids, attention_mask=torch.ones_like(ids)).last_hidden_state
         attention = transformers_bias(theirs, ids, own_mask)
-        right, legacy = ours.encoder(ids, mask), ours.encoder(ids, mask, legacy_mask=True)
+        right = ours.encoder(ids, mask)
+        ours.encoder.legacy_mask = True
+        legacy, unpadded = ours.encoder(ids, mask), ours.encoder(ids, torch.ones_like(mask))
     assert (legacy - attention).abs().max() <= 2e-5
     assert (right - attention)[mask].abs().max() > 1e-2
-    full = torch.ones_like(mask)
-    assert (ours.encoder(ids, full, legacy_mask=True) - expected).abs().max() <= 2e-5  # a constant changes no softmax
+    assert (unpadded - expected).abs().max() <= 2e-5  # a constant changes no softmax
 
 
 def transformers_bias(theirs, ids, bias):
@@ -269,6 +271,15 @@ def test_transformers_loads_what_is_written(config):
     assert not missing.unexpected_keys
     assert all(name.startswith(("esm.contact_head", "lm_head.decoder.bias", "cls.predictions.bias"))
                for name in missing.missing_keys)  # fmt: skip
+
+
+def test_the_legacy_mask_is_asked_for_when_loading(tmp_path):
+    _, ours = theirs_and_ours(BERT)
+    save_pretrained(LanguageModel("dnabert", ours, OverlappingKmers(3), BERT), tmp_path / "d")
+    assert load_pretrained(tmp_path / "d", legacy_mask=True).net.encoder.legacy_mask
+    assert not load_pretrained(tmp_path / "d").net.encoder.legacy_mask
+    with pytest.raises(ModelError, match="legacy_mask is for DNABERT's code; this is a dnabert2"):
+        load_pretrained(write_folder(tmp_path / "two"), legacy_mask=True)
 
 
 def test_bare_encoders_and_pickled_weights_load(tmp_path):
