@@ -1,0 +1,126 @@
+"""Negatives for peaks: the same dinucleotides in another order, or windows of the genome of the same G+C content."""
+
+import numpy as np
+
+from regzoo.errors import InputError
+from regzoo.sequence.codes import UNKNOWN
+
+_SYMBOLS = 5  # A, C, G, T, unknown
+
+
+def shuffled_dinucleotides(codes, rng):
+    """Random sequences with the same first and last base and the same count of every dinucleotide.
+
+    Parameters
+    ----------
+    codes : numpy.ndarray, uint8, shape (N, L)
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    numpy.ndarray, uint8, shape (N, L)
+
+    Notes
+    -----
+    The Euler-path shuffle of Altschul & Erickson 1985 (Mol. Biol. Evol. 2:526): of every base but the last, one edge is set
+    aside as its final one, so that these lead to the last base; the others are put in random order and followed.
+    """
+    return np.stack([_shuffled(row, rng) for row in codes]) if len(codes) else codes.copy()
+
+
+def _shuffled(row, rng):
+    edges = [row[1:][row[:-1] == symbol] for symbol in range(_SYMBOLS)]
+    last, present = int(row[-1]), [s for s in range(_SYMBOLS) if len(edges[s])]
+    while True:
+        final = {s: int(rng.integers(len(edges[s]))) for s in present if s != last}
+        if all(_reaches(s, last, edges, final) for s in final):
+            break
+    order = []
+    for symbol in range(_SYMBOLS):
+        own = edges[symbol]
+        if symbol in final:
+            rest = np.delete(own, final[symbol])
+            own = np.append(rng.permutation(rest), own[final[symbol]])
+        else:
+            own = rng.permutation(own)
+        order.append(iter(own.tolist()))
+    result = np.empty_like(row)
+    at = result[0] = row[0]
+    for i in range(1, len(row)):
+        at = result[i] = next(order[at])
+    return result
+
+
+def _reaches(symbol, last, edges, final):
+    for _ in range(_SYMBOLS):
+        if symbol == last:
+            return True
+        if symbol not in final:
+            return False
+        symbol = int(edges[symbol][final[symbol]])
+    return symbol == last
+
+
+def gc_content(codes):
+    """Share of G and C among known bases, float64, shape (N,); NaN where none is known."""
+    known = (codes < UNKNOWN).sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        return ((codes == 1) | (codes == 2)).sum(axis=1) / known
+
+
+def gc_matched(genome, length, target, excluded, rng, tolerance=0.02, tries=200):
+    """Places in a genome whose windows have given G+C contents and touch no excluded interval.
+
+    Parameters
+    ----------
+    genome : regzoo.sequence.Genome
+    length : int
+        Of a window.
+    target : numpy.ndarray, float, shape (N,)
+        G+C content of each window that is wanted.
+    excluded : training.data.peaks.Coverage
+    rng : numpy.random.Generator
+    tolerance : float
+        Largest difference in content.
+    tries : int
+        Random windows drawn for each one wanted before giving up.
+
+    Returns
+    -------
+    numbers, starts : numpy.ndarray, int64, shape (N,)
+        Contigs and starts, in the order of `target`.
+
+    Raises
+    ------
+    InputError
+        If the genome has too few such windows; the message gives the content that is missing.
+    """
+    room = np.maximum(genome.lengths - length + 1, 0)
+    if not room.sum():
+        raise InputError(f"{genome.path}: no contig has {length} bases")
+    numbers, starts = np.full(len(target), -1, dtype=np.int64), np.zeros(len(target), dtype=np.int64)
+    for _ in range(tries):
+        open_rows = np.flatnonzero(numbers < 0)
+        if not len(open_rows):
+            return numbers, starts
+        size = max(1000, 4 * len(open_rows))
+        drawn = rng.choice(len(room), size=size, p=room / room.sum())
+        first = (rng.random(size) * room[drawn]).astype(np.int64)
+        codes = genome.windows(drawn, first, length)
+        free = ((codes == UNKNOWN).mean(axis=1) < 0.1) & (excluded.bases(drawn, first, first + length) == 0)
+        drawn, first, content = drawn[free], first[free], gc_content(codes[free])
+        # Each wanted content takes the nearest one that is left, both in rising order.
+        order, wanted = np.argsort(content), open_rows[np.argsort(target[open_rows], kind="stable")]
+        at = 0
+        for row in wanted:
+            while at < len(order) and content[order[at]] < target[row] - tolerance:
+                at += 1
+            if at < len(order) and content[order[at]] <= target[row] + tolerance:
+                numbers[row], starts[row] = drawn[order[at]], first[order[at]]
+                at += 1
+    if (numbers < 0).any():
+        missing = target[numbers < 0]
+        raise InputError(
+            f"{genome.path}: no window found for {len(missing)} of {len(target)} contents, such as {missing[0]:.2f}"
+        )
+    return numbers, starts
