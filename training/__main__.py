@@ -9,6 +9,7 @@ import typer
 from regzoo.errors import RegzooError
 from regzoo.tokenizers import train_bpe
 from training.baseline import fit_baseline
+from training.data.build import build
 from training.data.corpus import load_windows
 from training.export import export
 from training.export_lm import export_language_model
@@ -35,6 +36,22 @@ def pretrain_command(
 ):
     """Pretrain a language model on masked tokens, or go on where a stopped run of it was."""
     print(json.dumps(pretrain(recipe, threads=threads), indent=1))
+
+
+@app.command("build")
+def build_command(
+    options: str = typer.Argument(
+        ..., help="YAML: genome, tracks, windows, negatives, blacklist, split; see docs/training.md"
+    ),
+    output: str = typer.Option(..., "--output", "-o", help="The data set to write, .h5"),
+):
+    """Build a data set from peaks and a genome."""
+    manifest = build(options, output)
+    print(
+        json.dumps(
+            {key: manifest[key] for key in ("windows", "positive", "negatives", "left out", "leakage")}, indent=1
+        )
+    )
 
 
 @app.command("tokenizer")

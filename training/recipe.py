@@ -17,13 +17,13 @@ class Section(BaseModel):
 
 
 class Data(Section):
-    """Where the examples are: a folder of GUE tasks, one target each."""
+    """Where the examples are: a folder of GUE tasks, one target each, or a set of `python -m training build`."""
 
-    format: Literal["gue"] = "gue"
-    folder: str
+    format: Literal["gue", "built"] = "gue"
+    folder: str = Field(description="of the tasks, or the built set's file")
     description: str = Field("", description="for the model card: what it is, source, licence")
     tasks: dict[str, str] = Field(
-        description="target name -> sub-folder with train.csv(.gz), dev.csv(.gz), test.csv(.gz)"
+        description="target name -> sub-folder with train.csv(.gz), dev.csv(.gz), test.csv(.gz), or the built set's target"
     )
     overlap_kmer: int = Field(40, description="drop training rows that share a k-mer of this length with dev or test")
 

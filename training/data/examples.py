@@ -8,6 +8,7 @@ import numpy as np
 
 from regzoo.errors import InputError
 from regzoo.evaluate.labelled import read_labelled
+from training.data.build import read_built
 from training.data.overlap import kmer_hashes, shares_kmer
 
 
@@ -72,6 +73,28 @@ def load_examples(data):
         If train or dev is missing for a task, a split holds one class only, or lengths differ.
     """
     root = data_root(data.folder)
+    parts, report = _read_built(root, data.tasks) if data.format == "built" else _read_tasks(root, data)
+    if len({part.codes.shape[1] for rows in parts.values() for part in rows}) > 1:
+        raise InputError(f"{root}: the tasks' windows differ in length")
+    splits = {
+        split: Examples(np.concatenate([p.codes for p in rows]), np.concatenate([p.labels for p in rows]))
+        for split, rows in parts.items()
+        if rows
+    }
+    held_out = np.concatenate([part.codes for split, part in splits.items() if split != "train"])
+    train = splits["train"]
+    overlap = shares_kmer(train.codes, held_out, data.overlap_kmer)
+    splits["train"], merged, contradictory = _merge_duplicates(train.codes[~overlap], train.labels[~overlap])
+    for index, counts in enumerate(report["targets"].values()):
+        labelled = ~np.isnan(train.labels[:, index])
+        counts["train"]["overlapping"] = int((overlap & labelled).sum())
+        counts["train"]["kept"] = int((~np.isnan(splits["train"].labels[:, index])).sum())
+    report |= {"merged_rows": merged, "contradictory_labels": contradictory}
+    return splits, report
+
+
+def _read_tasks(root, data):
+    """Examples of each split and counts, of a folder of GUE tasks."""
     if not root.is_dir():
         raise InputError(f"{root}: no such data folder; set REGZOO_DATA to the folder that holds {data.folder!r}")
     parts = {"train": [], "dev": [], "test": []}
@@ -92,23 +115,19 @@ def load_examples(data):
             rows.append(Examples(codes, labels))
             counts[split] = {"rows": len(values), "positive": int(values.sum())}
         report["targets"][target] = counts
-    if len({part.codes.shape[1] for rows in parts.values() for part in rows}) > 1:
-        raise InputError(f"{root}: the tasks' windows differ in length")
-    splits = {
-        split: Examples(np.concatenate([p.codes for p in rows]), np.concatenate([p.labels for p in rows]))
-        for split, rows in parts.items()
-        if rows
-    }
-    held_out = np.concatenate([part.codes for split, part in splits.items() if split != "train"])
-    train = splits["train"]
-    overlap = shares_kmer(train.codes, held_out, data.overlap_kmer)
-    splits["train"], merged, contradictory = _merge_duplicates(train.codes[~overlap], train.labels[~overlap])
-    for index, counts in enumerate(report["targets"].values()):
-        labelled = ~np.isnan(train.labels[:, index])
-        counts["train"]["overlapping"] = int((overlap & labelled).sum())
-        counts["train"]["kept"] = int((~np.isnan(splits["train"].labels[:, index])).sum())
-    report |= {"merged_rows": merged, "contradictory_labels": contradictory}
-    return splits, report
+    return parts, report
+
+
+def _read_built(path, tasks):
+    """Examples of each split and counts, of a built set, in which every window has every label."""
+    parts, report = {}, {"targets": {target: {} for target in tasks}}
+    for split, (codes, labels) in read_built(path, list(tasks.values())).items():
+        parts[split] = [Examples(codes, labels.astype(np.float32))]
+        for target, column in zip(tasks, labels.T):
+            if column.all() or not column.any():
+                raise InputError(f"{path}: only one class of {target} in {split}; a classifier needs both")
+            report["targets"][target][split] = {"rows": len(column), "positive": int(column.sum())}
+    return parts, report
 
 
 def _merge_duplicates(codes, labels):

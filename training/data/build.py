@@ -1,0 +1,283 @@
+"""Peaks and a genome to a data set on disk: base codes, bit-packed labels, splits by chromosome, a manifest.
+
+Windows are read, labelled and written in chunks, so that memory does not grow with the set.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Literal
+
+import h5py
+import numpy as np
+from pydantic import Field
+from tqdm import tqdm
+
+from regzoo.errors import InputError
+from regzoo.nets.checkpoint import file_digest
+from regzoo.sequence import Genome
+from regzoo.sequence.codes import UNKNOWN
+from regzoo.sequence.files import finished_file
+from training.data.negatives import gc_content, gc_matched, shuffled_dinucleotides
+from training.data.overlap import kmer_hashes
+from training.data.peaks import Coverage, overlap_labels, read_peaks, summit_windows, tiles
+from training.recipe import Section, read_recipe
+
+SPLITS = ("train", "dev", "test")
+CHUNK = 8192  # windows in memory at once
+LEAK_KMER, SAMPLE = 40, 512
+
+
+class Windows(Section):
+    """Where windows lie and when a track labels them."""
+
+    kind: Literal["summits", "tiles"] = Field(
+        "summits", description="around summits, or the genome's bins that have a label"
+    )
+    length: int = Field(1000, gt=0, description="of a window, its bin in the middle")
+    bin: int = Field(200, gt=0)
+    overlap: float = Field(0.5, gt=0, le=1, description="share of the bin that a peak must cover")
+
+
+class Negatives(Section):
+    """Windows without any label, besides those of the peaks."""
+
+    kind: Literal["none", "gc_matched", "dinucleotide_shuffle"] = "none"
+    ratio: float = Field(1.0, gt=0, description="negatives for each window of a peak")
+
+
+class Split(Section):
+    """Contigs of dev and test; all others are train. The default is DeepSEA's."""
+
+    dev: list[str] = ["chr7"]
+    test: list[str] = ["chr8", "chr9"]
+
+
+class Build(Section):
+    """Everything that makes a data set again; paths are relative to the file that says so."""
+
+    genome: str
+    tracks: dict[str, str] = Field(min_length=1, description="target -> BED or narrowPeak")
+    windows: Windows = Windows()
+    negatives: Negatives = Negatives()
+    blacklist: str | None = None
+    split: Split = Split()
+    seed: int = 1
+
+
+def build(path, output, progress=True):
+    """Build a data set.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        YAML of a `Build`.
+    output : str or pathlib.Path
+        HDF5: codes (N, length), labels (N, ceil(targets / 8)) packed by bit, contig, start, split, kind ('peak' or
+        'negative'); the manifest as JSON in the attribute of that name.
+    progress : bool
+
+    Returns
+    -------
+    dict
+        The manifest: sources with sha256, options, counts by class and split, what was left out, leakage between splits.
+
+    Raises
+    ------
+    InputError
+        If a file is not usable, genome and peaks do not go together, or a split is empty.
+    """
+    options = read_recipe(path, Build, (Windows, Negatives, Split))
+    here = Path(path).resolve().parent
+    genome = Genome(here / options.genome)
+    tracks = [read_peaks(here / file, genome) for file in options.tracks.values()]
+    blacklist = read_peaks(here / options.blacklist, genome) if options.blacklist else None
+    numbers, starts, left_out = _places(options, genome, tracks, blacklist)
+    split_of = _split_of(genome, options.split)
+    files = [options.genome, *options.tracks.values(), *([options.blacklist] if blacklist else [])]
+    manifest = {
+        "options": options.model_dump(), "targets": list(options.tracks), "left out": left_out,
+        "sources": {file: file_digest(here / file) for file in files},
+    }  # fmt: skip
+    rng = np.random.default_rng(options.seed)
+    with finished_file(output) as temporary, h5py.File(temporary, "w") as out:
+        writer = _Writer(out, options.windows.length, len(tracks), genome.contigs)
+        bar = tqdm(total=len(numbers), desc="building", unit=" windows", disable=not progress)
+        for at in range(0, len(numbers), CHUNK):
+            rows = slice(at, at + CHUNK)
+            codes, labels = _windows(options, genome, tracks, numbers[rows], starts[rows])
+            writer.add(codes, labels, numbers[rows], starts[rows], split_of[numbers[rows]], True)
+            bar.update(len(codes))
+        for codes, place, first in _negatives(options, genome, tracks, blacklist, numbers, starts, rng):
+            labels = np.zeros((len(codes), len(tracks)), dtype=bool)
+            writer.add(codes, labels, place, first, split_of[place], False)
+        bar.close()
+        manifest |= writer.report(options.tracks)
+        empty = [split for split in SPLITS if not manifest["windows"][split]]
+        if empty:
+            raise InputError(f"{path}: no window in {', '.join(empty)}; choose other contigs for the split")
+        out.attrs["manifest"] = json.dumps(manifest)
+    return manifest
+
+
+def _places(options, genome, tracks, blacklist):
+    """Contigs and starts of the labelled windows, and counts of what was left out."""
+    length, bin_size = options.windows.length, options.windows.bin
+    if options.windows.kind == "tiles":
+        numbers, bins = tiles(genome, bin_size)
+        labelled = overlap_labels(numbers, bins, bins + bin_size, tracks, options.windows.overlap).any(axis=1)
+        numbers, starts = numbers[labelled], bins[labelled] - (length - bin_size) // 2
+    else:
+        numbers, starts = summit_windows(tracks, length, bin_size)
+    inside = (starts >= 0) & (starts + length <= genome.lengths[numbers])
+    listed = np.zeros(len(numbers), dtype=bool)
+    if blacklist is not None:
+        listed = (
+            Coverage(blacklist.numbers, blacklist.starts, blacklist.ends).bases(numbers, starts, starts + length) > 0
+        )
+    numbers, starts, left_out = numbers[inside & ~listed], starts[inside & ~listed], {
+        "over a contig's end": int((~inside).sum()), "blacklisted": int((inside & listed).sum())
+    }  # fmt: skip
+    keep, repeated = _distinct(genome, numbers, starts, length)
+    left_out |= {"repeated on either strand": repeated}
+    return numbers[keep], starts[keep], left_out
+
+
+def _distinct(genome, numbers, starts, length):
+    """Rows of the first of windows that are alike on either strand and mostly known, and how many are not among them."""
+    keys = np.empty(len(numbers), dtype=np.uint64)
+    known = np.empty(len(numbers), dtype=bool)
+    for at in range(0, len(numbers), CHUNK):
+        rows = slice(at, at + CHUNK)
+        codes = genome.windows(numbers[rows], starts[rows], length)
+        keys[rows], known[rows] = kmer_hashes(codes, length)[:, 0], (codes == UNKNOWN).mean(axis=1) < 0.1
+    first = np.zeros(len(numbers), dtype=bool)
+    first[np.unique(keys, return_index=True)[1]] = True
+    return np.flatnonzero(first & known), int((~(first & known)).sum())
+
+
+def _windows(options, genome, tracks, numbers, starts):
+    length, bin_size = options.windows.length, options.windows.bin
+    codes = genome.windows(numbers, starts, length)
+    first = starts + (length - bin_size) // 2
+    labels = overlap_labels(numbers, first, first + bin_size, tracks, options.windows.overlap)
+    if options.windows.kind == "summits":
+        # A window made for a summit is that track's whatever share of the bin its peak covers.
+        middle = starts + length // 2
+        for column, track in enumerate(tracks):
+            own = set(zip(track.numbers.tolist(), (track.summits // bin_size).tolist()))
+            labels[:, column] |= [(n, m // bin_size) in own for n, m in zip(numbers.tolist(), middle.tolist())]
+    return codes, labels
+
+
+def _negatives(options, genome, tracks, blacklist, numbers, starts, rng):
+    """Chunks of (codes, contigs, starts) of negatives."""
+    kind, length = options.negatives.kind, options.windows.length
+    if kind == "none" or not len(numbers):
+        return
+    count = round(options.negatives.ratio * len(numbers))
+    rows = np.sort(rng.permutation(np.resize(np.arange(len(numbers)), count)))
+    parts = tracks if blacklist is None else [*tracks, blacklist]
+    excluded = Coverage(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("numbers", "starts", "ends")))
+    for at in range(0, count, CHUNK):
+        chosen = rows[at : at + CHUNK]
+        codes = genome.windows(numbers[chosen], starts[chosen], length)
+        if kind == "dinucleotide_shuffle":
+            yield shuffled_dinucleotides(codes, rng), numbers[chosen], starts[chosen]
+        else:
+            place, first = gc_matched(genome, length, gc_content(codes), excluded, rng)
+            yield genome.windows(place, first, length), place, first
+
+
+def _split_of(genome, split):
+    """Split of each contig, by its number in `SPLITS`."""
+    result = np.zeros(len(genome.contigs), dtype=np.uint8)
+    for value, names in ((1, split.dev), (2, split.test)):
+        for name in names:
+            number = genome.number(name)
+            if result[number]:
+                raise InputError(f"contig {name} is in dev and in test")
+            result[number] = value
+    return result
+
+
+class _Writer:
+    """Appends windows to the file and counts them."""
+
+    def __init__(self, out, length, targets, contigs):
+        self.out, self.targets = out, targets
+        self.counts = np.zeros((3, 2), dtype=np.int64)  # split, kind
+        self.positive = np.zeros((3, targets), dtype=np.int64)
+        self.kmers = [set(), set(), set()]
+        out.create_dataset("contigs", data=contigs, dtype=h5py.string_dtype())
+        width = -(-targets // 8)
+        for name, shape, kind in (("codes", (length,), np.uint8), ("labels", (width,), np.uint8), ("contig", (), np.int32),
+                                  ("start", (), np.int64), ("split", (), np.uint8), ("peak", (), bool)):  # fmt: skip
+            out.create_dataset(
+                name, (0, *shape), kind, maxshape=(None, *shape), chunks=(1024, *shape), compression="gzip",
+                compression_opts=1,
+            )  # fmt: skip
+
+    def add(self, codes, labels, numbers, starts, split, peak):
+        values = {"codes": codes, "labels": np.packbits(labels, axis=1), "contig": numbers, "start": starts, "split": split,
+                  "peak": np.full(len(codes), peak)}  # fmt: skip
+        for name, rows in values.items():
+            data = self.out[name]
+            data.resize(len(data) + len(rows), axis=0)
+            data[len(data) - len(rows) :] = rows
+        hashes = kmer_hashes(codes, min(LEAK_KMER, codes.shape[1]))
+        for value in range(3):
+            own = split == value
+            self.counts[value, int(not peak)] += own.sum()
+            self.positive[value] += labels[own].sum(axis=0)
+            # Chosen by their value, the same k-mers are looked at in every split, and few are kept.
+            part = hashes[own].ravel()
+            self.kmers[value].update(part[part % np.uint64(SAMPLE) == 0].tolist())
+
+    def report(self, targets):
+        shared = {
+            f"{a} and {b}": len(self.kmers[SPLITS.index(a)] & self.kmers[SPLITS.index(b)])
+            for a, b in (("train", "dev"), ("train", "test"), ("dev", "test"))
+        }
+        return {
+            "windows": {split: int(self.counts[i].sum()) for i, split in enumerate(SPLITS)},
+            "negatives": {split: int(self.counts[i, 1]) for i, split in enumerate(SPLITS)},
+            "positive": {split: dict(zip(targets, self.positive[i].tolist())) for i, split in enumerate(SPLITS)},
+            "leakage": {"kmer": LEAK_KMER, "one of so many looked at": SAMPLE, "shared": shared,
+                        "looked at": {s: len(k) for s, k in zip(SPLITS, self.kmers)}},
+        }  # fmt: skip
+
+
+def read_built(path, targets):
+    """Windows and labels of a built set, by split.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+    targets : list of str
+        Those wanted, in their order.
+
+    Returns
+    -------
+    dict of str to (codes, labels)
+        numpy.ndarray, uint8, shape (N, length), and bool, shape (N, targets).
+
+    Raises
+    ------
+    InputError
+        If the file is not a built set or lacks a target.
+    """
+    if not os.path.isfile(path):
+        raise InputError(f"{path}: no such data set; make it with `python -m training build`")
+    try:
+        with h5py.File(path) as file:
+            manifest = json.loads(file.attrs["manifest"])
+            missing = [target for target in targets if target not in manifest["targets"]]
+            if missing:
+                raise InputError(f"{path}: no target {missing[0]!r}; it has {', '.join(manifest['targets'])}")
+            columns = [manifest["targets"].index(target) for target in targets]
+            labels = np.unpackbits(file["labels"][()], axis=1)[:, columns].astype(bool)
+            codes, split = file["codes"][()], file["split"][()]
+    except (OSError, KeyError) as error:
+        raise InputError(f"{path}: not a data set of `python -m training build` ({error})") from error
+    return {name: (codes[split == i], labels[split == i]) for i, name in enumerate(SPLITS)}
