@@ -12,7 +12,7 @@ from torch import nn
 
 from regzoo.errors import ModelError
 from regzoo.nets import build
-from regzoo.nets.checkpoint import load_weights, official_weights, without_initialisation
+from regzoo.nets.checkpoint import load_weights, official_weights, read_weights, without_initialisation
 from regzoo.sequence.codes import one_hot
 
 
@@ -189,16 +189,34 @@ def load_module(folder, name, architecture, arguments, targets, weights=None, sh
     ModelError
         If the weights are missing or not the expected ones.
     """
-    if "path" in arguments.get("tokenizer", {}):
-        path = str(folder / arguments["tokenizer"]["path"])
-        arguments = arguments | {"tokenizer": arguments["tokenizer"] | {"path": path}}
+    shared = {}
+    if "backbone" in arguments:
+        arguments, shared = _with_backbone(arguments)
+    elif "tokenizer" in arguments:
+        arguments = arguments | {"tokenizer": _located(arguments["tokenizer"], folder)}
     with without_initialisation():
         net = build(architecture, **arguments)
     if official:
         load_weights(net, official_weights(net, official, name))
     else:
-        load_weights(net, folder / weights, sha256)
+        load_weights(net, folder / weights, sha256, shared)
     return ZooModule(net, activation, reverse_complement).eval()
+
+
+def _located(tokenizer, folder):
+    """Arguments of a tokenizer, the file it may have in a model directory."""
+    return tokenizer | ({"path": str(folder / tokenizer["path"])} if "path" in tokenizer else {})
+
+
+def _with_backbone(arguments):
+    """Arguments with the tokenizer and network of the language model that a model stands on, and that one's weights."""
+    folder = model_folder(arguments["backbone"])
+    args = yaml.safe_load((folder / "model.yaml").read_text())["args"]
+    own = args["arguments"]
+    result = {name: value for name, value in arguments.items() if name != "backbone"}
+    result |= {"tokenizer": _located(own["tokenizer"], folder), "network": own["network"]}
+    state = read_weights(folder / args["weights"], args["sha256"])
+    return result, {name: value for name, value in state.items() if name.startswith("lm.")}
 
 
 def load_model(name, device=None):

@@ -14,7 +14,9 @@ from training.data.corpus import load_windows
 from training.export import export
 from training.export_lm import export_language_model
 from training.fit import fit
-from training.pretrain import is_language_model, pretrain
+from training.pretrain import pretrain
+from training.probe import export_probe, fit_probe
+from training.recipe import recipe_kind
 
 app = typer.Typer(help="Train the zoo's models from recipes.", no_args_is_help=True, add_completion=False)
 
@@ -25,7 +27,7 @@ def fit_command(
     threads: int = typer.Option(None, help="CPU threads (default: all)"),
 ):
     """Train a recipe, or go on where a stopped run of it was; weights and metrics go to runs/GROUP/NAME."""
-    metrics = fit(recipe, threads=threads)
+    metrics = (fit_probe if recipe_kind(recipe) == "probe" else fit)(recipe, threads=threads)
     print(json.dumps({split: metrics[split] for split in ("dev", "test") if split in metrics}, indent=1))
 
 
@@ -77,7 +79,8 @@ def baseline_command(recipe: str = typer.Argument(..., help="A recipe")):
 @app.command("export")
 def export_command(recipe: str = typer.Argument(..., help="A recipe whose run has finished")):
     """Write the Kipoi model directory of a finished run under models/, and its entry in zoo_index.yaml."""
-    print(export_language_model(recipe) if is_language_model(recipe) else export(recipe))
+    kinds = {"language_model": export_language_model, "probe": export_probe, "supervised": export}
+    print(kinds[recipe_kind(recipe)](recipe))
 
 
 if __name__ == "__main__":

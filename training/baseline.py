@@ -11,7 +11,8 @@ from regzoo.evaluate import bootstrap
 from regzoo.sequence.codes import reverse_complement
 from training.data import load_examples
 from training.fit import run_folder, write_text
-from training.recipe import load_recipe
+from training.probe import load_probe_recipe
+from training.recipe import load_recipe, recipe_kind
 
 STRENGTHS = (0.003, 0.01, 0.03, 0.1)  # inverse penalties, chosen on dev
 
@@ -53,7 +54,8 @@ def fit_baseline(recipe_path):
     dict
         split -> target -> metric -> {'value', 'low', 'high'}
     """
-    recipe = load_recipe(recipe_path)
+    load = load_probe_recipe if recipe_kind(recipe_path) == "probe" else load_recipe
+    recipe = load(recipe_path)
     splits, _ = load_examples(recipe.data)
     result = {split: {} for split in splits if split != "train"}
     for index, target in enumerate(recipe.data.tasks):

@@ -111,16 +111,15 @@ def export(recipe_path):
     )
     write_expected(folder)
     baseline = json.loads((run / "baseline.json").read_text()) if (run / "baseline.json").exists() else None
-    (folder / "README.md").write_text(_card(recipe, Path(recipe_path), metrics, baseline))
-    summary = {
-        split: {"targets": len(metrics[split])}
-        | {name: round(_mean(metrics[split], name), 3) for name in ("mcc", "auroc", "average_precision")}
-        for split in ("dev", "test")
-        if split in metrics
-    }
+    path = Path(recipe_path)
+    how = (
+        f"Recipe: `training/recipes/{path.parent.name}/{path.name}`, {metrics['minutes']:.0f} minutes on {metrics['threads']} "
+        f"CPU thread(s), seed {recipe.seed}."
+    )
+    (folder / "README.md").write_text(model_card(recipe, metrics, baseline, how))
     update_index(recipe.model, {
         "status": "trained", "title": recipe.title, "input_length": metrics["input_length"], "targets": len(targets),
-        "parameters": metrics["parameters"], "mean_metrics": summary,
+        "parameters": metrics["parameters"], "mean_metrics": mean_metrics(metrics),
     })  # fmt: skip
     return folder
 
@@ -172,6 +171,16 @@ def update_index(name, entry):
         update_readme()
 
 
+def mean_metrics(metrics):
+    """split -> number of targets and the mean of each metric over them, for the index."""
+    return {
+        split: {"targets": len(metrics[split])}
+        | {name: round(_mean(metrics[split], name), 3) for name in ("mcc", "auroc", "average_precision")}
+        for split in ("dev", "test")
+        if split in metrics
+    }
+
+
 def _mean(targets, metric):
     return sum(values[metric]["value"] for values in targets.values()) / len(targets)
 
@@ -216,8 +225,8 @@ def _below_baseline(metrics, baseline):
     )
 
 
-def _card(recipe, recipe_path, metrics, baseline):
-    """The model card, from the run's own figures."""
+def model_card(recipe, metrics, baseline, how):
+    """The model card, from the run's own figures; `how` says how it was trained."""
     data = metrics["data"]
     lines = [f"# {recipe.model}", "", f"{recipe.title}. {metrics['parameters']:,} parameters, windows of "
              f"{metrics['input_length']} bases, {len(recipe.data.tasks)} targets; the output is the mean of both "
@@ -247,9 +256,8 @@ def _card(recipe, recipe_path, metrics, baseline):
             f"| {name} | " + " | ".join(f"{v:.2f}" for v in values) + " |" for name, values in recipe.published.items()
         ]
         lines.append("")
-    lines += ["## Limits", "", recipe.limits, "", "## Training", "", f"Recipe: `training/recipes/{recipe_path.parent.name}/"
-              f"{recipe_path.name}`, {metrics['minutes']:.0f} minutes on {metrics['threads']} CPU thread(s), seed {recipe.seed}. "
-              f"Train it again with `python -m training fit` and `python -m training export`.", ""]  # fmt: skip
+    lines += ["## Limits", "", recipe.limits, "", "## Training", "",
+              f"{how} Train it again with `python -m training fit` and `python -m training export`.", ""]  # fmt: skip
     return "\n".join(lines)
 
 

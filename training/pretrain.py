@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-import yaml
 from pydantic import Field
 from safetensors.torch import save_file
 from torch.nn import functional as F
@@ -73,15 +72,6 @@ class LanguageModelRecipe(Section):
 def load_language_model_recipe(path):
     """Read and check a recipe; an InputError names every problem."""
     return read_recipe(path, LanguageModelRecipe, (Corpus, Masking, Schedule))
-
-
-def is_language_model(path):
-    """Whether a recipe is one of a language model: it has a corpus."""
-    try:
-        content = yaml.safe_load(Path(path).read_text())
-    except (OSError, yaml.YAMLError):  # which its loader tells
-        return False
-    return isinstance(content, dict) and "corpus" in content
 
 
 def prepare_tokenizer(recipe, train, folder):

@@ -130,6 +130,16 @@ def read_recipe(path, kind, sections):
         raise InputError(f"{path}: " + "; ".join(problems)) from error
 
 
+def recipe_kind(path):
+    """'language_model', 'probe' or 'supervised', by the sections that a file has; 'supervised' where it cannot be read."""
+    try:
+        content = yaml.safe_load(Path(path).read_text())
+    except (OSError, yaml.YAMLError):  # which its loader tells
+        return "supervised"
+    keys = content if isinstance(content, dict) else ()
+    return "language_model" if "corpus" in keys else "probe" if "backbone" in keys else "supervised"
+
+
 def load_recipe(path):
     """Read and check the recipe of a supervised model, a `Recipe`; errors as of `read_recipe`."""
     return read_recipe(path, Recipe, (Data, Architecture, Augmentation, Distillation, Optimiser))

@@ -54,12 +54,11 @@ def load_pickled(path):
         raise ModelError(f"{path}: not a checkpoint of plain tensors ({error})") from error
 
 
-def load_weights(module, path, sha256=None):
-    """Load a safetensors file into a module.
+def read_weights(path, sha256=None):
+    """Tensors of a safetensors file; half-precision ones become float32, in which they are exact.
 
     Parameters
     ----------
-    module : torch.nn.Module
     path : str or pathlib.Path
     sha256 : str, optional
         What the file must be.
@@ -67,7 +66,7 @@ def load_weights(module, path, sha256=None):
     Raises
     ------
     ModelError
-        If the file is missing, is not what `sha256` says, or does not fit the module.
+        If the file is missing, corrupt, or not what `sha256` says.
     """
     path = Path(path)
     if not path.is_file():
@@ -75,10 +74,31 @@ def load_weights(module, path, sha256=None):
     if sha256 and (found := file_digest(path)) != sha256:
         raise ModelError(f"{path}: wrong checksum, sha256 is {found} but {sha256} is expected; get the file again")
     try:
-        # Half-precision files are exact in float32.
-        state = {k: v.float() if v.is_floating_point() else v for k, v in load_file(path).items()}
-        module.load_state_dict(state)
-    except (SafetensorError, RuntimeError) as error:
+        return {k: v.float() if v.is_floating_point() else v for k, v in load_file(path).items()}
+    except SafetensorError as error:
+        raise ModelError(f"{path}: not a safetensors file: {error}") from error
+
+
+def load_weights(module, path, sha256=None, shared=None):
+    """Load a safetensors file into a module.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    path, sha256
+        As of `read_weights`.
+    shared : dict of str to torch.Tensor, optional
+        Tensors that come from elsewhere.
+
+    Raises
+    ------
+    ModelError
+        If the file is missing, is not what `sha256` says, or does not fit the module.
+    """
+    state = read_weights(path, sha256)
+    try:
+        module.load_state_dict(state | (shared or {}))
+    except RuntimeError as error:
         raise ModelError(f"{path}: these weights do not fit the architecture: {error}") from error
 
 

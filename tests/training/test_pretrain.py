@@ -164,3 +164,36 @@ def test_a_tokenizer_is_trained_on_a_fasta(tmp_path):
                  env={"PYTHONPATH": str(ROOT)})  # fmt: skip
     tokenizer = BPE(tmp_path / "t.json")
     assert f"{len(tokenizer)} tokens" in out and "TATAAACG" in "".join(tokenizer.vocabulary)
+
+
+@pytest.mark.parametrize("recipe", ["six_mers"], indirect=True)
+def test_a_probe_stands_on_a_language_model_s_one_copy(recipe, tmp_path):
+    zoo = tmp_path / "zoo"
+    zoo.mkdir()
+    (zoo / "dataloaders").symlink_to(ROOT / "dataloaders")
+    (zoo / "zoo_index.yaml").write_text("models: {}\n")
+    arguments = {"cwd": tmp_path, "env": {"REGZOO_HOME": str(zoo), "PYTHONPATH": str(ROOT)}}
+    for command in ("pretrain", "export"):
+        run("python", "-m", "training", command, recipe, **arguments)
+    rng = np.random.default_rng(3)
+    for split, count in (("train", 160), ("dev", 60), ("test", 60)):
+        rows = [("ACGTTG" * 20 if i % 2 else "CCATGA" * 20)[int(rng.integers(0, 6)) :][:36] for i in range(count)]
+        noise = ["".join(rng.choice(list("ACGT"), 24)) for _ in rows]
+        write_csv(tmp_path / "data" / "task" / split / f"{split}.csv", [a + b for a, b in zip(rows, noise)])
+        (tmp_path / "data" / "task" / split / f"{split}.csv").rename(tmp_path / "data" / "task" / f"{split}.csv")
+    content = {"model": "Probe/test", "title": "A test", "backbone": "LM/test",
+               "data": {"folder": "task", "tasks": {"word": "."}, "overlap_kmer": 50}}  # fmt: skip
+    path = tmp_path / "recipes" / "task" / "probe.yaml"
+    path.parent.mkdir()
+    path.write_text(yaml.safe_dump(content))
+    for command in ("fit", "baseline", "export"):
+        run("python", "-m", "training", command, path, **arguments)
+    folder = zoo / "models" / "Probe" / "test"
+    assert set(load_file(folder / "model.safetensors")) == {"head.weight", "head.bias"}
+    out, _ = run("kipoi", "test", folder, "--source", "dir", **arguments)
+    assert "All predictions match" in out
+    metrics = json.loads((run_folder(path) / "metrics.json").read_text())
+    assert metrics["test"]["word"]["auroc"]["low"] > 0.6  # a language model of thirty steps, far from chance
+    # The metrics are those of the exported model.
+    out, _ = run("regzoo", "compare", "Probe/test", "-d", f"word={tmp_path}/data/task/test.csv", "-q", **arguments)
+    assert f"{metrics['test']['word']['auroc']['value']:.3f} (" in out
