@@ -114,7 +114,8 @@ def _card(recipe, recipe_path, metrics):
                      f"{per_base['order-5 Markov']:.3f} | {per_base['base frequencies by position']:.3f} |")  # fmt: skip
     best = held_out["all"]["perplexity per base"]
     beaten = best["model"] < best["order-5 Markov"]
-    lines += ["", f"It {'beats' if beaten else 'does not beat'} the Markov chain over all windows.", ""]
+    lines += ["", f"It {'beats' if beaten else 'does not beat'} the Markov chain over all windows: {best['model']:.3f} against "
+              f"{best['order-5 Markov']:.3f} (no information is 4).", ""]  # fmt: skip
     lines += ["## Limits", "", recipe.limits, "", "## Training", "",
               f"Recipe: `training/recipes/{recipe_path.parent.name}/{recipe_path.name}`, {recipe.optimiser.steps:,} steps of about "
               f"{recipe.optimiser.tokens:,} tokens, {metrics['minutes']:.0f} minutes on {metrics['threads']} CPU thread(s), seed "
