@@ -115,7 +115,10 @@ def _card(recipe, recipe_path, metrics):
     best = held_out["all"]["perplexity per base"]
     beaten = best["model"] < best["order-5 Markov"]
     lines += ["", f"It {'beats' if beaten else 'does not beat'} the Markov chain over all windows: {best['model']:.3f} against "
-              f"{best['order-5 Markov']:.3f} (no information is 4).", ""]  # fmt: skip
+              f"{best['order-5 Markov']:.3f} (no information is 4)."]  # fmt: skip
+    if recipe.tokenizer["kind"] == "bpe":
+        lines[-1] += " Unlike the baselines it has to tell how the bases are cut into tokens, too."
+    lines.append("")
     lines += ["## Limits", "", recipe.limits, "", "## Training", "",
               f"Recipe: `training/recipes/{recipe_path.parent.name}/{recipe_path.name}`, {recipe.optimiser.steps:,} steps of about "
               f"{recipe.optimiser.tokens:,} tokens, {metrics['minutes']:.0f} minutes on {metrics['threads']} CPU thread(s), seed "
