@@ -11,7 +11,7 @@ from regzoo.tokenizers import BPE, HybridBPE, OverlappingKmers, SingleBases, Six
 
 TOKENIZERS = {"kmers": OverlappingKmers, "six_mers": SixMers, "single": SingleBases, "bpe": BPE, "hybrid": HybridBPE}
 POOLINGS = ("mean", "cls", "max")
-#: Tokens in one batch; larger ones were not faster on two cores.
+#: Tokens in one batch.
 TOKENS = 4096
 
 

@@ -1,5 +1,6 @@
 """What tokenizers have in common: base codes in, padded token ids with the bases that each covers out."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,7 +37,7 @@ class Tokens:
         return Tokens(*(a[chosen, :width] for a in (self.ids, self.mask, self.starts, self.ends)))
 
 
-class Tokenizer:
+class Tokenizer(ABC):
     """Base class.
 
     Attributes
@@ -92,8 +93,9 @@ class Tokenizer:
             )
         return self._encode(codes, lengths)
 
+    @abstractmethod
     def _encode(self, codes, lengths):
-        raise NotImplementedError
+        """Tokens of rows whose lengths have been checked."""
 
     def _assembled(self, rows, starts, ends, ids, count):
         """Tokens from the flat lists of those that cover bases, in order; special ones are put around them."""
