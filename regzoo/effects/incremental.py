@@ -573,7 +573,9 @@ class Incremental:
 
 @cache
 def _say_once(layers):
-    logger.warning("variant effects: evaluated in full, since there is no rule for it: %s", layers)
+    logger.warning(
+        "variant effects: the network's last layers (%s) are evaluated in full, since there is no rule for them", layers
+    )
 
 
 def in_order(chosen, values):

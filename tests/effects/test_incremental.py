@@ -188,5 +188,6 @@ def test_layers_without_a_rule_are_told_once(caplog):
     for _ in range(2):
         compare(as_model(network, 20, 2), *edits(np.random.default_rng(0), 20, 10))
     assert [r.getMessage() for r in caplog.records] == [
-        "variant effects: evaluated in full, since there is no rule for it: AvgPool1d, Flatten, Linear"
+        "variant effects: the network's last layers (AvgPool1d, Flatten, Linear) are evaluated in full, since there is no rule "
+        "for them"
     ]
