@@ -1,6 +1,7 @@
 """Scoring the variants of a VCF file: every allele comes out, scored or with the reason why not."""
 
 import dataclasses
+import logging
 import multiprocessing
 from collections import Counter, deque
 from concurrent.futures import ProcessPoolExecutor
@@ -25,6 +26,8 @@ from regzoo.options import Scoring
 from regzoo.sequence import count_records, open_vcf, read_records
 from regzoo.sequence.files import finished_file
 from regzoo.zoo import load_model
+
+logger = logging.getLogger(__name__)
 
 SCORED = "scored"
 GROUP = 2048  # alleles scored together: changes of one kind make products large enough to run at full speed
@@ -132,8 +135,11 @@ def _run(vcf, fasta, output, progress, workers, resume, weights, make_scorer):
         except RegzooError:
             journal.remove()
             raise
-    if str(output).endswith(".vcf.gz") and order.sorted:
-        pysam.tabix_index(str(output), preset="vcf", force=True)
+    if str(output).endswith(".vcf.gz"):
+        if order.sorted:
+            pysam.tabix_index(str(output), preset="vcf", force=True)
+        else:
+            logger.warning("%s: its records are not sorted, so that there is no tabix index for it", output)
     journal.remove()
     return counts
 

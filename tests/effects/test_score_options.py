@@ -161,7 +161,7 @@ def test_normalised_alleles_are_told_and_nothing_else_changes(tmp_path, model):
     assert "REGZOO_NORMALISED" not in plain.info
 
 
-def test_sorted_vcf_output_is_indexed_and_unsorted_is_not(tmp_path, model):
+def test_sorted_vcf_output_is_indexed_and_unsorted_is_told(tmp_path, model, caplog):
     score_vcf(VCF, FASTA, model, tmp_path / "o.vcf.gz", progress=False)
     with pysam.VariantFile(str(tmp_path / "o.vcf.gz")) as file:
         assert [r.id for r in file.fetch("chr1", 1600, 1601)] == ["breaks_ap1_1"]
@@ -169,7 +169,7 @@ def test_sorted_vcf_output_is_indexed_and_unsorted_is_not(tmp_path, model):
     path = tmp_path / "unsorted.vcf"
     path.write_text("".join([*lines[:4], lines[5], lines[4], *lines[6:]]))
     score_vcf(path, FASTA, model, tmp_path / "u.vcf.gz", progress=False)
-    assert not (tmp_path / "u.vcf.gz.tbi").exists()
+    assert not (tmp_path / "u.vcf.gz.tbi").exists() and "not sorted" in caplog.text
 
 
 def many_variants(path, count):
