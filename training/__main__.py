@@ -10,7 +10,7 @@ from regzoo.errors import RegzooError
 from regzoo.tokenizers import train_bpe
 from training.baseline import fit_baseline
 from training.data.build import build
-from training.data.corpus import load_windows
+from training.data.corpus import cut_windows
 from training.export import export
 from training.export_lm import export_language_model
 from training.fit import fit
@@ -65,7 +65,7 @@ def tokenizer_command(
     piece: int = typer.Option(1000, help="Longer sequences are cut into pieces of so many bases"),
 ):
     """Train a BPE tokenizer in DNABERT-2's layout."""
-    windows = load_windows([str(Path(fasta).resolve().relative_to("/"))], piece, root=Path("/"))
+    windows = cut_windows([Path(fasta)], piece)
     tokenizer = train_bpe((row for rows in windows.values() for row in rows), output, vocabulary, merges)
     print(f"{len(tokenizer)} tokens -> {output}")
 

@@ -49,46 +49,44 @@ def read_sequences(path):
     return [encode(sequence) for sequence in sequences]
 
 
-def load_windows(patterns, longest, root=None):
+def cut_windows(paths, longest):
     """Windows of files, by length.
 
     Parameters
     ----------
-    patterns : list of str
-        Paths or globs under REGZOO_DATA.
+    paths : iterable of pathlib.Path
     longest : int
         Longer sequences are cut into pieces of this length; a rest is left out.
-    root : pathlib.Path, optional
-        In the place of REGZOO_DATA.
 
     Returns
     -------
     dict of int to numpy.ndarray, uint8, shape (N, length)
-
-    Raises
-    ------
-    InputError
-        If a pattern matches no file.
     """
-    windows, root = {}, root or data_root("")
+    windows = {}
+    for path in paths:
+        for codes in read_sequences(path):
+            pieces = len(codes) // longest
+            rows = codes[: pieces * longest].reshape(pieces, longest) if pieces else codes[None]
+            windows.setdefault(rows.shape[1], []).append(rows)
+    return {length: np.concatenate(parts) for length, parts in sorted(windows.items())}
+
+
+def find_files(patterns):
+    """Paths that globs under REGZOO_DATA match, in order; an InputError names a pattern without any."""
+    root, found = data_root(""), []
     for pattern in patterns:
         paths = sorted(root.glob(pattern))
         if not paths:
             raise InputError(f"{root / pattern}: no such file; set REGZOO_DATA to the folder that holds the data")
-        for path in paths:
-            for codes in read_sequences(path):
-                pieces = len(codes) // longest
-                rows = codes[: pieces * longest].reshape(pieces, longest) if pieces else codes[None]
-                windows.setdefault(rows.shape[1], []).append(rows)
-    return {length: np.concatenate(parts) for length, parts in sorted(windows.items())}
+        found += paths
+    return found
 
 
 def load_corpus(section):
     """Training and held-out windows of a recipe's corpus.
 
     Training windows that share a k-mer (`section.overlap_kmer`, either strand) with any held-out or evaluation sequence
-    are left out, as are repeated ones and those of many unknown bases; held-out windows are those without such overlap
-    with the evaluation files that are not themselves held out.
+    are left out, as are repeated ones and those of many unknown bases. Held-out windows are all that their files hold.
 
     Parameters
     ----------
@@ -99,19 +97,28 @@ def load_corpus(section):
     train, held_out : dict of int to numpy.ndarray, uint8, shape (N, length)
     report : dict
         Counts of windows and bases.
+
+    Raises
+    ------
+    InputError
+        If a file is not usable, or a sequence is shorter than the k-mer by which overlap is told.
     """
     k = section.overlap_kmer
-    train = load_windows(section.train, section.window)
-    held_out = load_windows(section.held_out, section.window)
-    evaluation = load_windows(section.evaluation, 1 << 30)
-    avoid = [kmer_hashes(rows, min(k, length)).ravel() for part in (held_out, evaluation) for length, rows in part.items()
-             if length >= k]  # fmt: skip
+    train = cut_windows(find_files(section.train), section.window)
+    held_out = cut_windows(find_files(section.held_out), section.window)
+    evaluation = cut_windows(find_files(section.evaluation), 1 << 30)
+    shortest = min(length for part in (train, held_out, evaluation) for length in part)
+    if shortest < k:
+        raise InputError(
+            f"overlap_kmer is {k}, but there are sequences of {shortest} bases, whose overlap it cannot tell"
+        )
+    avoid = [kmer_hashes(rows, k).ravel() for part in (held_out, evaluation) for rows in part.values()]
     avoid = np.sort(np.concatenate(avoid))
     report = {"read": _count(train)}
     dropped = {"evaluation": 0, "repeated": 0, "unknown": 0}
     for length, rows in train.items():
         known = (rows == UNKNOWN).mean(axis=1) <= UNKNOWN_SHARE
-        apart = np.concatenate([~_is_among(kmer_hashes(part, min(k, length)), avoid).any(axis=1)
+        apart = np.concatenate([~_is_among(kmer_hashes(part, k), avoid).any(axis=1)
                                 for part in np.array_split(rows, -(-len(rows) // 20_000))])  # fmt: skip
         _, first = np.unique(kmer_hashes(rows, length)[:, 0], return_index=True)
         single = np.zeros(len(rows), dtype=bool)
@@ -125,7 +132,7 @@ def load_corpus(section):
 
 def _is_among(values, known):
     """`np.isin` for a sorted `known` that is much longer than `values`."""
-    order = np.argsort(values, axis=None)  # neighbouring searches then touch neighbouring memory: 20 times quicker
+    order = np.argsort(values, axis=None)  # neighbouring searches then touch neighbouring memory
     wanted = values.ravel()[order]
     found = np.empty(values.size, dtype=bool)
     found[order] = known[np.minimum(np.searchsorted(known, wanted), len(known) - 1)] == wanted
