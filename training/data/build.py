@@ -163,11 +163,15 @@ def _windows(options, genome, tracks, numbers, starts):
     labels = overlap_labels(numbers, first, first + bin_size, tracks, options.windows.overlap)
     if options.windows.kind == "summits":
         # A window made for a summit is that track's whatever share of the bin its peak covers.
-        middle = starts + length // 2
+        middles = _bins(numbers, starts + length // 2, bin_size)
         for column, track in enumerate(tracks):
-            own = set(zip(track.numbers.tolist(), (track.summits // bin_size).tolist()))
-            labels[:, column] |= [(n, m // bin_size) in own for n, m in zip(numbers.tolist(), middle.tolist())]
+            labels[:, column] |= np.isin(middles, _bins(track.numbers, track.summits, bin_size))
     return codes, labels
+
+
+def _bins(numbers, places, bin_size):
+    """One number for each contig and bin."""
+    return (numbers << 40) + places // bin_size
 
 
 def _negatives(options, genome, tracks, blacklist, numbers, starts, rng):
