@@ -90,53 +90,83 @@ def export(recipe_path):
         If the run has not finished.
     """
     recipe, run = load_recipe(recipe_path), run_folder(recipe_path)
+    metrics = finished_metrics(recipe_path, run)
+    length = metrics["input_length"]
+    codes = torch.from_numpy(example_codes(length))
+
+    def outputs(state):
+        network = make_network(recipe, length).eval()
+        network.load_state_dict(state)
+        return predict_logits(network, codes).sigmoid()
+
+    state = smaller_weights(load_file(run / "model.safetensors"), outputs)
+    doc = f"{recipe.title}; probabilities, mean of both strands; {metrics['parameters']:,} parameters."
+    how = f"{metrics['minutes']:.0f} minutes on {metrics['threads']} CPU thread(s), seed {recipe.seed}"
+    return write_classifier(recipe, recipe_path, metrics, state, recipe.architecture, doc, how)
+
+
+def finished_metrics(recipe_path, run):
+    """A run's metrics, or an InputError if it has not finished."""
     if not (run / "metrics.json").exists():
         raise InputError(f"{recipe_path}: no finished run in {run}; fit it first")
-    metrics = json.loads((run / "metrics.json").read_text())
-    folder = zoo_folder() / "models" / recipe.model
+    return json.loads((run / "metrics.json").read_text())
+
+
+def smaller_weights(state, outputs):
+    """Tensors in float16 where that moves no output on the example by more than HALF_TOLERANCE, else as they are.
+
+    Parameters
+    ----------
+    state : dict of str to torch.Tensor
+    outputs : callable
+        A network's outputs, given float32 tensors.
+    """
+    half = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+    again = {k: v.float() if v.is_floating_point() else v for k, v in half.items()}
+    return half if (outputs(state) - outputs(again)).abs().max() < HALF_TOLERANCE else state
+
+
+def write_classifier(recipe, recipe_path, metrics, state, architecture, doc, how):
+    """Write the model directory of a classifier and its entry in the index.
+
+    Parameters
+    ----------
+    recipe : training.recipe.Recipe or training.probe.ProbeRecipe
+    recipe_path : str or pathlib.Path
+    metrics : dict
+        Of its run.
+    state : dict of str to torch.Tensor
+    architecture : training.recipe.Architecture
+    doc, how : str
+        One line for `kipoi info`; how it was trained, for the card.
+
+    Returns
+    -------
+    pathlib.Path
+    """
+    path, folder, targets = Path(recipe_path), zoo_folder() / "models" / recipe.model, list(recipe.data.tasks)
+    length = metrics["input_length"]
     folder.mkdir(parents=True, exist_ok=True)
-    targets = list(recipe.data.tasks)
-    arguments = {"input_length": metrics["input_length"], "n_targets": len(targets)} | recipe.architecture.arguments
-    _export_weights(recipe, metrics["input_length"], run / "model.safetensors", folder / "model.safetensors")
+    with finished_file(folder / "model.safetensors") as temporary:
+        save_file(state, temporary)
     (folder / "targets.txt").write_text("".join(f"{t}\n" for t in targets))
     args = {
-        "architecture": recipe.architecture.name, "arguments": arguments, "weights": "model.safetensors",
-        "sha256": file_digest(folder / "model.safetensors"), "targets": "targets.txt", "activation": "sigmoid",
-        "reverse_complement": True,
+        "architecture": architecture.name,
+        "arguments": {"input_length": length, "n_targets": len(targets)} | architecture.arguments,
+        "weights": "model.safetensors", "sha256": file_digest(folder / "model.safetensors"), "targets": "targets.txt",
+        "activation": "sigmoid", "reverse_complement": True,
     }  # fmt: skip
-    doc = f"{recipe.title}; probabilities, mean of both strands; {metrics['parameters']:,} parameters."
-    write_yaml(
-        folder / "model.yaml",
-        model_yaml(args, metrics["input_length"], len(targets), doc, expect="expected.h5"),
-    )
+    write_yaml(folder / "model.yaml", model_yaml(args, length, len(targets), doc, expect="expected.h5"))
     write_expected(folder)
-    baseline = json.loads((run / "baseline.json").read_text()) if (run / "baseline.json").exists() else None
-    path = Path(recipe_path)
-    how = (
-        f"Recipe: `training/recipes/{path.parent.name}/{path.name}`, {metrics['minutes']:.0f} minutes on {metrics['threads']} "
-        f"CPU thread(s), seed {recipe.seed}."
-    )
+    baseline = run_folder(recipe_path) / "baseline.json"
+    baseline = json.loads(baseline.read_text()) if baseline.exists() else None
+    how = f"Recipe: `training/recipes/{path.parent.name}/{path.name}`, {how}."
     (folder / "README.md").write_text(model_card(recipe, metrics, baseline, how))
     update_index(recipe.model, {
-        "status": "trained", "title": recipe.title, "input_length": metrics["input_length"], "targets": len(targets),
+        "status": "trained", "title": recipe.title, "input_length": length, "targets": len(targets),
         "parameters": metrics["parameters"], "mean_metrics": mean_metrics(metrics),
     })  # fmt: skip
     return folder
-
-
-def _export_weights(recipe, length, source, target):
-    """float16 on disk where that moves no logit on the example by more than HALF_TOLERANCE, else float32."""
-    state = load_file(source)
-    half = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
-    codes = torch.from_numpy(example_codes(length))
-    outputs = []
-    for weights in (state, half):
-        network = make_network(recipe, length).eval()
-        network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in weights.items()})
-        outputs.append(predict_logits(network, codes).sigmoid())
-    close = (outputs[0] - outputs[1]).abs().max() < HALF_TOLERANCE
-    with finished_file(target) as temporary:
-        save_file(half if close else state, temporary)
 
 
 def example_codes(length):

@@ -12,7 +12,7 @@ from regzoo.nets.checkpoint import file_digest
 from regzoo.sequence import one_hot
 from regzoo.sequence.files import finished_file
 from regzoo.zoo import zoo_folder
-from training.export import HALF_TOLERANCE, example_codes, model_yaml, update_index, write_expected, write_yaml
+from training.export import example_codes, model_yaml, smaller_weights, update_index, write_expected, write_yaml
 from training.pretrain import run_of
 
 WINDOW = 510  # of the Kipoi model; `regzoo embed` takes any
@@ -43,8 +43,17 @@ def export_language_model(recipe_path):
         tokenizer["path"] = "tokenizer.json"
         shutil.copyfile(run / "tokenizer.json", folder / "tokenizer.json")
     arguments = {"input_length": WINDOW, "tokenizer": tokenizer, "network": recipe.network}
-    _export_weights(arguments, folder, load_file(run / "model.safetensors"))
-    width = load_embedding_width(arguments, folder)
+    network, x = _network(arguments, folder), torch.from_numpy(one_hot(example_codes(WINDOW)))
+
+    @torch.inference_mode()
+    def outputs(state):
+        network.load_state_dict(state)
+        return network(x)
+
+    state = {f"lm.{name}": value for name, value in load_file(run / "model.safetensors").items()}
+    with finished_file(folder / "model.safetensors") as temporary:
+        save_file(smaller_weights(state, outputs), temporary)
+    width = network.lm.hidden
     (folder / "targets.txt").write_text("".join(f"e{i}\n" for i in range(width)))
     args = {
         "architecture": "language_model", "arguments": arguments, "weights": "model.safetensors",
@@ -69,26 +78,6 @@ def _network(arguments, folder):
     if "path" in tokenizer:
         tokenizer = tokenizer | {"path": str(folder / tokenizer["path"])}
     return build("language_model", **arguments | {"tokenizer": tokenizer}).eval()
-
-
-def load_embedding_width(arguments, folder):
-    """Numbers in an embedding."""
-    return _network(arguments, folder).lm.hidden
-
-
-@torch.inference_mode()
-def _export_weights(arguments, folder, state):
-    """float16 on disk where that moves no embedding of the example by more than HALF_TOLERANCE, else float32."""
-    state = {f"lm.{name}": value for name, value in state.items()}
-    half = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
-    x, outputs = torch.from_numpy(one_hot(example_codes(WINDOW))), []
-    for weights in (state, half):
-        network = _network(arguments, folder)
-        network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in weights.items()})
-        outputs.append(network(x))
-    close = (outputs[0] - outputs[1]).abs().max() < HALF_TOLERANCE
-    with finished_file(folder / "model.safetensors") as temporary:
-        save_file(half if close else state, temporary)
 
 
 def _card(recipe, recipe_path, metrics):

@@ -1,7 +1,6 @@
 """Linear probes: logistic regression on the frozen embeddings of one of the zoo's language models."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,18 +9,16 @@ from safetensors.torch import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 from tqdm import tqdm
 
-from regzoo.errors import InputError
 from regzoo.evaluate import bootstrap
 from regzoo.evaluate.metrics import auroc
-from regzoo.nets.checkpoint import file_digest
 from regzoo.sequence import one_hot
 from regzoo.sequence.codes import reverse_complement
 from regzoo.sequence.files import finished_file
-from regzoo.zoo import load_model, zoo_folder
+from regzoo.zoo import load_model
 from training.data import load_examples
-from training.export import mean_metrics, model_card, model_yaml, update_index, write_expected, write_yaml
+from training.export import finished_metrics, write_classifier
 from training.fit import run_folder, write_text
-from training.recipe import Data, Section, read_recipe
+from training.recipe import Architecture, Data, Section, read_recipe
 
 
 class ProbeRecipe(Section):
@@ -133,35 +130,14 @@ def export_probe(recipe_path):
         If the run has not finished.
     """
     recipe, run = load_probe_recipe(recipe_path), run_folder(recipe_path)
-    if not (run / "metrics.json").exists():
-        raise InputError(f"{recipe_path}: no finished run in {run}; fit it first")
-    metrics = json.loads((run / "metrics.json").read_text())
-    folder, targets = zoo_folder() / "models" / recipe.model, list(recipe.data.tasks)
-    folder.mkdir(parents=True, exist_ok=True)
-    with finished_file(folder / "model.safetensors") as temporary:
-        save_file(load_file(run / "model.safetensors"), temporary)
-    (folder / "targets.txt").write_text("".join(f"{t}\n" for t in targets))
-    arguments = {"input_length": metrics["input_length"], "backbone": recipe.backbone, "pooling": recipe.pooling,
-                 "n_targets": len(targets)}  # fmt: skip
-    args = {
-        "architecture": "language_model", "arguments": arguments, "weights": "model.safetensors",
-        "sha256": file_digest(folder / "model.safetensors"), "targets": "targets.txt", "activation": "sigmoid",
-        "reverse_complement": True,
-    }  # fmt: skip
-    doc = f"{recipe.title}; probabilities, mean of both strands; a linear layer on {recipe.backbone}."
-    content = model_yaml(args, metrics["input_length"], len(targets), doc, expect="expected.h5")
-    write_yaml(folder / "model.yaml", content)
-    write_expected(folder)
-    baseline = json.loads((run / "baseline.json").read_text()) if (run / "baseline.json").exists() else None
-    path = Path(recipe_path)
-    how = (
-        f"Recipe: `training/recipes/{path.parent.name}/{path.name}`. Logistic regression on the embeddings of "
-        f"`{recipe.backbone}` (pooling: {recipe.pooling}), both strands of at most {recipe.rows:,} training rows of a target; the "
-        f"penalty was chosen on dev by AUROC: C = {', '.join(f'{c:g}' for c in metrics['strengths'].values())}. Seed {recipe.seed}."
+    metrics = finished_metrics(recipe_path, run)
+    architecture = Architecture(
+        name="language_model", arguments={"backbone": recipe.backbone, "pooling": recipe.pooling}
     )
-    (folder / "README.md").write_text(model_card(recipe, metrics, baseline, how))
-    update_index(recipe.model, {
-        "status": "trained", "title": recipe.title, "input_length": metrics["input_length"], "targets": len(targets),
-        "parameters": metrics["parameters"], "mean_metrics": mean_metrics(metrics),
-    })  # fmt: skip
-    return folder
+    strengths = ", ".join(f"{c:g}" for c in metrics["strengths"].values())
+    doc = f"{recipe.title}; probabilities, mean of both strands; a linear layer on {recipe.backbone}."
+    how = (
+        f"logistic regression on the embeddings of `{recipe.backbone}` (pooling: {recipe.pooling}), both strands of at most "
+        f"{recipe.rows:,} training rows of a target; the penalty was chosen on dev by AUROC, C = {strengths}; seed {recipe.seed}"
+    )
+    return write_classifier(recipe, recipe_path, metrics, load_file(run / "model.safetensors"), architecture, doc, how)
