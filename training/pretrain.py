@@ -170,8 +170,9 @@ def pretrain(recipe_path, threads=None):
     torch.manual_seed(recipe.seed)
     network = make_language_model(tokenizer, **recipe.network)
     minutes = _train(recipe, network, _Batches(train, tokenizer, recipe), folder)
-    temporary = folder / "model.tmp"
-    save_file({k: v.contiguous() for k, v in network.state_dict().items() if k != "decoder.weight"}, temporary)
+    temporary, tied = folder / "model.tmp", getattr(getattr(network, "config", None), "tied", False)
+    state = {k: v.contiguous() for k, v in network.state_dict().items() if not (tied and k == "decoder.weight")}
+    save_file(state, temporary)
     os.replace(temporary, folder / "model.safetensors")
     metrics = {
         "parameters": sum(p.numel() for p in network.parameters()), "minutes": minutes,
