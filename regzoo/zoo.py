@@ -28,7 +28,8 @@ class ZooModule(nn.Module):
     def __init__(self, net, activation="sigmoid", reverse_complement=False):
         super().__init__()
         self.net = net
-        self.activation = {"sigmoid": nn.Sigmoid(), "softplus": nn.Softplus(), "identity": nn.Identity()}[activation]
+        self.activation = {"sigmoid": nn.Sigmoid(), "softplus": nn.Softplus(), "identity": nn.Identity(),
+                           "softmax": nn.Softmax(dim=1)}[activation]  # fmt: skip
         self.reverse_complement = reverse_complement
 
     def forward(self, x):
@@ -71,10 +72,8 @@ class Model:
         return next(self.module.parameters()).device
 
     def gives(self, kind):
-        """Whether outputs are 'probabilities', 'rates' (positive) or 'values' (anything)."""
-        return {nn.Sigmoid: "probabilities", nn.Softplus: "rates", nn.Identity: "values"}[
-            type(self.module.activation)
-        ] == kind
+        """Whether outputs are 'probabilities' (of each target by itself), 'rates' (positive) or 'values' (anything else)."""
+        return {nn.Sigmoid: "probabilities", nn.Softplus: "rates"}.get(type(self.module.activation), "values") == kind
 
     @torch.inference_mode()
     def predict(self, codes, batch_size=64, precision="float32"):
@@ -176,7 +175,7 @@ def load_module(folder, name, architecture, arguments, targets, weights=None, sh
     official : dict, optional
         Instead of weights: address and md5 of an official checkpoint (see `official_weights`).
     activation : str
-        'sigmoid', 'softplus' or 'identity'.
+        'sigmoid', 'softplus', 'identity', or 'softmax' over targets.
     reverse_complement : bool
         Average over both strands.
 
@@ -189,9 +188,9 @@ def load_module(folder, name, architecture, arguments, targets, weights=None, sh
     ModelError
         If the weights are missing or not the expected ones.
     """
-    shared = {}
+    shared, scale = {}, arguments.get("adapter_scale")
     if "backbone" in arguments:
-        arguments, shared = _with_backbone(arguments)
+        arguments, shared = with_backbone({k: v for k, v in arguments.items() if k != "adapter_scale"})
     elif "tokenizer" in arguments:
         arguments = arguments | {"tokenizer": _located(arguments["tokenizer"], folder)}
     with without_initialisation():
@@ -199,7 +198,7 @@ def load_module(folder, name, architecture, arguments, targets, weights=None, sh
     if official:
         load_weights(net, official_weights(net, official, name))
     else:
-        load_weights(net, folder / weights, sha256, shared)
+        load_weights(net, folder / weights, sha256, shared, scale)
     return ZooModule(net, activation, reverse_complement).eval()
 
 
@@ -208,8 +207,25 @@ def _located(tokenizer, folder):
     return tokenizer | ({"path": str(folder / tokenizer["path"])} if "path" in tokenizer else {})
 
 
-def _with_backbone(arguments):
-    """Arguments with the tokenizer and network of the language model that a model stands on, and that one's weights."""
+def with_backbone(arguments):
+    """Arguments with the tokenizer and network of the language model that a model stands on, and that one's weights.
+
+    Parameters
+    ----------
+    arguments : dict
+        With 'backbone', the language model's name in the zoo.
+
+    Returns
+    -------
+    arguments : dict
+        Of `regzoo.nets.build`, in the backbone's place 'tokenizer' and 'network'.
+    state : dict of str to torch.Tensor
+
+    Raises
+    ------
+    ModelError
+        If there is no such model.
+    """
     folder = model_folder(arguments["backbone"])
     args = yaml.safe_load((folder / "model.yaml").read_text())["args"]
     own = args["arguments"]

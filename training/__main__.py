@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import Literal
 
 import typer
 
@@ -18,26 +19,38 @@ from training.pretrain import pretrain
 from training.probe import export_probe, fit_probe
 from training.recipe import recipe_kind
 
+THREADS = typer.Option(None, help="CPU threads (default: all)")
+TRACK = typer.Option(
+    None, help="Log to TensorBoard or Weights & Biases (offline without WANDB_API_KEY), in the run's folder"
+)
+Tracker = Literal["tensorboard", "wandb"]
+
 app = typer.Typer(help="Train the zoo's models from recipes.", no_args_is_help=True, add_completion=False)
 
 
 @app.command("fit")
 def fit_command(
     recipe: str = typer.Argument(..., help="A recipe, e.g. training/recipes/tf-human/basset.yaml"),
-    threads: int = typer.Option(None, help="CPU threads (default: all)"),
+    threads: int = THREADS,
+    track: Tracker = TRACK,
 ):
-    """Train a recipe, or go on where a stopped run of it was; weights and metrics go to runs/GROUP/NAME."""
-    metrics = (fit_probe if recipe_kind(recipe) == "probe" else fit)(recipe, threads=threads)
+    """Train a recipe, or go on where a stopped run of it was; weights and metrics go to runs/GROUP/NAME.
+
+    On several GPUs: accelerate launch -m training fit RECIPE
+    """
+    probe = recipe_kind(recipe) == "probe"
+    metrics = fit_probe(recipe, threads=threads) if probe else fit(recipe, threads=threads, track=track)
     print(json.dumps({split: metrics[split] for split in ("dev", "test") if split in metrics}, indent=1))
 
 
 @app.command("pretrain")
 def pretrain_command(
     recipe: str = typer.Argument(..., help="A language model's recipe, e.g. training/recipes/lm/nt-mini.yaml"),
-    threads: int = typer.Option(None, help="CPU threads (default: all)"),
+    threads: int = THREADS,
+    track: Tracker = TRACK,
 ):
     """Pretrain a language model on masked tokens, or go on where a stopped run of it was."""
-    print(json.dumps(pretrain(recipe, threads=threads), indent=1))
+    print(json.dumps(pretrain(recipe, threads=threads, track=track), indent=1))
 
 
 @app.command("build")
@@ -72,7 +85,7 @@ def tokenizer_command(
 
 @app.command("baseline")
 def baseline_command(recipe: str = typer.Argument(..., help="A recipe")):
-    """Fit the k-mer logistic regression that the model card compares with; it goes to runs/GROUP/NAME."""
+    """Fit the k-mer models that the card compares with; their metrics go to runs/GROUP/NAME."""
     print(json.dumps(fit_baseline(recipe), indent=1))
 
 

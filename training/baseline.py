@@ -1,49 +1,61 @@
-"""The floor that every trained model is held against: logistic regression on strand-blind k-mer presence."""
+"""The floor that every trained model is held against: logistic or ridge regression on the k-mers of a window."""
 
 import itertools
 import json
 
 import numpy as np
 from scipy.sparse import csr_matrix
-from sklearn.linear_model import LogisticRegression
 
-from regzoo.evaluate import bootstrap
 from regzoo.sequence.codes import reverse_complement
 from training.data import load_examples
-from training.fit import run_folder, write_text
+from training.estimators import evaluate_rows, fit_linear, fit_svr
+from training.loop import write_text
+from training.networks import run_folder
 from training.probe import load_probe_recipe
 from training.recipe import load_recipe, recipe_kind
 
-STRENGTHS = (0.003, 0.01, 0.03, 0.1)  # inverse penalties, chosen on dev
 
-
-def kmer_presence(codes, k=6):
-    """Which k-mers a window holds on either strand.
+def kmer_counts(codes, k=6, stranded=False, presence=False):
+    """How often a window holds each k-mer.
 
     Parameters
     ----------
     codes : numpy.ndarray, uint8, shape (N, L)
     k : int
+    stranded : bool
+        Of the given strand alone, not of both.
+    presence : bool
+        1 for any number.
 
     Returns
     -------
-    scipy.sparse.csr_matrix, float32, shape (N, distinct k-mers up to strand)
+    scipy.sparse.csr_matrix, float32, shape (N, distinct k-mers, up to strand unless stranded)
         k-mers with an unknown base are left out.
     """
     every = np.array(list(itertools.product(range(4), repeat=k)), dtype=np.uint8)
     places = 4 ** np.arange(k - 1, -1, -1)
-    number = np.minimum(every @ places, reverse_complement(every) @ places)
+    number = every @ places
+    if not stranded:
+        number = np.minimum(number, reverse_complement(every) @ places)
     kinds, column = np.unique(number, return_inverse=True)
     windows = np.lib.stride_tricks.sliding_window_view(codes, k, axis=1)
     known = (windows < 4).all(axis=2)
     values = column[np.where(known, windows @ places, 0)]
     rows = np.repeat(np.arange(len(codes)), values.shape[1]).reshape(values.shape)
-    pairs = np.unique(np.stack([rows[known], values[known]]), axis=1)
-    return csr_matrix((np.ones(pairs.shape[1], dtype=np.float32), pairs), shape=(len(codes), len(kinds)))
+    counts = csr_matrix(
+        (np.ones(known.sum(), dtype=np.float32), (rows[known], values[known])), shape=(len(codes), len(kinds))
+    )
+    counts.sum_duplicates()
+    if presence:
+        counts.data[:] = 1
+    return counts
 
 
 def fit_baseline(recipe_path):
-    """Fit and evaluate the baseline of a recipe's data; written to baseline.json in the run's folder.
+    """Fit and evaluate the baselines of a recipe's data; written to baseline.json in the run's folder.
+
+    Of classes: logistic regression on 6-mer presence. Of a regression: ridge regression and a support vector machine on
+    the square roots of 5-mer counts.
 
     Parameters
     ----------
@@ -52,24 +64,37 @@ def fit_baseline(recipe_path):
     Returns
     -------
     dict
-        split -> target -> metric -> {'value', 'low', 'high'}
+        name -> split -> target -> metric -> {'value', 'low', 'high'}
     """
     load = load_probe_recipe if recipe_kind(recipe_path) == "probe" else load_recipe
-    recipe = load(recipe_path)
-    splits, _ = load_examples(recipe.data)
-    result = {split: {} for split in splits if split != "train"}
-    for index, target in enumerate(recipe.data.tasks):
-        codes, labels = splits["train"].of_target(index)
-        features = kmer_presence(codes)
-        dev_codes, dev_labels = splits["dev"].of_target(index)
-        dev_features = kmer_presence(dev_codes)
-        fitted = [LogisticRegression(C=c, max_iter=500).fit(features, labels) for c in STRENGTHS]
-        best = max(fitted, key=lambda model: np.mean(model.predict(dev_features) == dev_labels))
-        for split in result:
-            codes, labels = splits[split].of_target(index)
-            if len(codes):
-                result[split][target] = bootstrap(labels, best.predict_proba(kmer_presence(codes))[:, 1])
+    data = load(recipe_path).data
+    splits, _ = load_examples(data)
+    regression = data.task == "regression"
+    features = {}
+    for split, part in splits.items():
+        counts = kmer_counts(part.codes, 5 if regression else 6, data.stranded, presence=not regression)
+        features[split] = [np.sqrt(counts.toarray()) if regression else counts]
+    names = ["ridge on 5-mers", "SVR on 5-mers"] if regression else ["logistic regression on 6-mers"]
+    result = {}
+    for name in names:
+        predictors = {}
+        for index, target in enumerate(data.targets):
+            labels = splits["train"].labels[:, index]
+            known = np.flatnonzero(~np.isnan(labels))
+            x, y = features["train"][0][known], labels[known]
+            predictors[target] = (
+                fit_svr(x, y) if name.startswith("SVR") else _linear(*fit_linear(x, y, regression)[:2], regression)
+            )
+        result[name] = evaluate_rows(data, splits, features, predictors)
     folder = run_folder(recipe_path)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "baseline.json", json.dumps(result, indent=1))
     return result
+
+
+def _linear(coefficients, intercept, regression):
+    def predict(features):
+        values = features @ coefficients + intercept
+        return values if regression else 1 / (1 + np.exp(-values))
+
+    return predict

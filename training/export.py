@@ -6,21 +6,28 @@ from pathlib import Path
 import h5py
 import torch
 import yaml
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from regzoo.errors import InputError
 from regzoo.nets.checkpoint import file_digest
 from regzoo.sequence import Genome, one_hot, read_bed
 from regzoo.sequence.files import finished_file
 from regzoo.zoo import catalogue, load_model, zoo_folder
-from training.fit import make_network, predict_logits, run_folder
+from training.card import mean_metrics, model_card
+from training.loop import write_weights
+from training.networks import make_network, predict_logits, run_folder
 from training.recipe import load_recipe
 
 SCORES = ("diff", "ref", "alt", "logit", "logit_ref", "logit_alt", "deepsea_effect")
+VALUE_SCORES = ("diff", "ref", "alt")  # of outputs that are not each a probability
+ACTIVATIONS = {"binary": "sigmoid", "multiclass": "softmax", "regression": "identity"}
+OUTPUTS = {"binary": "probabilities", "multiclass": "probabilities of classes", "regression": "values"}
 HALF_TOLERANCE = 1e-3  # float16 weights are kept when no prediction on the example moves more
 
 
-def model_yaml(args, length, targets, doc, merge_strands=False, expect=None, default_scores=("diff", "logit")):
+def model_yaml(
+    args, length, targets, doc, merge_strands=False, expect=None, default_scores=("diff", "logit"), scores=SCORES
+):
     """Content of a model.yaml.
 
     Parameters
@@ -37,8 +44,10 @@ def model_yaml(args, length, targets, doc, merge_strands=False, expect=None, def
         File of expected predictions.
     default_scores : tuple of str
         Scores that are given when none is asked for.
+    scores : tuple of str
+        All that kipoi-veff may be asked for.
     """
-    functions = [{"type": score, **({"default": True} if score in default_scores else {})} for score in SCORES]
+    functions = [{"type": score, **({"default": True} if score in default_scores else {})} for score in scores]
     content = {
         "defined_as": "regzoo.kipoi.ZooModel",
         "args": args,
@@ -90,19 +99,30 @@ def export(recipe_path):
         If the run has not finished.
     """
     recipe, run = load_recipe(recipe_path), run_folder(recipe_path)
-    metrics = finished_metrics(recipe_path, run)
+    metrics, architecture = finished_metrics(recipe_path, run), recipe.architecture
     length = metrics["input_length"]
     codes = torch.from_numpy(example_codes(length))
+    network = make_network(recipe, length).eval()
 
     def outputs(state):
-        network = make_network(recipe, length).eval()
-        network.load_state_dict(state)
-        return predict_logits(network, codes).sigmoid()
+        network.load_state_dict(state, strict=False)
+        logits = predict_logits(network, codes, stranded=recipe.data.stranded)
+        return logits if recipe.data.task == "regression" else logits.sigmoid()
 
     state = smaller_weights(load_file(run / "model.safetensors"), outputs)
-    doc = f"{recipe.title}; probabilities, mean of both strands; {metrics['parameters']:,} parameters."
-    how = f"{metrics['minutes']:.0f} minutes on {metrics['threads']} CPU thread(s), seed {recipe.seed}"
-    return write_classifier(recipe, recipe_path, metrics, state, recipe.architecture, doc, how)
+    of = f"{metrics['parameters']:,} parameters"
+    if recipe.adapters:
+        state = {name.replace(".default.weight", ""): value for name, value in state.items()}
+        scale = recipe.adapters.alpha / recipe.adapters.rank
+        architecture = architecture.model_copy(update={"arguments": architecture.arguments | {"adapter_scale": scale}})
+        of += f", of which {metrics['trained_parameters']:,} are its own, over {architecture.arguments['backbone']}"
+    how = (
+        f"{metrics['epochs']:.3g} epochs, {metrics['minutes']:.0f} minutes on {metrics['threads']} CPU thread(s), at most "
+        f"{metrics['peak_memory_mb']:,.0f} MB, seed {recipe.seed}"
+    )
+    if not metrics["device"].startswith("cpu"):
+        how = how.replace(f"{metrics['threads']} CPU thread(s)", "one GPU")
+    return write_model(recipe, recipe_path, metrics, state, architecture, of, how)
 
 
 def finished_metrics(recipe_path, run):
@@ -126,8 +146,8 @@ def smaller_weights(state, outputs):
     return half if (outputs(state) - outputs(again)).abs().max() < HALF_TOLERANCE else state
 
 
-def write_classifier(recipe, recipe_path, metrics, state, architecture, doc, how):
-    """Write the model directory of a classifier and its entry in the index.
+def write_model(recipe, recipe_path, metrics, state, architecture, of, how):
+    """Write a supervised model's directory and its entry in the index.
 
     Parameters
     ----------
@@ -137,31 +157,33 @@ def write_classifier(recipe, recipe_path, metrics, state, architecture, doc, how
         Of its run.
     state : dict of str to torch.Tensor
     architecture : training.recipe.Architecture
-    doc, how : str
-        One line for `kipoi info`; how it was trained, for the card.
+    of, how : str
+        What it consists of, for `kipoi info`; how it was trained, for the card.
 
     Returns
     -------
     pathlib.Path
     """
-    path, folder, targets = Path(recipe_path), zoo_folder() / "models" / recipe.model, list(recipe.data.tasks)
-    length = metrics["input_length"]
+    path, folder, targets = Path(recipe_path), zoo_folder() / "models" / recipe.model, recipe.data.targets
+    length, data = metrics["input_length"], recipe.data
     folder.mkdir(parents=True, exist_ok=True)
-    with finished_file(folder / "model.safetensors") as temporary:
-        save_file(state, temporary)
+    write_weights(folder / "model.safetensors", state)
     (folder / "targets.txt").write_text("".join(f"{t}\n" for t in targets))
     args = {
         "architecture": architecture.name,
         "arguments": {"input_length": length, "n_targets": len(targets)} | architecture.arguments,
         "weights": "model.safetensors", "sha256": file_digest(folder / "model.safetensors"), "targets": "targets.txt",
-        "activation": "sigmoid", "reverse_complement": True,
+        "activation": ACTIVATIONS[data.task], "reverse_complement": not data.stranded,
     }  # fmt: skip
-    write_yaml(folder / "model.yaml", model_yaml(args, length, len(targets), doc, expect="expected.h5"))
+    strands = "of the strand given" if data.stranded else "mean of both strands"
+    doc = f"{recipe.title}; {OUTPUTS[data.task]}, {strands}; {of}."
+    scores = SCORES if data.task == "binary" else VALUE_SCORES
+    write_yaml(folder / "model.yaml", model_yaml(args, length, len(targets), doc, expect="expected.h5", scores=scores))
     write_expected(folder)
-    baseline = run_folder(recipe_path) / "baseline.json"
-    baseline = json.loads(baseline.read_text()) if baseline.exists() else None
+    baselines = run_folder(recipe_path) / "baseline.json"
+    baselines = json.loads(baselines.read_text()) if baselines.exists() else {}
     how = f"Recipe: `training/recipes/{path.parent.name}/{path.name}`, {how}."
-    (folder / "README.md").write_text(model_card(recipe, metrics, baseline, how))
+    (folder / "README.md").write_text(model_card(recipe, metrics, baselines, how))
     update_index(recipe.model, {
         "status": "trained", "title": recipe.title, "input_length": length, "targets": len(targets),
         "parameters": metrics["parameters"], "mean_metrics": mean_metrics(metrics),
@@ -201,96 +223,6 @@ def update_index(name, entry):
         update_readme()
 
 
-def mean_metrics(metrics):
-    """split -> number of targets and the mean of each metric over them, for the index."""
-    return {
-        split: {"targets": len(metrics[split])}
-        | {name: round(_mean(metrics[split], name), 3) for name in ("mcc", "auroc", "average_precision")}
-        for split in ("dev", "test")
-        if split in metrics
-    }
-
-
-def _mean(targets, metric):
-    return sum(values[metric]["value"] for values in targets.values()) / len(targets)
-
-
-def _interval(entry, percent=False):
-    scale, digits = (100, 1) if percent else (1, 3)
-    value, low, high = (f"{entry[k] * scale:.{digits}f}" for k in ("value", "low", "high"))
-    return f"{value} ({low}–{high})"
-
-
-def _metric_table(metrics, baseline):
-    lines = []
-    for split in ("dev", "test"):
-        if split not in metrics:
-            continue
-        lines += [f"### {split}", "", "| target | rows | MCC × 100 | AUROC | average precision | 6-mer baseline, MCC × 100 |",
-                  "|---|---|---|---|---|---|"]  # fmt: skip
-        for target, entry in metrics[split].items():
-            rows = metrics["data"]["targets"][target][split]["rows"]
-            floor = _interval(baseline[split][target]["mcc"], percent=True) if baseline else "not run"
-            cells = [
-                _interval(entry["mcc"], percent=True),
-                _interval(entry["auroc"]),
-                _interval(entry["average_precision"]),
-            ]
-            lines.append(f"| {target} | {rows} | " + " | ".join([*cells, floor]) + " |")
-        lines.append("")
-    return lines
-
-
-def _below_baseline(metrics, baseline):
-    below = [
-        f"{target} on {split}"
-        for split in ("dev", "test")
-        for target, entry in metrics.get(split, {}).items()
-        if baseline and entry["mcc"]["value"] <= baseline[split][target]["mcc"]["value"]
-    ]
-    return (
-        "It does not beat the baseline for " + ", ".join(below) + "."
-        if below
-        else "It beats the baseline for every target."
-    )
-
-
-def model_card(recipe, metrics, baseline, how):
-    """The model card, from the run's own figures; `how` says how it was trained."""
-    data = metrics["data"]
-    lines = [f"# {recipe.model}", "", f"{recipe.title}. {metrics['parameters']:,} parameters, windows of "
-             f"{metrics['input_length']} bases, {len(recipe.data.tasks)} targets; the output is the mean of both "
-             "strands' probabilities.", ""]  # fmt: skip
-    lines += ["## Data and split", "", recipe.data.description, "",
-              "| target | training rows read | dropped for overlap with dev or test | kept | positive (as read) | dev | test |",
-              "|---|---|---|---|---|---|---|"]  # fmt: skip
-    for target, counts in data["targets"].items():
-        train = counts["train"]
-        rest = " | ".join(str(counts.get(split, {}).get("rows", "–")) for split in ("dev", "test"))
-        lines.append(
-            f"| {target} | {train['rows']} | {train['overlapping']} | {train['kept']} | {train['positive']} | {rest} |"
-        )
-    lines += ["", f"A training row is dropped when it shares a {recipe.data.overlap_kmer}-mer, on either strand, with any dev "
-              f"or test row of any target. Rows with the same window became one ({data['merged_rows']} merged); "
-              f"{data['contradictory_labels']} contradictory labels were removed. A missing label is masked.", ""]  # fmt: skip
-    lines += ["## Metrics", "", "With 95% percentile bootstrap intervals (1,000 resamples of the examples); MCC at threshold 0.5. "
-              "Choices were made on dev; test took no part in them. The baseline is logistic regression on 6-mer presence of "
-              "both strands, its penalty chosen on dev, trained on the same rows. "
-              + _below_baseline(metrics, baseline), ""]  # fmt: skip
-    lines += _metric_table(metrics, baseline)
-    if recipe.published:
-        lines += ["### Published, for scale", "", "Test MCC × 100 of the same benchmark; the authors' training rows are not "
-                  "filtered for overlap.", "", "| model | " + " | ".join(recipe.data.tasks) + " |",
-                  "|---" * (len(recipe.data.tasks) + 1) + "|"]  # fmt: skip
-        lines += [
-            f"| {name} | " + " | ".join(f"{v:.2f}" for v in values) + " |" for name, values in recipe.published.items()
-        ]
-        lines.append("")
-    lines += ["## Limits", "", recipe.limits, "", "## Training", "",
-              f"{how} Train it again with `python -m training fit` and `python -m training export`.", ""]  # fmt: skip
-    return "\n".join(lines)
-
-
 def update_readme():
     """Rewrite the README's table of models from the index."""
     path = zoo_folder() / "README.md"
@@ -306,7 +238,9 @@ def update_readme():
 
 
 def _mean_text(entry):
-    parts = [f"{split} {m['auroc']:.3f} ({m['targets']} targets)" for split, m in entry.get("mean_metrics", {}).items()]
     if "perplexity_per_base" in entry:
         return f". Perplexity per base, held out: {entry['perplexity_per_base']:.3f}"
-    return f". Mean AUROC: {', '.join(parts)}" if parts else ""
+    means = entry.get("mean_metrics", {})
+    name = "Pearson" if any("pearson" in m for m in means.values()) else "AUROC"
+    parts = [f"{split} {m[name.lower()]:.3f} ({m['targets']} targets)" for split, m in means.items()]
+    return f". Mean {name}: {', '.join(parts)}" if parts else ""

@@ -5,14 +5,14 @@ import shutil
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from regzoo.nets import build
 from regzoo.nets.checkpoint import file_digest
 from regzoo.sequence import one_hot
-from regzoo.sequence.files import finished_file
 from regzoo.zoo import zoo_folder
 from training.export import example_codes, model_yaml, smaller_weights, update_index, write_expected, write_yaml
+from training.loop import write_weights
 from training.pretrain import run_of
 
 WINDOW = 510  # of the Kipoi model; `regzoo embed` takes any
@@ -51,8 +51,7 @@ def export_language_model(recipe_path):
         return network(x)
 
     state = {f"lm.{name}": value for name, value in load_file(run / "model.safetensors").items()}
-    with finished_file(folder / "model.safetensors") as temporary:
-        save_file(smaller_weights(state, outputs), temporary)
+    write_weights(folder / "model.safetensors", smaller_weights(state, outputs))
     width = network.lm.hidden
     (folder / "targets.txt").write_text("".join(f"e{i}\n" for i in range(width)))
     args = {

@@ -1,27 +1,23 @@
 """Pretraining of language models: masked tokens of real sequences, on both strands, from a recipe; resumes where it was."""
 
 import json
-import math
-import os
-import sys
-import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from pydantic import Field
-from safetensors.torch import save_file
+from torch import nn
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from regzoo.errors import InputError
 from regzoo.nets.sequence_model import make_language_model, make_tokenizer
 from regzoo.sequence.codes import reverse_complement
 from regzoo.tokenizers import train_bpe
 from training.data.corpus import load_corpus
-from training.fit import TrainingError, run_folder, write_text
-from training.recipe import Section, read_recipe
+from training.loop import Loop, Optimiser, Plan, write_text, write_weights
+from training.networks import run_folder
+from training.section import Section, read_section
 
 
 class Corpus(Section):
@@ -41,16 +37,14 @@ class Masking(Section):
     share: float = Field(0.15, gt=0, lt=1, description="of tokens; of overlapping k-mers, in spans of k")
 
 
-class Schedule(Section):
-    """AdamW with linear warm-up and cosine decay to a tenth."""
+class Schedule(Optimiser):
+    """How a language model is trained: AdamW with linear warm-up and cosine decay to a tenth."""
 
     steps: int = Field(gt=0)
     tokens: int = Field(4096, gt=0, description="in one batch")
-    learning_rate: float = Field(gt=0)
-    weight_decay: float = Field(0.01, ge=0)
+    betas: tuple[float, float] = (0.9, 0.98)
     warmup: float = Field(0.05, ge=0, lt=1)
-    clip: float = Field(1.0, gt=0)
-    precision: Literal["float32", "bf16"] = "bf16"
+    floor: float = Field(0.1, ge=0, lt=1)
     save_every: int = Field(200, gt=0)
 
 
@@ -71,7 +65,7 @@ class LanguageModelRecipe(Section):
 
 def load_language_model_recipe(path):
     """Read and check a recipe; an InputError names every problem."""
-    return read_recipe(path, LanguageModelRecipe, (Corpus, Masking, Schedule))
+    return read_section(path, LanguageModelRecipe)
 
 
 def prepare_tokenizer(recipe, train, folder):
@@ -127,24 +121,37 @@ class _Batches:
             tokens = tokenizer.encode(windows[:64]).lengths.mean()
             self.rows.append(max(1, round(recipe.optimiser.tokens / tokens)))
 
-    def __call__(self, step):
+    def __call__(self, step, part, parts):
         rng = np.random.default_rng([self.recipe.seed, step])
         group = rng.choice(len(self.windows), p=self.shares)
         codes = self.windows[group][rng.integers(0, len(self.windows[group]), self.rows[group])]
         codes = reverse_complement(codes) if rng.random() < 0.5 else codes
-        tokens = self.tokenizer.encode(codes)
+        tokens = self.tokenizer.encode(codes[part::parts])
         chosen = choose_masked(tokens, self.tokenizer, self.recipe.masking.share, rng)
         ids = corrupted(tokens.ids, chosen, self.tokenizer, rng)
-        return (torch.from_numpy(a) for a in (ids, tokens.mask, chosen, tokens.ids[chosen]))
+        return [torch.from_numpy(a) for a in (ids, tokens.mask, chosen, tokens.ids[chosen])]
 
 
-def pretrain(recipe_path, threads=None):
+class _MaskedTokens(nn.Module):
+    """Cross-entropy of the tokens that were chosen."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, ids, mask, chosen, truth):
+        return F.cross_entropy(self.network.logits(self.network.encode(ids, mask)[chosen]).float(), truth)
+
+
+def pretrain(recipe_path, threads=None, track=None):
     """Train a language model, or go on where a stopped run was; weights and metrics go to runs/GROUP/NAME.
 
     Parameters
     ----------
     recipe_path : str or pathlib.Path
     threads : int, optional
+    track : str, optional
+        'tensorboard' or 'wandb'.
 
     Returns
     -------
@@ -156,7 +163,7 @@ def pretrain(recipe_path, threads=None):
     InputError
         If the recipe or its data is not usable, or the checkpoint is of another recipe.
     TrainingError
-        If the loss is not finite; the last checkpoint is kept.
+        If the loss is not finite, or the disk is full; the last checkpoint is kept.
     """
     from training.evaluate_lm import evaluate_language_model
 
@@ -169,71 +176,21 @@ def pretrain(recipe_path, threads=None):
     tokenizer = prepare_tokenizer(recipe, train, folder)
     torch.manual_seed(recipe.seed)
     network = make_language_model(tokenizer, **recipe.network)
-    minutes = _train(recipe, network, _Batches(train, tokenizer, recipe), folder)
-    temporary, tied = folder / "model.tmp", getattr(getattr(network, "config", None), "tied", False)
-    state = {k: v.contiguous() for k, v in network.state_dict().items() if not (tied and k == "decoder.weight")}
-    save_file(state, temporary)
-    os.replace(temporary, folder / "model.safetensors")
+    fixed = recipe.model_dump(mode="json", exclude={"limits", "notes", "title"})
+    plan = Plan(folder, fixed, recipe.seed, recipe.optimiser.steps, recipe.optimiser.save_every, track=track)
+    loop = Loop(network, _MaskedTokens(network), _Batches(train, tokenizer, recipe), recipe.optimiser, plan)
+    state, tied = loop.run(), getattr(getattr(network, "config", None), "tied", False)
+    network.load_state_dict(state)
+    write_weights(
+        folder / "model.safetensors", {k: v for k, v in state.items() if not (tied and k == "decoder.weight")}
+    )
     metrics = {
-        "parameters": sum(p.numel() for p in network.parameters()), "minutes": minutes,
+        "parameters": sum(p.numel() for p in network.parameters()), "minutes": loop.minutes,
         "threads": torch.get_num_threads(), "corpus": report,
         "held out": evaluate_language_model(network.eval(), tokenizer, train, held_out),
     }  # fmt: skip
     write_text(folder / "metrics.json", json.dumps(metrics, indent=1))
     return metrics
-
-
-def _train(recipe, network, batches, folder):
-    options, checkpoint = recipe.optimiser, folder / "checkpoint.pt"
-    decayed = [p for p in network.parameters() if p.ndim > 1]
-    rest = [p for p in network.parameters() if p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": options.weight_decay}, {"params": rest, "weight_decay": 0.0}]
-    optimiser = torch.optim.AdamW(groups, lr=options.learning_rate, betas=(0.9, 0.98), eps=1e-6)
-    start, minutes, log = 0, 0.0, []
-    fixed = recipe.model_dump(exclude={"limits", "notes", "title"})
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        if json.loads(state["recipe"]) != json.loads(json.dumps(fixed)):
-            raise InputError(f"{checkpoint}: made by another version of this recipe; move it away to start anew")
-        network.load_state_dict(state["network"])
-        optimiser.load_state_dict(state["optimiser"])
-        start, minutes, log = state["step"], state["minutes"], json.loads(state["log"])
-    network.train()
-    total, count, clock = 0.0, 0, time.monotonic()
-    bar = tqdm(range(start, options.steps), initial=start, total=options.steps, desc="pretraining", mininterval=10)
-    for step in bar:
-        ids, mask, chosen, truth = batches(step)
-        torch.manual_seed(recipe.seed * 1_000_003 + step)  # dropout
-        for group in optimiser.param_groups:
-            group["lr"] = options.learning_rate * _rate(step, options)
-        with torch.autocast("cpu", torch.bfloat16, enabled=options.precision == "bf16"):
-            logits = network.logits(network.encode(ids, mask)[chosen])
-        loss = F.cross_entropy(logits.float(), truth)
-        if not torch.isfinite(loss):
-            raise TrainingError(f"{folder}: the loss is {loss.item()} at step {step + 1}; the last checkpoint is kept")
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), options.clip)
-        optimiser.step()
-        total, count = total + loss.item(), count + 1
-        if (step + 1) % options.save_every == 0 or step + 1 == options.steps:
-            minutes, clock = minutes + (time.monotonic() - clock) / 60, time.monotonic()
-            log.append({"step": step + 1, "loss": round(total / count, 4), "minutes": round(minutes, 2)})
-            total, count = 0.0, 0
-            temporary = checkpoint.with_suffix(".tmp")
-            torch.save({"network": network.state_dict(), "optimiser": optimiser.state_dict(), "step": step + 1,
-                        "minutes": minutes, "log": json.dumps(log), "recipe": json.dumps(fixed)}, temporary)  # fmt: skip
-            os.replace(temporary, checkpoint)
-            write_text(folder / "log.json", json.dumps(log, indent=1))
-            tqdm.write(json.dumps(log[-1]), file=sys.stderr)
-    return minutes
-
-
-def _rate(step, options):
-    warmup = max(1, round(options.warmup * options.steps))
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.1 + 0.45 * (1 + math.cos(math.pi * (step - warmup) / max(1, options.steps - warmup)))
 
 
 def run_of(recipe_path):

@@ -1,24 +1,27 @@
-"""Linear probes: logistic regression on the frozen embeddings of one of the zoo's language models."""
+"""Linear probes: logistic or ridge regression on the frozen embeddings of one of the zoo's language models."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import torch
 from pydantic import Field
-from safetensors.torch import load_file, save_file
-from sklearn.linear_model import LogisticRegression
+from safetensors.torch import load_file
 from tqdm import tqdm
 
-from regzoo.evaluate import bootstrap
-from regzoo.evaluate.metrics import auroc
 from regzoo.sequence import one_hot
 from regzoo.sequence.codes import reverse_complement
-from regzoo.sequence.files import finished_file
-from regzoo.zoo import load_model
+from regzoo.zoo import load_model, zoo_folder
 from training.data import load_examples
-from training.export import finished_metrics, write_classifier
-from training.fit import run_folder, write_text
-from training.recipe import Architecture, Data, Section, read_recipe
+from training.data.overlap import kmer_hashes
+from training.data.sources import Data
+from training.estimators import evaluate_rows, fit_linear, fit_svr
+from training.export import finished_metrics, write_model
+from training.fit import evaluate_splits
+from training.loop import write, write_text, write_weights
+from training.networks import run_folder
+from training.recipe import Architecture
+from training.section import Section, read_section
 
 
 class ProbeRecipe(Section):
@@ -29,31 +32,60 @@ class ProbeRecipe(Section):
     data: Data
     backbone: str = Field(description="a language model of the zoo, LM/NAME")
     pooling: str = "mean"
-    strengths: list[float] = Field([0.0003, 0.003, 0.03, 0.3], description="inverse penalties; dev chooses by AUROC")
     rows: int = Field(20_000, gt=0, description="most training rows of a target, drawn by the seed")
+    svr: bool = Field(False, description="of a regression: also evaluate a support vector machine on the embeddings")
     seed: int = 1
-    published: dict[str, list[float]] = {}
+    published: dict[str, list[float | None]] = {}
     limits: str = ""
     notes: str = ""
 
 
 def load_probe_recipe(path):
     """Read and check a recipe; an InputError names every problem."""
-    return read_recipe(path, ProbeRecipe, (Data,))
+    return read_section(path, ProbeRecipe)
 
 
 @torch.inference_mode()
-def embeddings(net, codes, batch=512, progress=True):
-    """Embeddings of windows and of their reverse complements, float32, shape (2, N, hidden)."""
+def embeddings(net, codes, stranded=False, batch=512):
+    """Embeddings of windows, and of their reverse complements unless `stranded`, float32, shape (strands, N, hidden)."""
+    strands = (codes,) if stranded else (codes, reverse_complement(codes))
     parts = []
-    for strand in (codes, reverse_complement(codes)):
-        starts = tqdm(range(0, len(codes), batch), desc="embedding", mininterval=5, leave=False, disable=not progress)
+    for strand in strands:
+        starts = tqdm(range(0, len(codes), batch), desc="embedding", mininterval=5, leave=False)
         parts.append(np.concatenate([net(torch.from_numpy(one_hot(strand[s : s + batch]))).numpy() for s in starts]))
     return np.stack(parts)
 
 
+def cached_embeddings(recipe, splits, folder):
+    """Embeddings of every split, kept in the run's folder under a digest of model, pooling and windows."""
+    net = load_model(recipe.backbone, device="cpu").module.net
+    net.pooling = recipe.pooling
+    weights = (zoo_folder() / "models" / recipe.backbone / "model.safetensors").stat()
+    result = {}
+    for split, part in splits.items():
+        key = np.bitwise_xor.reduce(
+            kmer_hashes(part.codes, part.codes.shape[1], stranded=True)[:, 0] if len(part) else [0]
+        )
+        name = f"{recipe.backbone}-{recipe.pooling}-{weights.st_mtime_ns}-{key:016x}-{len(part)}".replace("/", "-")
+        path = folder / f"embeddings-{split}.npy"
+        stamp = path.with_suffix(".txt")
+        if not (path.exists() and stamp.exists() and stamp.read_text() == name):
+            values = embeddings(net, part.codes, recipe.data.stranded)
+            write(path, lambda temporary, values=values: _save(temporary, values))
+            write_text(stamp, name)
+        result[split] = np.load(path)
+    return result
+
+
+def _save(path, values):
+    with open(path, "wb") as out:
+        np.save(out, values)
+
+
 def fit_probe(recipe_path, threads=None):
     """Fit a probe; weights and metrics go to runs/GROUP/NAME.
+
+    The penalty's strength is chosen by cross-validation on the training rows; neither dev nor test takes part.
 
     Parameters
     ----------
@@ -63,7 +95,7 @@ def fit_probe(recipe_path, threads=None):
     Returns
     -------
     dict
-        As of `training.fit.fit`.
+        As of `training.fit.fit`; 'svr' has a support vector machine's metrics where the recipe asks for one.
 
     Raises
     ------
@@ -75,50 +107,44 @@ def fit_probe(recipe_path, threads=None):
     if threads:
         torch.set_num_threads(threads)
     splits, report = load_examples(recipe.data)
+    features, regression = cached_embeddings(recipe, splits, folder), recipe.data.task == "regression"
+    both = features["train"]
+    mean, spread = both.mean(axis=(0, 1)), both.std(axis=(0, 1)) + 1e-6
+    scaled = {split: (values - mean) / spread for split, values in features.items()}
+    rng, weights, biases, chosen, machines = np.random.default_rng(recipe.seed), [], [], {}, {}
+    for index, target in enumerate(recipe.data.targets):
+        labels = splits["train"].labels[:, index]
+        rows = rng.permutation(np.flatnonzero(~np.isnan(labels)))[: recipe.rows]
+        x = np.concatenate([strand[rows] for strand in scaled["train"]])
+        y = np.tile(labels[rows], len(scaled["train"]))
+        coefficients, intercept, chosen[target] = fit_linear(x, y, regression)
+        weights.append(coefficients / spread)
+        biases.append(intercept - (coefficients / spread) @ mean)
+        if recipe.svr:
+            machines[target] = fit_svr(x, y)
+    head = {"head.weight": torch.tensor(np.stack(weights)).float(), "head.bias": torch.tensor(np.array(biases)).float()}
+    write_weights(folder / "model.safetensors", head)
     net = load_model(recipe.backbone, device="cpu").module.net
-    net.pooling = recipe.pooling
-    rng, weights, biases, chosen = np.random.default_rng(recipe.seed), [], [], {}
-    for index, target in enumerate(recipe.data.tasks):
-        codes, labels = splits["train"].of_target(index)
-        rows = rng.permutation(len(codes))[: recipe.rows]
-        both = embeddings(net, codes[rows])
-        mean, spread = both.mean(axis=(0, 1)), both.std(axis=(0, 1)) + 1e-6
-        features = (both.reshape(-1, both.shape[2]) - mean) / spread
-        dev_codes, dev_labels = splits["dev"].of_target(index)
-        dev = (embeddings(net, dev_codes) - mean) / spread
-        best = None
-        for strength in recipe.strengths:
-            model = LogisticRegression(C=strength, max_iter=1000).fit(features, np.tile(labels[rows], 2))
-            score = auroc(
-                dev_labels, _probability(dev, model.coef_[0], model.intercept_[0]), np.ones((1, len(dev_labels)))
-            )[0]
-            if best is None or score > best[0]:
-                best = score, strength, model.coef_[0], model.intercept_[0]
-        chosen[target] = best[1]
-        weights.append(best[2] / spread)
-        biases.append(best[3] - (best[2] / spread) @ mean)
-    head = {"head.weight": torch.tensor(np.stack(weights)).float(), "head.bias": torch.tensor(biases).float()}
-    with finished_file(folder / "model.safetensors") as temporary:
-        save_file(head, temporary)
     metrics = {
         "parameters": sum(p.numel() for p in net.parameters()) + sum(t.numel() for t in head.values()),
+        "trained_parameters": sum(t.numel() for t in head.values()),
         "input_length": splits["train"].codes.shape[1], "threads": torch.get_num_threads(), "data": report,
         "strengths": chosen,
     }  # fmt: skip
-    for split in splits.keys() - {"train"}:
-        metrics[split] = {}
-        for index, target in enumerate(recipe.data.tasks):
-            codes, labels = splits[split].of_target(index)
-            if len(codes):
-                scores = _probability(embeddings(net, codes), weights[index], biases[index])
-                metrics[split][target] = bootstrap(labels, scores)
+    predictions = {
+        split: _predictions(values, head, regression) for split, values in features.items() if split != "train"
+    }
+    metrics |= evaluate_splits(recipe.data, splits, predictions)
+    if machines:
+        metrics["svr"] = evaluate_rows(recipe.data, splits, scaled, machines)
     write_text(folder / "metrics.json", json.dumps(metrics, indent=1))
     return metrics
 
 
-def _probability(both, weights, bias):
-    """Mean over strands of the probability, shape (N,)."""
-    return (1 / (1 + np.exp(-(both @ weights + bias)))).mean(axis=0)
+def _predictions(features, head, regression):
+    """Mean over strands of the probability or value, shape (N, targets)."""
+    values = features @ head["head.weight"].numpy().T + head["head.bias"].numpy()
+    return (values if regression else 1 / (1 + np.exp(-values))).mean(axis=0)
 
 
 def export_probe(recipe_path):
@@ -134,10 +160,10 @@ def export_probe(recipe_path):
     architecture = Architecture(
         name="language_model", arguments={"backbone": recipe.backbone, "pooling": recipe.pooling}
     )
-    strengths = ", ".join(f"{c:g}" for c in metrics["strengths"].values())
-    doc = f"{recipe.title}; probabilities, mean of both strands; a linear layer on {recipe.backbone}."
+    kind = "ridge" if recipe.data.task == "regression" else "logistic"
     how = (
-        f"logistic regression on the embeddings of `{recipe.backbone}` (pooling: {recipe.pooling}), both strands of at most "
-        f"{recipe.rows:,} training rows of a target; the penalty was chosen on dev by AUROC, C = {strengths}; seed {recipe.seed}"
+        f"{kind} regression on the embeddings of `{recipe.backbone}` (pooling: {recipe.pooling}) of at most "
+        f"{recipe.rows:,} training rows of a target; the penalty was chosen by cross-validation on them; seed {recipe.seed}"
     )
-    return write_classifier(recipe, recipe_path, metrics, load_file(run / "model.safetensors"), architecture, doc, how)
+    state = load_file(Path(run) / "model.safetensors")
+    return write_model(recipe, recipe_path, metrics, state, architecture, f"a linear layer on {recipe.backbone}", how)

@@ -7,14 +7,18 @@ from regzoo.evaluate.metrics import (
     average_precision,
     best_threshold,
     bootstrap,
+    evaluate_predictions,
     f1,
     mcc,
+    pearson,
     precision,
     recall,
+    spearman,
 )
 from regzoo.evaluate.paired import delong, paired_bootstrap
 
 __all__ = [
-    "accuracy", "auroc", "average_precision", "best_threshold", "bootstrap", "delong", "expected_calibration_error", "f1",
-    "mcc", "paired_bootstrap", "precision", "recall", "reliability_curve", "temperature",
+    "accuracy", "auroc", "average_precision", "best_threshold", "bootstrap", "delong", "evaluate_predictions", "expected_calibration_error", "f1",
+    "mcc", "paired_bootstrap", "pearson", "precision", "recall", "reliability_curve", "spearman",
+    "temperature",
 ]  # fmt: skip

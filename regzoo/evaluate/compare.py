@@ -19,7 +19,7 @@ from regzoo.errors import InputError, OutputError
 from regzoo.evaluate.labelled import read_labelled
 from regzoo.evaluate.metrics import METRICS, bootstrap
 from regzoo.evaluate.paired import delong
-from regzoo.sequence.codes import UNKNOWN, one_hot
+from regzoo.sequence.codes import fitted, one_hot
 from regzoo.sequence.files import finished_file
 from regzoo.zoo import load_model
 
@@ -125,16 +125,6 @@ def _evaluate(name, sets, batch_size, threads):
         model.module(x)
     parameters = sum(p.numel() for p in model.module.parameters())
     return Run(scores, seconds, memory, parameters, counter.get_total_flops())
-
-
-def fitted(codes, length):
-    """Windows of another length around the same centres, uint8, shape (N, length); N where there was nothing."""
-    own = codes.shape[1]
-    start = own // 2 - length // 2
-    result = np.full((len(codes), length), UNKNOWN, dtype=np.uint8)
-    low, high = max(start, 0), min(start + length, own)
-    result[:, low - start : high - start] = codes[:, low:high]
-    return result
 
 
 def _table(runs, sets):

@@ -6,16 +6,18 @@ import gzip
 import numpy as np
 
 from regzoo.errors import InputError
-from regzoo.sequence.codes import encode_many
+from regzoo.sequence.codes import encode, encode_many, fitted
 
 
-def read_labelled(path):
+def read_labelled(path, length=None):
     """Sequences and labels of one file.
 
     Parameters
     ----------
     path : pathlib.Path
         CSV, plain or gzipped.
+    length : int, optional
+        Centre sequences of any length in windows of this one.
 
     Returns
     -------
@@ -25,7 +27,7 @@ def read_labelled(path):
     Raises
     ------
     InputError
-        If the file cannot be read, or a row is not `sequence,0|1` of the first row's length.
+        If the file cannot be read, or a row is not `sequence,0|1`, of the first row's length without `length`.
     """
     opener = gzip.open if path.suffix == ".gz" else open
     sequences, labels = [], []
@@ -40,7 +42,7 @@ def read_labelled(path):
                     raise InputError(
                         f"{path}, line {rows.line_num}: expected 'sequence,0' or 'sequence,1', found {row}"
                     )
-                if sequences and len(row[0]) != len(sequences[0]):
+                if not length and sequences and len(row[0]) != len(sequences[0]):
                     raise InputError(
                         f"{path}, line {rows.line_num}: {len(row[0])} bases, but {len(sequences[0])} in the first row"
                     )
@@ -50,4 +52,8 @@ def read_labelled(path):
         raise InputError(f"{path}: cannot read this file ({error})") from error
     if not sequences:
         raise InputError(f"{path}: no example in it")
-    return encode_many(sequences), np.array(labels, dtype=np.float32)
+    if length:
+        codes = np.concatenate([fitted(encode(sequence)[None], length) for sequence in sequences])
+    else:
+        codes = encode_many(sequences)
+    return codes, np.array(labels, dtype=np.float32)

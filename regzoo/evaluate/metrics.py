@@ -80,7 +80,35 @@ def f1(labels, scores, weights, threshold=0.5):
     return _ratio(2 * tp, 2 * tp + fp + fn)
 
 
+def pearson(labels, scores, weights):
+    """Pearson correlation of each resample, shape (B,); 0 where one side does not vary."""
+    return _correlation(np.broadcast_to(labels, weights.shape), np.broadcast_to(scores, weights.shape), weights)
+
+
+def spearman(labels, scores, weights):
+    """Spearman correlation of each resample, shape (B,): Pearson's of the ranks within it, ties at their mean."""
+    return _correlation(_ranks(labels, weights), _ranks(scores, weights), weights)
+
+
+def _ranks(values, weights):
+    _, group = np.unique(values, return_inverse=True)
+    order = np.argsort(group, kind="stable")
+    ends = np.flatnonzero(np.append(np.diff(group[order]) != 0, True))
+    upto = np.cumsum(weights[:, order], axis=1)[:, ends]
+    before = np.hstack([np.zeros((len(weights), 1)), upto[:, :-1]])
+    return ((upto + before) / 2)[:, group]
+
+
+def _correlation(a, b, weights):
+    total = weights.sum(axis=1, keepdims=True)
+    a = a - (a * weights).sum(axis=1, keepdims=True) / total
+    b = b - (b * weights).sum(axis=1, keepdims=True) / total
+    below = np.sqrt((weights * a * a).sum(axis=1) * (weights * b * b).sum(axis=1))
+    return _ratio((weights * a * b).sum(axis=1), below)
+
+
 METRICS = {"mcc": mcc, "auroc": auroc, "average_precision": average_precision}
+CORRELATIONS = {"pearson": pearson, "spearman": spearman}
 AT_THRESHOLD = {"mcc": mcc, "f1": f1, "accuracy": accuracy, "precision": precision, "recall": recall}
 
 
@@ -127,9 +155,9 @@ def bootstrap(labels, scores, metrics=METRICS, samples=1000, seed=1, level=0.95,
     Parameters
     ----------
     labels : numpy.ndarray, shape (N,)
-        0 or 1.
+        0 or 1, or with `CORRELATIONS` any values.
     scores : numpy.ndarray, shape (N,)
-        Probabilities.
+        Probabilities, or values.
     metrics : dict of str to callable
         Functions of (labels, scores, weights).
     samples : int
@@ -150,7 +178,7 @@ def bootstrap(labels, scores, metrics=METRICS, samples=1000, seed=1, level=0.95,
     InputError
         If the lengths differ or only one class is there.
     """
-    labels, scores = checked(labels, scores)
+    labels, scores = checked(labels, scores, classes=not metrics.keys() <= CORRELATIONS.keys())
     drawn = resamples(len(labels), samples, seed, groups)
     tail = 100 * (1 - level) / 2
     result = {}
@@ -161,11 +189,16 @@ def bootstrap(labels, scores, metrics=METRICS, samples=1000, seed=1, level=0.95,
     return result
 
 
-def checked(labels, scores):
-    """Both as float64, or an InputError if their lengths differ or only one class is there."""
+def checked(labels, scores, classes=True):
+    """Both as float64, or an InputError if their lengths differ or, of classes, only one is there."""
     labels, scores = np.asarray(labels, dtype=float), np.asarray(scores, dtype=float)
     if labels.shape != scores.shape or labels.ndim != 1:
         raise InputError(f"labels of shape {labels.shape} do not go with scores of shape {scores.shape}")
-    if not 0 < labels.sum() < len(labels):
+    if classes and not 0 < labels.sum() < len(labels):
         raise InputError("only one class in the labels: no metric of a classifier is defined")
     return labels, scores
+
+
+def evaluate_predictions(labels, scores, regression=False, samples=1000):
+    """The metrics that a model card gives, with 95% intervals: `METRICS`, or `CORRELATIONS` of a regression."""
+    return bootstrap(labels, scores, CORRELATIONS if regression else METRICS, samples)

@@ -79,7 +79,7 @@ def read_weights(path, sha256=None):
         raise ModelError(f"{path}: not a safetensors file: {error}") from error
 
 
-def load_weights(module, path, sha256=None, shared=None):
+def load_weights(module, path, sha256=None, shared=None, adapter_scale=None):
     """Load a safetensors file into a module.
 
     Parameters
@@ -88,7 +88,9 @@ def load_weights(module, path, sha256=None, shared=None):
     path, sha256
         As of `read_weights`.
     shared : dict of str to torch.Tensor, optional
-        Tensors that come from elsewhere.
+        Tensors that come from elsewhere, where the file does not have its own.
+    adapter_scale : float, optional
+        The file holds LoRA's low-rank changes of shared matrices, to be multiplied by this and added.
 
     Raises
     ------
@@ -97,9 +99,39 @@ def load_weights(module, path, sha256=None, shared=None):
     """
     state = read_weights(path, sha256)
     try:
-        module.load_state_dict(state | (shared or {}))
-    except RuntimeError as error:
+        shared = shared or {}
+        module.load_state_dict(shared | (state if adapter_scale is None else merged(shared, state, adapter_scale)))
+    except (RuntimeError, KeyError) as error:
         raise ModelError(f"{path}: these weights do not fit the architecture: {error}") from error
+
+
+def merged(shared, state, scale):
+    """A state in which LoRA's pairs NAME.lora_A (rank x in), NAME.lora_B (out x rank) are added to NAME.weight.
+
+    Parameters
+    ----------
+    shared : dict of str to torch.Tensor
+        That holds the matrices.
+    state : dict of str to torch.Tensor
+        With the pairs; its other tensors stay.
+    scale : float
+        alpha / rank (Hu et al. 2022, "LoRA").
+
+    Returns
+    -------
+    dict of str to torch.Tensor
+
+    Raises
+    ------
+    KeyError
+        If a pair has no matrix or no partner.
+    """
+    rest = {name: value for name, value in state.items() if not name.endswith((".lora_A", ".lora_B"))}
+    names = {name.rpartition(".")[0] for name in state.keys() - rest.keys()}
+    return rest | {
+        f"{name}.weight": shared[f"{name}.weight"] + scale * state[f"{name}.lora_B"] @ state[f"{name}.lora_A"]
+        for name in names
+    }
 
 
 def convert_official(module, state, swap_cg=False):

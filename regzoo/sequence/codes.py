@@ -103,3 +103,13 @@ def from_one_hot(array):
     codes = array.argmax(axis=-2).astype(np.uint8)
     codes[(array == 1).sum(axis=-2) != 1] = UNKNOWN
     return codes
+
+
+def fitted(codes, length):
+    """Windows of another length around the same centres, uint8, shape (N, length); N where there was nothing."""
+    own = codes.shape[1]
+    start = own // 2 - length // 2
+    result = np.full((len(codes), length), UNKNOWN, dtype=np.uint8)
+    low, high = max(start, 0), min(start + length, own)
+    result[:, low - start : high - start] = codes[:, low:high]
+    return result

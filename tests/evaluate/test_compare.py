@@ -6,8 +6,9 @@ import pytest
 from sklearn.metrics import average_precision_score, matthews_corrcoef, roc_auc_score
 
 from regzoo.errors import InputError, OutputError
-from regzoo.evaluate.compare import compare_models, fitted
+from regzoo.evaluate.compare import compare_models
 from regzoo.sequence import Genome, decode, encode_many, read_bed
+from regzoo.sequence.codes import fitted
 from regzoo.zoo import load_model
 from tests.conftest import BED, FASTA, MODEL, run
 

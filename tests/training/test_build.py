@@ -12,7 +12,7 @@ from regzoo.sequence import decode
 from tests.conftest import ROOT, run
 from training.data import load_examples
 from training.data.build import SPLITS, build
-from training.recipe import Data
+from training.data.sources.built import BuiltData
 
 
 @pytest.fixture
@@ -88,11 +88,13 @@ def test_a_recipe_reads_the_set_and_repeats_are_left_out(sources):
     assert text[100:400] == text[3000:3300]
     manifest = build(folder / "set.yaml", folder / "set.h5", progress=False)
     assert manifest["left out"]["repeated on either strand"] == 1
-    splits, report = load_examples(Data(format="built", folder=str(folder / "set.h5"), tasks={"one": "B", "two": "A"}))
+    splits, report = load_examples(
+        BuiltData(format="built", folder=str(folder / "set.h5"), tasks={"one": "B", "two": "A"})
+    )
     assert {name: len(part) for name, part in splits.items()}["dev"] == manifest["windows"]["dev"]
     assert splits["dev"].labels.sum(axis=0).tolist() == [2, 4] and report["targets"]["two"]["dev"]["positive"] == 4
     with pytest.raises(InputError, match="no target 'C'; it has A, B"):
-        load_examples(Data(format="built", folder=str(folder / "set.h5"), tasks={"c": "C"}))
+        load_examples(BuiltData(format="built", folder=str(folder / "set.h5"), tasks={"c": "C"}))
 
 
 def test_what_is_refused(sources, tmp_path):

@@ -69,10 +69,10 @@ def test_a_stopped_run_ends_with_the_same_weights_and_learns(recipe, monkeypatch
     (run_folder(recipe) / "checkpoint.pt").unlink()
     original = training.pretrain._Batches.__call__
 
-    def stop(self, step):
+    def stop(self, step, part, parts):
         if step == 17:
             raise KeyboardInterrupt
-        return original(self, step)
+        return original(self, step, part, parts)
 
     with monkeypatch.context() as patch:
         patch.setattr(training.pretrain._Batches, "__call__", stop)

@@ -8,14 +8,17 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-import training.fit
 from regzoo.errors import InputError
 from regzoo.sequence import decode, encode_many, reverse_complement
 from tests.conftest import ROOT, run
-from training.baseline import fit_baseline, kmer_presence
+from training.augment import augment
+from training.baseline import fit_baseline, kmer_counts
 from training.data import load_examples
 from training.data.overlap import shares_kmer
-from training.fit import TrainingError, fit, run_folder
+from training.fit import fit
+from training.loop import Loop, TrainingError
+from training.networks import run_folder
+from training.objective import Supervised
 from training.recipe import Augmentation, load_recipe
 
 LENGTH = 40
@@ -124,15 +127,15 @@ def test_a_stopped_run_ends_with_the_same_weights(recipe, monkeypatch):
     fit(recipe)
     whole = load_file(run_folder(recipe) / "model.safetensors")
     (run_folder(recipe) / "checkpoint.pt").unlink()
-    original = training.fit._Run.train_epoch
+    original = Loop._train_step
 
-    def stop_in_the_second_epoch(self):
-        if self.epoch == 1:
+    def stop_in_the_second_epoch(self, step):
+        if step == 9:
             raise KeyboardInterrupt
-        return original(self)
+        return original(self, step)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training.fit._Run, "train_epoch", stop_in_the_second_epoch)
+        patch.setattr(Loop, "_train_step", stop_in_the_second_epoch)
         with pytest.raises(KeyboardInterrupt):
             fit(recipe)
     fit(recipe)
@@ -152,22 +155,23 @@ def test_learning_finds_the_motif_and_the_checkpoint_guards_its_recipe(recipe):
 
 
 def test_a_loss_that_is_not_finite_stops_with_its_step_and_keeps_the_checkpoint(recipe, monkeypatch):
-    original = training.fit._Run._loss
+    original = Supervised.forward
+    calls = []
 
     def fail_later(self, codes, labels):
-        loss = original(self, codes, labels)
-        return loss * float("nan") if self.epoch == 1 else loss
+        calls.append(1)
+        return original(self, codes, labels) * (float("nan") if len(calls) == 10 else 1)
 
-    monkeypatch.setattr(training.fit._Run, "_loss", fail_later)
-    with pytest.raises(TrainingError, match="loss is nan at epoch 2, step 1"):
+    monkeypatch.setattr(Supervised, "forward", fail_later)
+    with pytest.raises(TrainingError, match="loss is nan at step 10 .*the checkpoint of step 8 is kept"):
         fit(recipe)
-    assert torch.load(run_folder(recipe) / "checkpoint.pt", weights_only=True)["epoch"] == 1
+    assert torch.load(run_folder(recipe) / "checkpoint.pt", weights_only=True)["step"] == 8
 
 
 def test_augmentation_keeps_length_and_counts():
     codes = torch.from_numpy(encode_many(["ACGTACGTACGTTTGACC"] * 200))
     options = Augmentation(reverse_complement=False, shift=3)
-    shifted = training.fit.augment(codes, options, torch.Generator().manual_seed(1))
+    shifted = augment(codes, options, torch.Generator().manual_seed(1))
     texts = {decode(row) for row in shifted.numpy()}
     padded = "NNN" + decode(codes[0].numpy()) + "NNN"
     assert texts == {padded[i : i + 18] for i in range(7)}
@@ -176,9 +180,9 @@ def test_augmentation_keeps_length_and_counts():
 def test_kmer_presence_is_blind_to_strand_and_skips_unknown_bases():
     texts = ["ACGTACGTNACG", "CGTNACGTACGT"]
     codes = encode_many(texts)
-    features = kmer_presence(codes, k=4)
+    features = kmer_counts(codes, k=4, presence=True)
     assert features.shape == (2, 136)  # (4^4 + 4^2) / 2 k-mers up to strand
-    assert (features[0] != kmer_presence(reverse_complement(codes), k=4)[0]).nnz == 0
+    assert (features[0] != kmer_counts(reverse_complement(codes), k=4, presence=True)[0]).nnz == 0
     known = {min(t, decode(reverse_complement(encode_many([t]))[0])) for t in ("ACGT", "CGTA", "GTAC", "TACG")}
     assert features[0].sum() == len(known)
 
@@ -200,4 +204,4 @@ def test_fit_baseline_and_export_make_a_model_that_kipoi_tests(recipe, monkeypat
     assert "All predictions match" in out
     card = (zoo / "models" / "Test" / "small" / "README.md").read_text()
     value = metrics["test"]["a"]["auroc"]["value"]
-    assert f"{value:.3f}" in card and "6-mer baseline" in card
+    assert f"{value:.3f}" in card and "logistic regression on 6-mers" in card

@@ -21,7 +21,7 @@ from regzoo.sequence.files import finished_file
 from training.data.negatives import gc_content, gc_matched, shuffled_dinucleotides
 from training.data.overlap import kmer_hashes
 from training.data.peaks import Coverage, overlap_labels, read_peaks, summit_windows, tiles
-from training.recipe import Section, read_recipe
+from training.section import Section, read_section
 
 SPLITS = ("train", "dev", "test")
 CHUNK = 8192  # windows in memory at once
@@ -87,7 +87,7 @@ def build(path, output, progress=True):
     InputError
         If a file is not usable, genome and peaks do not go together, or a split is empty.
     """
-    options = read_recipe(path, Build, (Windows, Negatives, Split))
+    options = read_section(path, Build)
     here = Path(path).resolve().parent
     genome = Genome(here / options.genome)
     tracks = [read_peaks(here / file, genome) for file in options.tracks.values()]

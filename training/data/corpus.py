@@ -7,8 +7,8 @@ import numpy as np
 
 from regzoo.errors import InputError
 from regzoo.sequence.codes import UNKNOWN, encode
-from training.data.examples import data_root
 from training.data.overlap import kmer_hashes
+from training.data.sources import data_root
 
 _SEQUENCE = re.compile(r"[ACGTNacgtn]{20,}")
 UNKNOWN_SHARE = 0.1  # windows with more unknown bases are left out

@@ -1,15 +1,14 @@
-"""Several single-target data sets as one masked multi-target set, with overlaps between splits removed."""
+"""A recipe's data as one masked multi-target set of arrays, with overlaps between splits removed."""
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from regzoo.errors import InputError
-from regzoo.evaluate.labelled import read_labelled
-from training.data.build import read_built
+from regzoo.sequence.codes import fitted
+from training.data.holdout import held_out
 from training.data.overlap import kmer_hashes, shares_kmer
+from training.data.sources import SPLITS
 
 
 @dataclass
@@ -20,7 +19,7 @@ class Examples:
     ----------
     codes : numpy.ndarray, uint8, shape (N, L)
     labels : numpy.ndarray, float32, shape (N, targets)
-        0, 1, or NaN where a row has no label for a target.
+        0 or 1, or a value of a regression; NaN where a row has no label for a target.
     """
 
     codes: np.ndarray
@@ -35,114 +34,148 @@ class Examples:
         return self.codes[rows], self.labels[rows, index]
 
 
-def find_split(folder, split):
-    """Path of `split`.csv.gz or `split`.csv in `folder`, or None."""
-    for name in (f"{split}.csv.gz", f"{split}.csv"):
-        if (folder / name).is_file():
-            return folder / name
-    return None
-
-
-def data_root(folder):
-    """`folder` under REGZOO_DATA, else as it is (relative to the working directory)."""
-    root = os.environ.get("REGZOO_DATA")
-    return Path(root) / folder if root else Path(folder)
-
-
 def load_examples(data):
     """Read a recipe's data section.
 
-    Training rows that share a k-mer (`data.overlap_kmer`, either strand) with any dev or test row of any task are
-    dropped; training rows with the same window on either strand become one row, and labels of theirs that contradict
-    each other become missing.
+    Training rows that share a k-mer (`data.overlap_kmer`, either strand) with any dev or test row of any target are dropped.
+    Training rows with the same window, on either strand unless `data.stranded`, become one row: labels of theirs that
+    contradict each other become missing, values are averaged.
 
     Parameters
     ----------
-    data : training.recipe.Data
+    data : training.data.sources.Source
 
     Returns
     -------
     splits : dict of str to Examples
-        'train', 'dev' and, where a task has one, 'test'. Rows of a split without a file are simply absent.
+        'train', 'dev' and, where there is one, 'test'.
     report : dict
         Counts of what was read, dropped and merged, per target.
 
     Raises
     ------
     InputError
-        If train or dev is missing for a task, a split holds one class only, or lengths differ.
+        If a file is not usable, train or dev is empty, a split holds one class only, a label is not 0 or 1, or windows
+        differ in length.
     """
-    root = data_root(data.folder)
-    parts, report = _read_built(root, data.tasks) if data.format == "built" else _read_tasks(root, data)
-    if len({part.codes.shape[1] for rows in parts.values() for part in rows}) > 1:
-        raise InputError(f"{root}: the tasks' windows differ in length")
-    splits = {
-        split: Examples(np.concatenate([p.codes for p in rows]), np.concatenate([p.labels for p in rows]))
-        for split, rows in parts.items()
-        if rows
-    }
-    held_out = np.concatenate([part.codes for split, part in splits.items() if split != "train"])
-    train = splits["train"]
-    overlap = shares_kmer(train.codes, held_out, data.overlap_kmer)
-    splits["train"], merged, contradictory = _merge_duplicates(train.codes[~overlap], train.labels[~overlap])
+    parts, groups = _read(data)
+    if data.holdout and "train" in parts:
+        _hold_out(data, parts, groups)
+    report = {"targets": {target: {} for target in data.targets}}
+    for split, part in parts.items():
+        for index, target in enumerate(data.targets):
+            if counts := _counts(data, part.of_target(index)[1], f"{data.root}: {target} in {split}"):
+                report["targets"][target][split] = counts
+    for split in ("train", "dev"):
+        missing = [target for target, counts in report["targets"].items() if split not in counts]
+        if missing:
+            raise InputError(
+                f"{data.root}: no row in {split} for {missing[0]}; give files, other contigs, or a holdout"
+            )
+    train = parts["train"]
+    others = np.concatenate([part.codes for split, part in parts.items() if split != "train"])
+    overlap = shares_kmer(train.codes, others, data.overlap_kmer)
+    rest = Examples(train.codes[~overlap], train.labels[~overlap])
+    parts["train"], merged, contradictory = _merge_duplicates(rest, data.task == "regression", data.stranded)
+    if not len(parts["train"]):
+        raise InputError(f"{data.root}: every training row shares {data.overlap_kmer} bases with dev or test")
     for index, counts in enumerate(report["targets"].values()):
         labelled = ~np.isnan(train.labels[:, index])
         counts["train"]["overlapping"] = int((overlap & labelled).sum())
-        counts["train"]["kept"] = int((~np.isnan(splits["train"].labels[:, index])).sum())
+        counts["train"]["kept"] = int((~np.isnan(parts["train"].labels[:, index])).sum())
     report |= {"merged_rows": merged, "contradictory_labels": contradictory}
-    return splits, report
-
-
-def _read_tasks(root, data):
-    """Examples of each split and counts, of a folder of GUE tasks."""
-    if not root.is_dir():
-        raise InputError(f"{root}: no such data folder; set REGZOO_DATA to the folder that holds {data.folder!r}")
-    parts = {"train": [], "dev": [], "test": []}
-    report = {"targets": {}}
-    for index, (target, folder) in enumerate(data.tasks.items()):
-        counts = {}
-        for split, rows in parts.items():
-            path = find_split(root / folder, split)
-            if path is None:
-                if split == "test":
-                    continue
-                raise InputError(f"{root / folder}: no {split}.csv or {split}.csv.gz")
-            codes, values = read_labelled(path)
-            if len(np.unique(values)) < 2:
-                raise InputError(f"{path}: only one class in it; a classifier needs both")
-            labels = np.full((len(values), len(data.tasks)), np.nan, dtype=np.float32)
-            labels[:, index] = values
-            rows.append(Examples(codes, labels))
-            counts[split] = {"rows": len(values), "positive": int(values.sum())}
-        report["targets"][target] = counts
     return parts, report
 
 
-def _read_built(path, tasks):
-    """Examples of each split and counts, of a built set, in which every window has every label."""
-    parts, report = {}, {"targets": {target: {} for target in tasks}}
-    for split, (codes, labels) in read_built(path, list(tasks.values())).items():
-        parts[split] = [Examples(codes, labels.astype(np.float32))]
-        for target, column in zip(tasks, labels.T):
-            if column.all() or not column.any():
-                raise InputError(f"{path}: only one class of {target} in {split}; a classifier needs both")
-            report["targets"][target][split] = {"rows": len(column), "positive": int(column.sum())}
-    return parts, report
+def _read(data):
+    """Examples of each split, and the groups of the training rows or None."""
+    if not data.root.exists():
+        raise InputError(
+            f"{data.root}: no such file or folder; set REGZOO_DATA to the folder that holds {data.folder!r}"
+        )
+    targets, parts, groups = data.targets, {}, []
+    for piece in data.read():
+        if not len(piece.sequences):
+            continue
+        codes = _windows(piece, data.length)
+        labels = np.full((len(codes), len(targets)), np.nan, dtype=np.float32)
+        for target, values in piece.labels.items():
+            _check(values, data.task, piece, target)
+            labels[:, targets.index(target)] = values
+        kept = ~np.isnan(labels).all(axis=1)  # a row without any label teaches nothing
+        parts.setdefault(piece.split, []).append(Examples(codes[kept], labels[kept]))
+        if piece.split == "train":
+            groups.append(None if piece.groups is None else np.asarray(piece.groups)[kept])
+    if len({part.codes.shape[1] for rows in parts.values() for part in rows}) > 1:
+        raise InputError(f"{data.root}: windows differ in length; set `length` in the recipe's data")
+    parts = {
+        split: Examples(np.concatenate([p.codes for p in rows]), np.concatenate([p.labels for p in rows]))
+        for split, rows in sorted(parts.items(), key=lambda item: SPLITS.index(item[0]))
+    }
+    return parts, None if any(g is None for g in groups) else np.concatenate(groups) if groups else None
 
 
-def _merge_duplicates(codes, labels):
-    """One row per window (either strand); NaN where its rows' labels of a target contradict each other."""
-    keys = kmer_hashes(codes, codes.shape[1])[:, 0]
+def _windows(piece, length):
+    lengths = {len(row) for row in piece.sequences}
+    if length is None and len(lengths) > 1:
+        raise InputError(
+            f"{piece.path}: sequences of {min(lengths)} to {max(lengths)} bases; set `length` in the recipe's data"
+        )
+    if length is None or lengths == {length}:
+        return np.asarray(piece.sequences, dtype=np.uint8)
+    return np.concatenate([fitted(row[None], length) for row in piece.sequences])
+
+
+def _check(values, task, piece, target):
+    wrong = ~np.isin(values, (0, 1)) & ~np.isnan(values) if task != "regression" else np.isinf(values)
+    if wrong.any():
+        row = int(wrong.argmax())
+        kind = "a finite number" if task == "regression" else "0 or 1"
+        raise InputError(f"{piece.path}, record {row + 1}: {target} is {values[row]:g}, but must be {kind}")
+
+
+def _hold_out(data, parts, groups):
+    """Move the rows that are held out from train to dev and test."""
+    train = parts["train"]
+    split = held_out(data.holdout, train.codes, train.labels, groups)
+    for name in ("dev", "test", "train"):
+        own = split == name
+        more = [Examples(train.codes[own], train.labels[own])] if own.any() else []
+        rows = ([parts[name]] if name in parts and name != "train" else []) + more
+        if rows:
+            parts[name] = Examples(np.concatenate([p.codes for p in rows]), np.concatenate([p.labels for p in rows]))
+
+
+def _counts(data, labels, where):
+    """What the report says of a target in a split."""
+    if not len(labels):
+        return None
+    if data.task == "regression":
+        return {"rows": len(labels), "mean": float(labels.mean()), "sd": float(labels.std())}
+    if len(np.unique(labels)) < 2:
+        raise InputError(f"{where}: only one class in it; a classifier needs both")
+    return {"rows": len(labels), "positive": int(labels.sum())}
+
+
+def _merge_duplicates(examples, average, stranded):
+    """One row per window; its mean label of each target, or NaN where labels of a class contradict each other."""
+    codes, labels = examples.codes, examples.labels
+    keys = kmer_hashes(codes, codes.shape[1], stranded)[:, 0]
     _, first, group = np.unique(keys, return_index=True, return_inverse=True)
     known = ~np.isnan(labels)
     count = np.zeros((len(first), labels.shape[1]))
-    positive = np.zeros_like(count)
+    total = np.zeros_like(count)
     np.add.at(count, group, known)
-    np.add.at(positive, group, np.where(known, labels, 0))
-    agreed = (count > 0) & ((positive == 0) | (positive == count))
-    merged = np.where(agreed, positive > 0, np.nan).astype(np.float32)
+    np.add.at(total, group, np.where(known, labels, 0))
+    with np.errstate(invalid="ignore"):
+        mean = total / count
+    agreed = (count > 0) & (average | (mean == 0) | (mean == 1))
+    merged = np.where(agreed, mean, np.nan).astype(np.float32)
     order = np.argsort(first)
-    examples = Examples(codes[first[order]], merged[order])
-    usable = ~np.isnan(examples.labels).all(axis=1)
-    examples = Examples(examples.codes[usable], examples.labels[usable])
-    return examples, len(codes) - len(first), int(((count > 0) & ~agreed).sum())
+    rows = Examples(codes[first[order]], merged[order])
+    usable = ~np.isnan(rows.labels).all(axis=1)
+    return (
+        Examples(rows.codes[usable], rows.labels[usable]),
+        len(codes) - len(first),
+        int(((count > 0) & ~agreed).sum()),
+    )

@@ -124,3 +124,35 @@ def gc_matched(genome, length, target, excluded, rng, tolerance=0.02, tries=200)
             f"{genome.path}: no window found for {len(missing)} of {len(target)} contents, such as {missing[0]:.2f}"
         )
     return numbers, starts
+
+
+def nearest_contents(contents, wanted):
+    """Rows of a pool whose G+C contents are nearest to those wanted, each row once.
+
+    Parameters
+    ----------
+    contents : numpy.ndarray, float, shape (M,)
+        Of the pool.
+    wanted : numpy.ndarray, float, shape (N,)
+
+    Returns
+    -------
+    numpy.ndarray, int64, shape (N,)
+        In the order of `wanted`; where a content is used up, the next higher that is left.
+
+    Raises
+    ------
+    InputError
+        If the pool is smaller than what is wanted.
+    """
+    if len(contents) < len(wanted):
+        raise InputError(f"{len(wanted)} background windows are wanted, but there are {len(contents)}")
+    order, rank = np.argsort(contents, kind="stable"), np.argsort(wanted, kind="stable")
+    values, targets = contents[order], wanted[rank]
+    # In rising order, each target takes the first row from its own content on that is behind the one before's.
+    places = np.searchsorted(values, targets)
+    places = np.maximum.accumulate(places - np.arange(len(targets))) + np.arange(len(targets))
+    room = len(values) - np.arange(len(targets), 0, -1)
+    result = np.empty(len(wanted), dtype=np.int64)
+    result[rank] = order[np.minimum(places, room)]
+    return result

@@ -1,20 +1,24 @@
 """Overlap between sets of sequences, blind to strand: canonical hashes of whole windows and of k-mers."""
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
-from regzoo.sequence.codes import reverse_complement
+from regzoo.sequence.codes import UNKNOWN, reverse_complement
 
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd, from the golden ratio (Knuth's multiplicative hashing)
 
 
-def kmer_hashes(codes, k):
-    """Strand-blind 64-bit hashes of every k-mer.
+def kmer_hashes(codes, k, stranded=False):
+    """64-bit hashes of every k-mer, blind to strand.
 
     Parameters
     ----------
     codes : numpy.ndarray, uint8, shape (N, L)
     k : int
         At most L; k = L hashes whole windows.
+    stranded : bool
+        Tell strands apart, as of RNA.
 
     Returns
     -------
@@ -23,6 +27,8 @@ def kmer_hashes(codes, k):
     """
     with np.errstate(over="ignore"):
         forward = _rolling(codes, k)
+        if stranded:
+            return forward
         backward = _rolling(reverse_complement(codes), k)[:, ::-1]
     return np.minimum(forward, backward)
 
@@ -39,17 +45,84 @@ def _rolling(codes, k):
 
 
 def shares_kmer(codes, others, k):
-    """Which rows share a k-mer, on either strand, with any row of `others`.
+    """Which rows share a k-mer, on either strand, with any row of `others`; k-mers with an unknown base are passed over.
 
     Parameters
     ----------
     codes : numpy.ndarray, uint8, shape (N, L)
     others : numpy.ndarray, uint8, shape (M, L')
     k : int
+        Cut to the shorter of L and L'.
 
     Returns
     -------
     numpy.ndarray, bool, shape (N,)
     """
-    known = np.unique(kmer_hashes(others, min(k, others.shape[1])))
-    return np.isin(kmer_hashes(codes, min(k, codes.shape[1])), known).any(axis=1)
+    k = min(k, codes.shape[1], others.shape[1])
+    known = np.unique(kmer_hashes(others, k)[_known(others, k)])
+    return (np.isin(kmer_hashes(codes, k), known) & _known(codes, k)).any(axis=1)
+
+
+def _known(codes, k):
+    """Which k-mers hold no unknown base, bool, shape (N, L - k + 1)."""
+    unknown = np.cumsum(np.pad(codes == UNKNOWN, ((0, 0), (1, 0))), axis=1)
+    return unknown[:, k:] == unknown[:, :-k]
+
+
+def clusters(codes, k):
+    """Homology clusters: rows that share a k-mer, on either strand, are in one, as are rows that share one with the same row, and so on.
+
+    Parameters
+    ----------
+    codes : numpy.ndarray, uint8, shape (N, L)
+    k : int
+
+    Returns
+    -------
+    numpy.ndarray, int, shape (N,)
+        The cluster of each row.
+    """
+    k = min(k, codes.shape[1])
+    row, column = np.nonzero(_known(codes, k))
+    kinds, column = np.unique(kmer_hashes(codes, k)[row, column], return_inverse=True)
+    size = len(codes) + len(kinds)
+    graph = coo_array((np.ones(len(row), dtype=bool), (row, column + len(codes))), shape=(size, size))
+    return connected_components(graph, directed=False)[1][: len(codes)]
+
+
+def near_duplicates(codes, similarity, k=16, sketch=64):
+    """Rows that are nearly the same as an earlier one, by bottom-k sketches of their k-mers (Broder 1997).
+
+    Parameters
+    ----------
+    codes : numpy.ndarray, uint8, shape (N, L)
+    similarity : float
+        Jaccard index of two rows' sets of k-mers, as the sketches estimate it, from which on they are nearly the same.
+    k : int
+        Of the k-mers; random windows share next to none of 16.
+    sketch : int
+        Hashes kept of a row; the estimate's standard error is at most 0.5 / sqrt(sketch).
+
+    Returns
+    -------
+    numpy.ndarray, bool, shape (N,)
+        True where an earlier row, itself kept, is that similar.
+    """
+    hashes = kmer_hashes(codes, k)
+    sketches = [np.unique(row)[:sketch] for row in np.where(_known(codes, k), hashes, np.iinfo(np.uint64).max)]
+    holders, result = {}, np.zeros(len(codes), dtype=bool)
+    for i, own in enumerate(sketches):
+        candidates, shared = np.unique(
+            [j for value in own.tolist() for j in holders.get(value, ())], return_counts=True
+        )
+        # Only rows that share enough hashes can be that similar: the union's sketch holds no more than `sketch` of them.
+        for j in candidates[shared >= similarity * min(len(own), sketch) * 0.999].astype(int):
+            union = np.union1d(own, sketches[j])[:sketch]
+            both = np.isin(union, own) & np.isin(union, sketches[j])
+            if both.mean() >= similarity:
+                result[i] = True
+                break
+        if not result[i]:
+            for value in own.tolist():
+                holders.setdefault(value, []).append(i)
+    return result

@@ -1,0 +1,119 @@
+"""Sequences and their labels from FASTA files and tables, plain or gzipped, one record at a time named in every error."""
+
+import csv
+import gzip
+import re
+
+import numpy as np
+import pandas as pd
+
+from regzoo.errors import InputError
+from regzoo.sequence.codes import encode
+
+MISSING = {"", "NA", "NaN", "nan", "."}
+
+
+def read_text(path):
+    """Text of a file, plain or gzipped; an InputError if it cannot be read."""
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rt") as handle:
+            return handle.read()
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot read this file ({error})") from error
+
+
+def read_fasta(path):
+    """Headers and base codes of a FASTA file.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+
+    Returns
+    -------
+    headers : list of str
+        Without '>'.
+    sequences : list of numpy.ndarray, uint8
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, does not begin with '>', or has a record without sequence; the record is named.
+    """
+    text = read_text(path)
+    if not text.startswith(">"):
+        raise InputError(f"{path}: not FASTA, which begins with '>'")
+    headers, sequences = [], []
+    for record in re.split(r"^>", text, flags=re.M)[1:]:
+        header, _, body = record.partition("\n")
+        body = "".join(body.split())
+        if not body:
+            raise InputError(f"{path}, record {header.strip()!r}: no sequence")
+        headers.append(header.strip())
+        sequences.append(encode(body))
+    return headers, sequences
+
+
+def read_table(path, columns=None):
+    """A table as text, by column.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Separated by commas if its name ends with .csv or .csv.gz, else by tabs.
+    columns : list of str, optional
+        Names of the columns of a file without header.
+
+    Returns
+    -------
+    pandas.DataFrame of str, indexed by line number
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or a line has another number of fields than the first.
+    """
+    separator = "," if path.name.removesuffix(".gz").endswith(".csv") else "\t"
+    lines = list(csv.reader(read_text(path).splitlines(), delimiter=separator))
+    names = columns or (lines[0] if lines else [])
+    first = 1 if columns else 2
+    rows = lines[first - 1 :]
+    for number, row in enumerate(rows, start=first):
+        if len(row) != len(names):
+            raise InputError(f"{path}, line {number}: {len(row)} fields, but {len(names)} are expected")
+    if not rows:
+        raise InputError(f"{path}: no row in it")
+    return pd.DataFrame(rows, columns=names, index=range(first, first + len(rows)))
+
+
+def column(table, name, path):
+    """A column of a table, or an InputError that names those there are."""
+    if name not in table:
+        raise InputError(f"{path}: no column {name!r}; it has {', '.join(map(repr, table.columns))}")
+    return table[name]
+
+
+def numbers(values, path):
+    """A column as float32, NaN where it says NA or nothing; an InputError names the line of what is not a number."""
+    text = values.where(~values.isin(MISSING), "nan")
+    result = pd.to_numeric(text, errors="coerce")
+    wrong = result.isna() & (text != "nan")
+    if wrong.any():
+        line = wrong.idxmax()
+        raise InputError(f"{path}, line {line}: {values.name} is {values[line]!r}, which is not a number")
+    return result.to_numpy(dtype=np.float32)
+
+
+def table_sequences(values, path):
+    """Base codes of a column of sequences; overlapping k-mers between blanks, as DNABERT's, are put together."""
+    return [encode(_joined(text.split(), path, line)) for line, text in values.items()]
+
+
+def _joined(words, path, line):
+    if not words:
+        raise InputError(f"{path}, line {line}: no sequence")
+    for before, word in zip(words, words[1:]):
+        if len(word) != len(before) or before[1:] != word[:-1]:
+            raise InputError(f"{path}, line {line}: {before} {word} are not overlapping k-mers")
+    return words[0] + "".join(word[-1] for word in words[1:])

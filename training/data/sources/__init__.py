@@ -1,0 +1,27 @@
+"""The formats that a recipe's `data` can have."""
+
+from typing import Annotated, Any
+
+from pydantic import Discriminator, Tag
+
+from training.data.sources.base import SPLITS, Holdout, Piece, Source, data_root
+from training.data.sources.built import BuiltData
+from training.data.sources.coordinates import CoordinatesData
+from training.data.sources.deepsea import DeepseaData
+from training.data.sources.files import FilesData, GueData
+from training.data.sources.griesemer import GriesemerData
+from training.data.sources.peak_fasta import PeakFastaData
+
+
+def _format(value: Any):
+    return value.get("format", "gue") if isinstance(value, dict) else getattr(value, "format", None)
+
+
+Data = Annotated[
+    Annotated[GueData, Tag("gue")] | Annotated[BuiltData, Tag("built")] | Annotated[FilesData, Tag("files")]
+    | Annotated[GriesemerData, Tag("griesemer")] | Annotated[DeepseaData, Tag("deepsea")]
+    | Annotated[CoordinatesData, Tag("coordinates")] | Annotated[PeakFastaData, Tag("peak_fasta")],
+    Discriminator(_format),
+]  # fmt: skip
+
+__all__ = ["SPLITS", "Data", "Holdout", "Piece", "Source", "data_root"]

@@ -1,0 +1,58 @@
+"""Coordinates and a genome: the genomic_benchmarks layout (Gresova et al. 2023), SPLIT/CLASS.csv with region, start, end."""
+
+from typing import Literal
+
+import numpy as np
+
+from regzoo.errors import InputError
+from regzoo.sequence import Genome
+from regzoo.sequence.codes import reverse_complement
+from training.data.records import column, read_table
+from training.data.sources.base import Piece, Source
+
+
+class CoordinatesData(Source):
+    """Intervals of each class, read from a genome; two classes, of which `positive` is one, or several.
+
+    A strand of '-' turns a sequence round. Intervals differ in length, so that `length` is wanted.
+    """
+
+    format: Literal["coordinates"]
+    genome: str
+    classes: dict[str, str] = {"positive": "positive", "negative": "negative"}
+    files: dict[str, str] = {"train": "train", "test": "test"}
+
+    @property
+    def targets(self):
+        return ["positive"] if "positive" in self.classes else list(self.classes)
+
+    def read(self):
+        genome = Genome(self.root / self.genome)
+        for split, folder in self.files.items():
+            for target, name in self.classes.items():
+                path = next((p for p in (self.root / folder / f"{name}.csv.gz", self.root / folder / f"{name}.csv")
+                             if p.is_file()), None)  # fmt: skip
+                if path is None:
+                    raise InputError(f"{self.root / folder}: no {name}.csv or {name}.csv.gz")
+                sequences, groups = self._sequences(path, genome)
+                labels = {t: np.full(len(sequences), float(t == target), np.float32) for t in self.targets}
+                yield Piece(path, split, sequences, labels, groups)
+
+    @staticmethod
+    def _sequences(path, genome):
+        table = read_table(path)
+        sequences = []
+        regions, strands = column(table, "region", path), column(table, "strand", path)
+        for line, start, end in zip(table.index, column(table, "start", path), column(table, "end", path)):
+            try:
+                number, start, end = genome.number(regions[line]), int(start), int(end)
+                if not 0 <= start < end <= genome.lengths[number]:
+                    raise InputError(
+                        f"{regions[line]}:{start}-{end} is not within the contig's {genome.lengths[number]} bases; are "
+                        "coordinates and genome of one assembly?"
+                    )
+            except (InputError, ValueError) as error:
+                raise InputError(f"{path}, line {line}: {error}") from error
+            codes = genome.windows(np.array([number]), np.array([start]), end - start)[0]
+            sequences.append(reverse_complement(codes) if strands[line] == "-" else codes)
+        return sequences, list(regions)

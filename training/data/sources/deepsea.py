@@ -1,0 +1,90 @@
+"""The DeepSEA training bundle (Zhou & Troyanskaya 2015): train.mat and its like, of MATLAB 5 or 7.3 (which is HDF5)."""
+
+from typing import Literal
+
+import h5py
+import numpy as np
+from scipy.io import loadmat, whosmat
+
+from regzoo.errors import InputError
+from regzoo.sequence.codes import from_one_hot
+from training.data.sources.base import Piece, Source
+
+#: File, and the prefix of its variables, by split.
+FILES = {"train": ("train.mat", "train"), "dev": ("valid.mat", "valid"), "test": ("test.mat", "test")}
+CHUNK = 20_000  # windows turned into base codes at once
+_TO_ACGT = [0, 2, 1, 3]  # the bundle's channels are A, G, C, T
+
+
+class DeepseaData(Source):
+    """One-hot windows of 1,000 bases and 919 labels each, in the order of a file of target names."""
+
+    format: Literal["deepsea"]
+    target_names: str = "targets.txt"
+
+    @property
+    def targets(self):
+        path = self.root / self.target_names
+        if not path.is_file():
+            raise InputError(f"{path}: no such file of target names, one a line")
+        names = path.read_text().splitlines()
+        return [name if names.count(name) == 1 else f"{name}#{i}" for i, name in enumerate(names)]
+
+    def read(self):
+        for split, (file, prefix) in FILES.items():
+            path = self.root / file
+            if not path.is_file():
+                raise InputError(f"{path}: no such file; it is one of the DeepSEA training bundle's three")
+            codes, labels = read_mat(path, f"{prefix}xdata", f"{prefix}data")
+            if labels.shape[1] != len(self.targets):
+                raise InputError(f"{path}: {labels.shape[1]} labels a window, but {len(self.targets)} target names")
+            yield Piece(path, split, codes, dict(zip(self.targets, labels.T)))
+
+
+def read_mat(path, windows, labels):
+    """Base codes and labels of a file of the bundle.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        MATLAB 5 (arrays N x 4 x L and N x targets) or 7.3 (HDF5, the same with turned axes).
+    windows, labels : str
+        Names of the two variables.
+
+    Returns
+    -------
+    codes : numpy.ndarray, uint8, shape (N, L)
+    labels : numpy.ndarray, uint8, shape (N, targets)
+
+    Raises
+    ------
+    InputError
+        If the file or a variable cannot be read, or shapes do not go together.
+    """
+    if h5py.is_hdf5(path):
+        with h5py.File(path) as file:
+            _check(path, file, windows, labels)
+            data = file[windows]  # L x 4 x N
+            if data.ndim != 3 or data.shape[1] != 4:
+                raise InputError(f"{path}: {windows} has shape {data.shape}; L x 4 x N is expected")
+            parts = [
+                from_one_hot(data[:, :, at : at + CHUNK].transpose(2, 1, 0)[:, _TO_ACGT])
+                for at in range(0, data.shape[2], CHUNK)
+            ]
+            return np.concatenate(parts), file[labels][()].T.astype(np.uint8)
+    try:
+        _check(path, [name for name, _, _ in whosmat(path)], windows, labels)
+        content = loadmat(path, variable_names=[windows, labels])
+    except (ValueError, TypeError, OSError) as error:
+        raise InputError(f"{path}: not a MATLAB file ({error})") from error
+    data = content[windows]
+    if data.ndim != 3 or data.shape[1] != 4:
+        raise InputError(f"{path}: {windows} has shape {data.shape}; N x 4 x L is expected")
+    parts = [from_one_hot(data[at : at + CHUNK][:, _TO_ACGT]) for at in range(0, len(data), CHUNK)]
+    return np.concatenate(parts), content[labels].astype(np.uint8)
+
+
+def _check(path, names, windows, labels):
+    missing = [name for name in (windows, labels) if name not in names]
+    if missing:
+        raise InputError(f"{path}: no variable {missing[0]!r}; it has {', '.join(names)}")

@@ -1,0 +1,104 @@
+"""FASTA files and tables, and the folders of the GUE benchmark."""
+
+import re
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from regzoo.errors import InputError
+from regzoo.evaluate.labelled import read_labelled
+from training.data.records import column, numbers, read_fasta, read_table, table_sequences
+from training.data.sources.base import Piece, Source
+from training.section import Section
+
+
+class GueData(Source):
+    """The GUE benchmark's layout: a sub-folder a target, with train, dev and test as .csv or .csv.gz."""
+
+    format: Literal["gue"] = "gue"
+    tasks: dict[str, str] = Field(min_length=1, description="target -> sub-folder")
+    files: dict[str, str] = Field(
+        {"train": "train", "dev": "dev", "test": "test"}, description="split -> name of its files, without suffix"
+    )
+
+    @property
+    def targets(self):
+        return list(self.tasks)
+
+    def read(self):
+        for target, folder in self.tasks.items():
+            found = {split: _csv(self.root / folder, name) for split, name in self.files.items()}
+            if not any(found.values()):
+                raise InputError(f"{self.root / folder}: none of {', '.join(self.files.values())} as .csv or .csv.gz")
+            for split, path in found.items():
+                if path:
+                    codes, labels = read_labelled(path, self.length)
+                    yield Piece(path, split, codes, {target: labels})
+
+
+def _csv(folder, name):
+    return next((p for p in (folder / f"{name}.csv.gz", folder / f"{name}.csv") if p.is_file()), None)
+
+
+class LabelledFile(Section):
+    """One FASTA file or table; a FASTA file's name ends with .fa, .fasta or these with .gz."""
+
+    path: str
+    split: Literal["train", "dev", "test"] = "train"
+    labels: dict[str, float | str] = Field(
+        min_length=1,
+        description="target -> a number for every record; or a table's column; or a regular expression for FASTA headers "
+        "whose group is the label",
+    )
+    columns: list[str] | None = Field(None, description="of a table without header")
+    sequence: str = Field("sequence", description="a table's column of sequences, or of overlapping k-mers")
+    group: str | None = Field(None, description="a table's column, or a regular expression for FASTA headers")
+
+    def read(self, root):
+        path = root / self.path
+        if re.search(r"\.(fa|fasta)(\.gz)?$", path.name):
+            headers, sequences = read_fasta(path)
+            labels = {target: self._of_headers(rule, headers, path) for target, rule in self.labels.items()}
+            groups = [_match(self.group, header, path) for header in headers] if self.group else None
+        else:
+            table = read_table(path, self.columns)
+            sequences = table_sequences(column(table, self.sequence, path), path)
+            labels = {
+                target: numbers(column(table, rule, path), path)
+                if isinstance(rule, str)
+                else np.full(len(table), rule, np.float32)
+                for target, rule in self.labels.items()
+            }
+            groups = list(column(table, self.group, path)) if self.group else None
+        return Piece(path, self.split, sequences, labels, groups)
+
+    @staticmethod
+    def _of_headers(rule, headers, path):
+        if not isinstance(rule, str):
+            return np.full(len(headers), rule, np.float32)
+        try:
+            return np.array([float(_match(rule, header, path)) for header in headers], np.float32)
+        except ValueError as error:
+            raise InputError(f"{path}: {rule!r} finds a label that is not a number: {error}") from error
+
+
+class FilesData(Source):
+    """FASTA files and tables, each with a rule for its labels: iEnhancer, DNABERT's k-mers, CLIP, reporter assays."""
+
+    format: Literal["files"]
+    files: list[LabelledFile] = Field(min_length=1)
+
+    @property
+    def targets(self):
+        return list(dict.fromkeys(target for file in self.files for target in file.labels))
+
+    def read(self):
+        return (file.read(self.root) for file in self.files)
+
+
+def _match(rule, header, path):
+    found = re.search(rule, header)
+    if not found:
+        raise InputError(f"{path}, record {header!r}: {rule!r} is not found in it")
+    return found.group(1)

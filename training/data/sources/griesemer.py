@@ -1,0 +1,59 @@
+"""Reporter assays of 3'UTRs whose oligos and measurements are in different files."""
+
+import logging
+from typing import Literal
+
+import numpy as np
+
+from regzoo.errors import InputError
+from training.data.records import column, numbers, read_fasta, read_table
+from training.data.sources.base import Piece, Source
+
+logger = logging.getLogger(__name__)
+
+MATCHED = 0.95  # share of the table's variants that must have oligos; of the published files 129 of 15,266 have none
+
+
+class GriesemerData(Source):
+    """MPRAu (Griesemer et al. 2021): oligos of reference and alternate alleles, log2 fold change of each in six cell types."""
+
+    format: Literal["griesemer"]
+    table: str = "fastUTR_mpra.txt.gz"
+    oligos: list[str] = ["ENCFF770UJN.fasta.gz", "ENCFF090JTW.fasta.gz"]
+    cells: list[str] = ["GM12878", "HEK293FT", "HEPG2", "HMEC", "K562", "SKNSH"]
+
+    @property
+    def targets(self):
+        return self.cells
+
+    def read(self):
+        path, sequences = self.root / self.table, {}
+        for file in self.oligos:
+            for header, codes in zip(*read_fasta(self.root / file)):
+                for name in header.split("/"):  # of one oligo that is in several variants' sets
+                    sequences.setdefault(name, codes)
+        table = read_table(path)
+        ids = column(table, "mpra_variant_id", path)
+        found = np.array([_oligo(name, "ref", sequences) is not None for name in ids])
+        if found.mean() < MATCHED:
+            raise InputError(
+                f"{path}: no oligo for {(~found).sum()} of {len(ids)} variants, such as {ids[~found].iloc[0]!r}"
+            )
+        if not found.all():
+            logger.warning("%s: %d of %d variants have no oligo of their name and are left out, such as %s",
+                           path, (~found).sum(), len(ids), ids[~found].iloc[0])  # fmt: skip
+        table, ids = table[found], ids[found]
+        for allele, word in (("ref", "Ref"), ("alt", "Alt")):
+            rows = [sequences[_oligo(name, allele, sequences)] for name in ids]
+            labels = {c: numbers(column(table, f"log2FoldChange_{word}_{c}", path), path) for c in self.cells}
+            yield Piece(path, "train", rows, labels, list(ids))
+
+
+def _oligo(variant, allele, names):
+    """The oligo's name: the allele stands before what tells repeats apart ('_2', '_+', '_bash_v1T'), if anything does."""
+    parts = variant.split("_")
+    for end in range(len(parts), 0, -1):
+        name = "_".join([*parts[:end], allele, *parts[end:]])
+        if name in names:
+            return name
+    return None

@@ -1,0 +1,92 @@
+"""A recipe's network: with fresh weights, on a language model's weights, of a finished run; and what it predicts."""
+
+import json
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from safetensors.torch import load_file
+
+from regzoo.errors import InputError
+from regzoo.nets import build
+from regzoo.zoo import with_backbone
+from training.augment import reverse_complement
+from training.recipe import load_recipe
+
+CHANNELS = torch.arange(4, dtype=torch.uint8)[:, None]
+
+
+def run_folder(recipe_path):
+    """Where a recipe's checkpoint, weights and metrics are: runs/GROUP/NAME beside the working directory."""
+    path = Path(recipe_path)
+    return Path("runs") / path.parent.name / path.stem
+
+
+def make_network(recipe, length):
+    """The recipe's architecture for windows of `length` bases, with fresh weights or those of its backbone.
+
+    With adapters, only they, and what is not the backbone's, need gradients.
+    """
+    arguments = {"input_length": length, "n_targets": len(recipe.data.targets)} | recipe.architecture.arguments
+    if "backbone" not in arguments:
+        return build(recipe.architecture.name, **arguments)
+    arguments, shared = with_backbone(arguments)
+    network = build(recipe.architecture.name, **arguments)
+    network.load_state_dict(shared, strict=False)
+    if recipe.adapters:
+        options = recipe.adapters
+        network.lm.requires_grad_(False)
+        config = LoraConfig(r=options.rank, lora_alpha=options.alpha, lora_dropout=options.dropout,
+                            target_modules=options.layers)  # fmt: skip
+        inject_adapter_in_model(config, network.lm)
+    return network
+
+
+def load_run(recipe_path, length=None):
+    """The trained network of a recipe's finished run, in evaluation mode.
+
+    Raises
+    ------
+    InputError
+        If the run has no weights yet.
+    """
+    folder = run_folder(recipe_path)
+    if not (folder / "metrics.json").exists():
+        raise InputError(f"{recipe_path}: no finished run in {folder}; fit it first")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    network = make_network(load_recipe(recipe_path), metrics["input_length"])
+    network.load_state_dict(load_file(folder / "model.safetensors"), strict=False)
+    return network.eval()
+
+
+def one_hot(codes):
+    """One-hot float32 tensor (N, 4, L) of base codes (N, L)."""
+    return (codes[:, None, :] == CHANNELS.to(codes.device)).float()
+
+
+@torch.no_grad()
+def predict_logits(network, codes, batch_size=512, stranded=False):
+    """Logits of base codes, averaged over both strands.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        In evaluation mode.
+    codes : torch.Tensor, uint8, shape (N, L)
+    batch_size : int
+    stranded : bool
+        Read the strand that is given, alone.
+
+    Returns
+    -------
+    torch.Tensor, float32, shape (N, targets)
+    """
+    device, parts = next(network.parameters()).device, []
+    for chunk in codes.split(batch_size):
+        chunk = chunk.to(device)
+        if stranded:
+            parts.append(network(one_hot(chunk)).float())
+        else:
+            both = one_hot(torch.cat([chunk, reverse_complement(chunk)]))
+            parts.append(sum(network(both).float().chunk(2)) / 2)
+    return torch.cat(parts)
