@@ -25,7 +25,12 @@ TRACK = typer.Option(
 )
 Tracker = Literal["tensorboard", "wandb"]
 
-app = typer.Typer(help="Train the zoo's models from recipes.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    help="Train the zoo's models from recipes.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
 
 
 @app.command("fit")

@@ -59,7 +59,10 @@ def model_card(recipe, metrics, baselines, how):
         lines += ["### Published, for scale", "", f"{what} of the same benchmark; the authors' training rows are not filtered "
                   "for overlap, and splits may differ.", "", "| model | " + " | ".join(data.targets) + " |",
                   "|---" * (len(data.targets) + 1) + "|"]  # fmt: skip
-        lines += [f"| {name} | " + " | ".join("–" if v is None else f"{v:.2f}" for v in row) + " |" for name, row in recipe.published.items()]
+        lines += [
+            f"| {name} | " + " | ".join("–" if v is None else f"{v:.2f}" for v in row) + " |"
+            for name, row in recipe.published.items()
+        ]
         lines.append("")
     lines += ["## Limits", "", recipe.limits, "", "## Training", "",
               f"{how} Train it again with `python -m training fit` and `python -m training export`.", ""]  # fmt: skip

@@ -22,6 +22,7 @@ def read_section(path, kind):
     Parameters
     ----------
     path : str or pathlib.Path
+        Whose `data` may be the name of another YAML file in the same folder, for recipes of one data set.
     kind : type
         The `Section` that the file is.
 
@@ -34,8 +35,11 @@ def read_section(path, kind):
     InputError
         If the file is missing, is not YAML, or has an unknown, missing or impossible value; every problem is named.
     """
+    content = read_yaml(path)
+    if isinstance(content, dict) and isinstance(content.get("data"), str):
+        content["data"] = read_yaml(Path(path).parent / content["data"])
     try:
-        return kind.model_validate(read_yaml(path))
+        return kind.model_validate(content)
     except ValidationError as error:
         fields = sorted(_fields(kind))
         problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}{_nearest(e, fields)}" for e in error.errors()]

@@ -298,7 +298,8 @@ class Encoder(nn.Module):
 
 def _tie(module, state, prefix, *_):
     """Files hold tied weights once."""
-    state.setdefault(f"{prefix}decoder.weight", state.get(f"{prefix}encoder.words.weight"))
+    if f"{prefix}encoder.words.weight" in state:
+        state.setdefault(f"{prefix}decoder.weight", state[f"{prefix}encoder.words.weight"])
 
 
 class MaskedLM(nn.Module):
