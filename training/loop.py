@@ -19,6 +19,7 @@ import torch
 from accelerate import Accelerator
 from pydantic import Field
 from safetensors.torch import save_file
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
 from regzoo.errors import InputError, RegzooError
@@ -171,7 +172,9 @@ class Loop:
             batch = (value.to(self.accelerator.device) for value in self.batch(step, own + number * world, parts))
             last = number + 1 == self.options.accumulate
             with nullcontext() if last else self.accelerator.no_sync(self.objective):
-                loss = self.objective(*batch)
+                # Of sequences of some dozens of tokens, fused attention's backward pass took 2.4 times the plain one's on a CPU.
+                with sdpa_kernel(SDPBackend.MATH) if self.accelerator.device.type == "cpu" else nullcontext():
+                    loss = self.objective(*batch)
             if not torch.isfinite(loss):
                 raise TrainingError(
                     f"{self.plan.folder}: the loss is {loss.item()} at step {step + 1} (learning rate {rate:.2g}); the "

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from peft import LoraConfig, inject_adapter_in_model
 from safetensors.torch import load_file
+from torch import nn
 
 from regzoo.errors import InputError
 from regzoo.nets import build
@@ -36,6 +37,9 @@ def make_network(recipe, length):
     if recipe.adapters:
         options = recipe.adapters
         network.lm.requires_grad_(False)
+        for module in network.lm.modules():
+            if isinstance(module, nn.Dropout):  # adapters have their own
+                module.p = 0.0
         config = LoraConfig(r=options.rank, lora_alpha=options.alpha, lora_dropout=options.dropout,
                             target_modules=options.layers)  # fmt: skip
         inject_adapter_in_model(config, network.lm)

@@ -13,7 +13,7 @@ from regzoo.sequence import one_hot
 from regzoo.sequence.codes import reverse_complement
 from regzoo.zoo import load_model, zoo_folder
 from training.data import load_examples
-from training.data.overlap import kmer_hashes
+from training.data.overlap import window_hashes
 from training.data.sources import Data
 from training.estimators import evaluate_rows, fit_linear, fit_svr
 from training.export import finished_metrics, write_model
@@ -63,9 +63,7 @@ def cached_embeddings(recipe, splits, folder):
     weights = (zoo_folder() / "models" / recipe.backbone / "model.safetensors").stat()
     result = {}
     for split, part in splits.items():
-        key = np.bitwise_xor.reduce(
-            kmer_hashes(part.codes, part.codes.shape[1], stranded=True)[:, 0] if len(part) else [0]
-        )
+        key = np.bitwise_xor.reduce(window_hashes(part.codes, stranded=True))
         name = f"{recipe.backbone}-{recipe.pooling}-{weights.st_mtime_ns}-{key:016x}-{len(part)}".replace("/", "-")
         path = folder / f"embeddings-{split}.npy"
         stamp = path.with_suffix(".txt")

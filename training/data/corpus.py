@@ -1,13 +1,13 @@
 """Sequences to pretrain on: from files of any of the data sets' formats, without what the evaluation sets hold."""
 
-import gzip
 import re
 
 import numpy as np
 
 from regzoo.errors import InputError
 from regzoo.sequence.codes import UNKNOWN, encode
-from training.data.overlap import kmer_hashes
+from training.data.overlap import is_among, kmer_hashes, window_hashes
+from training.data.records import read_text
 from training.data.sources import data_root
 
 _SEQUENCE = re.compile(r"[ACGTNacgtn]{20,}")
@@ -32,12 +32,7 @@ def read_sequences(path):
     InputError
         If the file cannot be read or holds no sequence.
     """
-    opener = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(path, "rt") as handle:
-            text = handle.read()
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot read this file ({error})") from error
+    text = read_text(path)
     if text.startswith(">"):
         records = re.split(r"^>.*\n", text, flags=re.M)[1:]
         sequences = ["".join(record.split()) for record in records]
@@ -118,9 +113,9 @@ def load_corpus(section):
     dropped = {"evaluation": 0, "repeated": 0, "unknown": 0}
     for length, rows in train.items():
         known = (rows == UNKNOWN).mean(axis=1) <= UNKNOWN_SHARE
-        apart = np.concatenate([~_is_among(kmer_hashes(part, k), avoid).any(axis=1)
+        apart = np.concatenate([~is_among(kmer_hashes(part, k), avoid).any(axis=1)
                                 for part in np.array_split(rows, -(-len(rows) // 20_000))])  # fmt: skip
-        _, first = np.unique(kmer_hashes(rows, length)[:, 0], return_index=True)
+        _, first = np.unique(window_hashes(rows), return_index=True)
         single = np.zeros(len(rows), dtype=bool)
         single[first] = True
         for name, good in (("unknown", known), ("evaluation", apart), ("repeated", single)):
@@ -128,15 +123,6 @@ def load_corpus(section):
         train[length] = rows[known & apart & single]
     report |= {"left out": dropped, "train": _count(train), "held out": _count(held_out)}
     return {n: rows for n, rows in train.items() if len(rows)}, held_out, report
-
-
-def _is_among(values, known):
-    """`np.isin` for a sorted `known` that is much longer than `values`."""
-    order = np.argsort(values, axis=None)  # neighbouring searches then touch neighbouring memory
-    wanted = values.ravel()[order]
-    found = np.empty(values.size, dtype=bool)
-    found[order] = known[np.minimum(np.searchsorted(known, wanted), len(known) - 1)] == wanted
-    return found.reshape(values.shape)
 
 
 def _count(windows):

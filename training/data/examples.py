@@ -7,7 +7,7 @@ import numpy as np
 from regzoo.errors import InputError
 from regzoo.sequence.codes import fitted
 from training.data.holdout import held_out
-from training.data.overlap import kmer_hashes, shares_kmer
+from training.data.overlap import shares_kmer, window_hashes
 from training.data.sources import SPLITS
 
 
@@ -160,8 +160,7 @@ def _counts(data, labels, where):
 def _merge_duplicates(examples, average, stranded):
     """One row per window; its mean label of each target, or NaN where labels of a class contradict each other."""
     codes, labels = examples.codes, examples.labels
-    keys = kmer_hashes(codes, codes.shape[1], stranded)[:, 0]
-    _, first, group = np.unique(keys, return_index=True, return_inverse=True)
+    _, first, group = np.unique(window_hashes(codes, stranded), return_index=True, return_inverse=True)
     known = ~np.isnan(labels)
     count = np.zeros((len(first), labels.shape[1]))
     total = np.zeros_like(count)

@@ -6,6 +6,7 @@ from scipy.sparse.csgraph import connected_components
 
 from regzoo.sequence.codes import UNKNOWN, reverse_complement
 
+CHUNK = 20_000
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd, from the golden ratio (Knuth's multiplicative hashing)
 
 
@@ -59,8 +60,30 @@ def shares_kmer(codes, others, k):
     numpy.ndarray, bool, shape (N,)
     """
     k = min(k, codes.shape[1], others.shape[1])
-    known = np.unique(kmer_hashes(others, k)[_known(others, k)])
-    return (np.isin(kmer_hashes(codes, k), known) & _known(codes, k)).any(axis=1)
+    known = np.unique(np.concatenate([kmer_hashes(part, k)[_known(part, k)] for part in _chunks(others)]))
+    return np.concatenate([
+        (is_among(kmer_hashes(part, k), known) & _known(part, k)).any(axis=1) for part in _chunks(codes)
+    ])  # fmt: skip
+
+
+def window_hashes(codes, stranded=False):
+    """One hash of each whole window, uint64, shape (N,); as of `kmer_hashes`."""
+    return np.concatenate([kmer_hashes(part, codes.shape[1], stranded)[:, 0] for part in _chunks(codes)])
+
+
+def is_among(values, known):
+    """`np.isin` for a sorted `known` that is much longer than `values`."""
+    order = np.argsort(values, axis=None)  # neighbouring searches then touch neighbouring memory
+    wanted = values.ravel()[order]
+    found = np.zeros(values.size, dtype=bool)
+    if len(known):
+        found[order] = known[np.minimum(np.searchsorted(known, wanted), len(known) - 1)] == wanted
+    return found.reshape(values.shape)
+
+
+def _chunks(codes):
+    """Rows in parts whose hashes take little memory."""
+    return np.array_split(codes, max(1, -(-len(codes) // CHUNK)))
 
 
 def _known(codes, k):

@@ -5,6 +5,7 @@ from typing import Literal
 import h5py
 import numpy as np
 from scipy.io import loadmat, whosmat
+from scipy.io.matlab import MatReadError
 
 from regzoo.errors import InputError
 from regzoo.sequence.codes import from_one_hot
@@ -75,7 +76,7 @@ def read_mat(path, windows, labels):
     try:
         _check(path, [name for name, _, _ in whosmat(path)], windows, labels)
         content = loadmat(path, variable_names=[windows, labels])
-    except (ValueError, TypeError, OSError) as error:
+    except (MatReadError, ValueError, TypeError, OSError) as error:
         raise InputError(f"{path}: not a MATLAB file ({error})") from error
     data = content[windows]
     if data.ndim != 3 or data.shape[1] != 4:
