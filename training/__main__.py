@@ -12,12 +12,14 @@ from regzoo.tokenizers import train_bpe
 from training.baseline import fit_baseline
 from training.data.build import build
 from training.data.corpus import cut_windows
+from training.evaluate import evaluate_run, predict_sequences
 from training.export import export
 from training.export_lm import export_language_model
 from training.fit import fit
 from training.pretrain import pretrain
 from training.probe import export_probe, fit_probe
 from training.recipe import recipe_kind
+from training.search import search as run_search
 
 THREADS = typer.Option(None, help="CPU threads (default: all)")
 TRACK = typer.Option(
@@ -92,6 +94,31 @@ def tokenizer_command(
 def baseline_command(recipe: str = typer.Argument(..., help="A recipe")):
     """Fit the k-mer models that the card compares with; their metrics go to runs/GROUP/NAME."""
     print(json.dumps(fit_baseline(recipe), indent=1))
+
+
+@app.command("search")
+def search_command(
+    search: str = typer.Argument(..., help="YAML: recipe, space, trials; e.g. training/searches/dnabert_enhancer.yaml"),
+    threads: int = THREADS,
+):
+    """Search a recipe's hyperparameters with Optuna, or go on where a stopped search was; it goes to runs/searches/NAME."""
+    print(json.dumps(run_search(search, threads=threads), indent=1))
+
+
+@app.command("evaluate")
+def evaluate_command(recipe: str = typer.Argument(..., help="A recipe whose run has finished")):
+    """Evaluate a run on dev and test: every metric, thresholds of dev, calibration; TSV, Markdown and curves go to its folder."""
+    print(evaluate_run(recipe))
+
+
+@app.command("predict")
+def predict_command(
+    recipe: str = typer.Argument(..., help="A recipe whose run has finished"),
+    sequences: str = typer.Argument(..., help="FASTA, or a table with a column `sequence`, plain or gzipped"),
+    output: str = typer.Option(..., "--output", "-o", help="The .tsv to write: a row a sequence, a column a target"),
+):
+    """Predict sequences with a run's network, before it is exported; `regzoo predict` takes intervals and exported models."""
+    print(f"{predict_sequences(recipe, sequences, output)} sequences -> {output}")
 
 
 @app.command("export")

@@ -11,8 +11,7 @@ from training.data import load_examples
 from training.estimators import evaluate_rows, fit_linear, fit_svr
 from training.loop import write_text
 from training.networks import run_folder
-from training.probe import load_probe_recipe
-from training.recipe import load_recipe, recipe_kind
+from training.recipe import load_recipe
 
 
 def kmer_counts(codes, k=6, stranded=False, presence=False):
@@ -66,8 +65,7 @@ def fit_baseline(recipe_path):
     dict
         name -> split -> target -> metric -> {'value', 'low', 'high'}
     """
-    load = load_probe_recipe if recipe_kind(recipe_path) == "probe" else load_recipe
-    data = load(recipe_path).data
+    data = load_recipe(recipe_path).data
     splits, _ = load_examples(data)
     regression = data.task == "regression"
     features = {}

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import h5py
-import torch
 import yaml
 from safetensors.torch import load_file
 
@@ -15,7 +14,7 @@ from regzoo.sequence.files import finished_file
 from regzoo.zoo import catalogue, load_model, zoo_folder
 from training.card import mean_metrics, model_card
 from training.loop import write_weights
-from training.networks import make_network, predict_logits, run_folder
+from training.networks import make_network, predict, run_folder
 from training.recipe import load_recipe
 
 SCORES = ("diff", "ref", "alt", "logit", "logit_ref", "logit_alt", "deepsea_effect")
@@ -101,13 +100,11 @@ def export(recipe_path):
     recipe, run = load_recipe(recipe_path), run_folder(recipe_path)
     metrics, architecture = finished_metrics(recipe_path, run), recipe.architecture
     length = metrics["input_length"]
-    codes = torch.from_numpy(example_codes(length))
-    network = make_network(recipe, length).eval()
+    codes, network = example_codes(length), make_network(recipe, length).eval()
 
     def outputs(state):
         network.load_state_dict(state, strict=False)
-        logits = predict_logits(network, codes, stranded=recipe.data.stranded)
-        return logits if recipe.data.task == "regression" else logits.sigmoid()
+        return predict(network, codes, recipe.data)
 
     state = smaller_weights(load_file(run / "model.safetensors"), outputs)
     of = f"{metrics['parameters']:,} parameters"
@@ -143,7 +140,7 @@ def smaller_weights(state, outputs):
     """
     half = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
     again = {k: v.float() if v.is_floating_point() else v for k, v in half.items()}
-    return half if (outputs(state) - outputs(again)).abs().max() < HALF_TOLERANCE else state
+    return half if abs(outputs(state) - outputs(again)).max() < HALF_TOLERANCE else state
 
 
 def write_model(recipe, recipe_path, metrics, state, architecture, of, how):

@@ -10,7 +10,7 @@ from regzoo.evaluate import evaluate_predictions
 from training.augment import augment
 from training.data import load_examples
 from training.loop import Loop, Plan, peak_memory, write_text, write_weights
-from training.networks import load_run, make_network, predict_logits, run_folder
+from training.networks import load_run, make_network, predict, run_folder
 from training.objective import Supervised
 from training.recipe import load_recipe
 
@@ -48,6 +48,7 @@ def fit(recipe_path, threads=None, track=None):
     network, loop = fit_network(recipe, splits, folder, track)
     write_weights(folder / "model.safetensors", loop.run())
     network.load_state_dict(loop.kept_state(), strict=False)
+    network.eval()
     metrics = {
         "parameters": sum(p.numel() for p in network.parameters()),
         "trained_parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
@@ -57,7 +58,11 @@ def fit(recipe_path, threads=None, track=None):
         "peak_memory_mb": peak_memory(), "data": report,
         "rows": {split: len(part) for split, part in splits.items()},
     }  # fmt: skip
-    predictions = {split: predict(network, part, recipe.data) for split, part in splits.items() if split != "train"}
+    predictions = {
+        split: predict(network, part.codes, recipe.data).cpu().numpy()
+        for split, part in splits.items()
+        if split != "train"
+    }
     metrics |= evaluate_splits(recipe.data, splits, predictions)
     write_text(folder / "metrics.json", json.dumps(metrics, indent=1))
     return metrics
@@ -86,11 +91,11 @@ def fit_network(recipe, splits, folder, track=None, look=None):
     spread = torch.from_numpy(np.nanstd(train.labels, axis=0)) if data.task == "regression" else None
     teachers = [load_run(path) for path in recipe.distillation.teachers] if recipe.distillation else []
     weight = recipe.distillation.weight if recipe.distillation else 0.0
-    objective = Supervised(network, data.task, options.label_smoothing, spread, teachers, weight)
+    objective = Supervised(network, data, options.label_smoothing, spread, teachers, weight)
     steps = steps_of_epoch(recipe, train)
 
     def after_epoch(model):
-        line = dev_line(data, splits["dev"], predict(model, splits["dev"], data))
+        line = dev_line(data, splits["dev"], predict(model, splits["dev"].codes, data).cpu().numpy())
         if look:
             look(line["score"])
         return line
@@ -127,14 +132,6 @@ class _Batches:
         rows = rows[part::parts] if len(rows) >= parts else rows  # every part of a small last batch has some
         generator = torch.Generator().manual_seed((self.recipe.seed * 100_003 + step) * parts + part)
         return augment(self.codes[rows], self.options, generator), self.labels[rows]
-
-
-def predict(network, examples, data):
-    """Predictions of a split's rows as the exported model gives them: probabilities or values, shape (N, targets)."""
-    logits = predict_logits(network, torch.from_numpy(examples.codes), stranded=data.stranded).cpu()
-    if data.task == "regression":
-        return logits.numpy()
-    return (logits.softmax(1) if data.task == "multiclass" else logits.sigmoid()).numpy()
 
 
 def dev_line(data, examples, predictions):

@@ -106,7 +106,7 @@ class Loop:
         self.objective, self.optimiser = self.accelerator.prepare(objective, optimiser)
         frozen = {name for name, p in network.named_parameters(remove_duplicate=False) if not p.requires_grad}
         self.kept = [name for name in network.state_dict() if name not in frozen]
-        self.step, self.minutes, self.log, self.best = 0, 0.0, [], None
+        self.step, self.saved, self.minutes, self.log, self.best = 0, 0, 0.0, [], None
         self.average = {k: v.clone() for k, v in self.state().items()} if options.ema else None
 
     @property
@@ -178,7 +178,7 @@ class Loop:
             if not torch.isfinite(loss):
                 raise TrainingError(
                     f"{self.plan.folder}: the loss is {loss.item()} at step {step + 1} (learning rate {rate:.2g}); the "
-                    f"checkpoint of step {self.log[-1]['step'] if self.log else 0} is kept"
+                    f"checkpoint of step {self.saved} is kept"
                 )
             self.accelerator.backward(loss / self.options.accumulate)
             total += loss.item() / self.options.accumulate
@@ -235,7 +235,7 @@ class Loop:
         self.network.load_state_dict(state["network"], strict=False)
         self.optimiser.load_state_dict(state["optimiser"])
         self.average, self.best, self.step = state["average"], state["best"], state["step"]
-        self.minutes, self.log = state["minutes"], json.loads(state["log"])
+        self.saved, self.minutes, self.log = self.step, state["minutes"], json.loads(state["log"])
 
     def save(self):
         """Write checkpoint and log; a kill or a full disk leaves the ones before."""
@@ -245,6 +245,7 @@ class Loop:
                  "best": self.best, "step": self.step, "minutes": self.minutes, "log": json.dumps(self.log),
                  "recipe": json.dumps(self.plan.recipe)}  # fmt: skip
         write(self.checkpoint, lambda path: torch.save(state, path))
+        self.saved = self.step
         write(self.plan.folder / "log.json", lambda path: path.write_text(json.dumps(self.log, indent=1)))
 
     def _start_tracking(self):

@@ -46,8 +46,8 @@ def make_network(recipe, length):
     return network
 
 
-def load_run(recipe_path, length=None):
-    """The trained network of a recipe's finished run, in evaluation mode.
+def load_run(recipe_path):
+    """The trained network of a recipe's finished run, of a probe too, in evaluation mode.
 
     Raises
     ------
@@ -69,28 +69,27 @@ def one_hot(codes):
 
 
 @torch.no_grad()
-def predict_logits(network, codes, batch_size=512, stranded=False):
-    """Logits of base codes, averaged over both strands.
+def predict(network, codes, data, batch_size=512):
+    """Predictions of windows as the exported model gives them: probabilities or values, the mean over strands.
 
     Parameters
     ----------
     network : torch.nn.Module
         In evaluation mode.
-    codes : torch.Tensor, uint8, shape (N, L)
+    codes : torch.Tensor or numpy.ndarray, uint8, shape (N, L)
+    data : training.data.sources.Source
+        By whose task logits become predictions; if it is stranded, only the strand given is read.
     batch_size : int
-    stranded : bool
-        Read the strand that is given, alone.
 
     Returns
     -------
     torch.Tensor, float32, shape (N, targets)
+        On the network's device.
     """
+    activation = {"binary": torch.sigmoid, "multiclass": lambda z: z.softmax(1), "regression": lambda z: z}[data.task]
     device, parts = next(network.parameters()).device, []
-    for chunk in codes.split(batch_size):
+    for chunk in torch.as_tensor(codes).split(batch_size):
         chunk = chunk.to(device)
-        if stranded:
-            parts.append(network(one_hot(chunk)).float())
-        else:
-            both = one_hot(torch.cat([chunk, reverse_complement(chunk)]))
-            parts.append(sum(network(both).float().chunk(2)) / 2)
+        strands = (chunk,) if data.stranded else (chunk, reverse_complement(chunk))
+        parts.append(sum(activation(network(one_hot(strand)).float()) for strand in strands) / len(strands))
     return torch.cat(parts)

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import Field
 from safetensors.torch import load_file
 from tqdm import tqdm
 
@@ -14,35 +13,12 @@ from regzoo.sequence.codes import reverse_complement
 from regzoo.zoo import load_model, zoo_folder
 from training.data import load_examples
 from training.data.overlap import window_hashes
-from training.data.sources import Data
 from training.estimators import evaluate_rows, fit_linear, fit_svr
 from training.export import finished_metrics, write_model
 from training.fit import evaluate_splits
 from training.loop import write, write_text, write_weights
 from training.networks import run_folder
-from training.recipe import Architecture
-from training.section import Section, read_section
-
-
-class ProbeRecipe(Section):
-    """Everything that makes a probe again."""
-
-    model: str
-    title: str
-    data: Data
-    backbone: str = Field(description="a language model of the zoo, LM/NAME")
-    pooling: str = "mean"
-    rows: int = Field(20_000, gt=0, description="most training rows of a target, drawn by the seed")
-    svr: bool = Field(False, description="of a regression: also evaluate a support vector machine on the embeddings")
-    seed: int = 1
-    published: dict[str, list[float | None]] = {}
-    limits: str = ""
-    notes: str = ""
-
-
-def load_probe_recipe(path):
-    """Read and check a recipe; an InputError names every problem."""
-    return read_section(path, ProbeRecipe)
+from training.recipe import load_recipe
 
 
 @torch.inference_mode()
@@ -100,7 +76,7 @@ def fit_probe(recipe_path, threads=None):
     InputError
         If the recipe or its data is not usable.
     """
-    recipe, folder = load_probe_recipe(recipe_path), run_folder(recipe_path)
+    recipe, folder = load_recipe(recipe_path), run_folder(recipe_path)
     folder.mkdir(parents=True, exist_ok=True)
     if threads:
         torch.set_num_threads(threads)
@@ -153,15 +129,14 @@ def export_probe(recipe_path):
     InputError
         If the run has not finished.
     """
-    recipe, run = load_probe_recipe(recipe_path), run_folder(recipe_path)
+    recipe, run = load_recipe(recipe_path), run_folder(recipe_path)
     metrics = finished_metrics(recipe_path, run)
-    architecture = Architecture(
-        name="language_model", arguments={"backbone": recipe.backbone, "pooling": recipe.pooling}
-    )
     kind = "ridge" if recipe.data.task == "regression" else "logistic"
     how = (
         f"{kind} regression on the embeddings of `{recipe.backbone}` (pooling: {recipe.pooling}) of at most "
         f"{recipe.rows:,} training rows of a target; the penalty was chosen by cross-validation on them; seed {recipe.seed}"
     )
     state = load_file(Path(run) / "model.safetensors")
-    return write_model(recipe, recipe_path, metrics, state, architecture, f"a linear layer on {recipe.backbone}", how)
+    return write_model(
+        recipe, recipe_path, metrics, state, recipe.architecture, f"a linear layer on {recipe.backbone}", how
+    )

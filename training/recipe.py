@@ -84,6 +84,32 @@ class Recipe(Section):
     notes: str = ""
 
 
+class ProbeRecipe(Section):
+    """Everything that makes a probe again."""
+
+    model: str
+    title: str
+    data: Data
+    backbone: str = Field(description="a language model of the zoo, LM/NAME")
+    pooling: str = "mean"
+    rows: int = Field(20_000, gt=0, description="most training rows of a target, drawn by the seed")
+    svr: bool = Field(False, description="of a regression: also evaluate a support vector machine on the embeddings")
+    seed: int = 1
+    published: dict[str, list[float | None]] = {}
+    limits: str = ""
+    notes: str = ""
+
+    @property
+    def architecture(self):
+        """A linear head on the backbone."""
+        return Architecture(name="language_model", arguments={"backbone": self.backbone, "pooling": self.pooling})
+
+    @property
+    def adapters(self):
+        """None: the backbone is frozen."""
+        return None
+
+
 def recipe_kind(path):
     """'language_model', 'probe' or 'supervised', by the sections that a file has; 'supervised' where it cannot be read."""
     try:
@@ -95,5 +121,5 @@ def recipe_kind(path):
 
 
 def load_recipe(path):
-    """Read and check the recipe of a supervised model, a `Recipe`; errors as of `read_section`."""
-    return read_section(path, Recipe)
+    """Read and check the recipe of a supervised model, a `Recipe` or `ProbeRecipe`; errors as of `read_section`."""
+    return read_section(path, ProbeRecipe if recipe_kind(path) == "probe" else Recipe)

@@ -38,12 +38,17 @@ def read_section(path, kind):
     content = read_yaml(path)
     if isinstance(content, dict) and isinstance(content.get("data"), str):
         content["data"] = read_yaml(Path(path).parent / content["data"])
+    return validated(kind, content, path)
+
+
+def validated(kind, content, where):
+    """A section of plain values, or an InputError that begins with `where` and names every problem."""
     try:
         return kind.model_validate(content)
     except ValidationError as error:
         fields = sorted(_fields(kind))
         problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}{_nearest(e, fields)}" for e in error.errors()]
-        raise InputError(f"{path}: " + "; ".join(problems)) from error
+        raise InputError(f"{where}: " + "; ".join(problems)) from error
 
 
 def read_yaml(path):
