@@ -227,7 +227,8 @@ def compare(
     models: Annotated[list[str], typer.Argument(help="Models, of `regzoo ls` or directories; the first is compared with each")],
     data: Annotated[
         list[str], typer.Option("--data", "-d", help="TARGET=FILE: labelled sequences, CSV with `sequence,label` and labels 0 "
-                                "and 1, plain or gzipped, and the models' target that they are of; repeat for more")
+                                "and 1, or `sequence,value`, plain or gzipped, and the models' target that they are of; "
+                                "repeat for more")
     ],
     output: Annotated[
         list[str] | None, typer.Option("--output", "-o", help="Also write .tsv, .md, or .png / .svg with ROC and "
@@ -243,6 +244,32 @@ def compare(
     from regzoo.evaluate.compare import compare_models
 
     print(compare_models(models, data, output or (), batch_size, progress=not quiet))
+
+
+@app.command()
+def transfer(
+    models: Annotated[list[str], typer.Argument(help="Models, of `regzoo ls` or directories")],
+    data: Annotated[
+        list[str], typer.Option("--data", "-d", help="NAME=FILE: labelled sequences, CSV with `sequence,label` and labels 0 and "
+                                "1, or `sequence,value`; repeat for more")
+    ],
+    output: Annotated[
+        list[str] | None, typer.Option("--output", "-o", help="Also write .tsv, or .png / .svg with the matrix as a heat map; "
+                                       "repeat for more")
+    ] = None,
+    target: Targets = None,
+    batch_size: BatchSize = 64,
+    quiet: Quiet = False,
+):  # fmt: skip
+    """Transfer: how well every target's predictions tell every data set, so trained on one cell type, tested on another.
+
+    Example: regzoo transfer MotifResNet/tf-human -d tf0=tf/0/test.csv -d tf1=tf/1/test.csv -o transfer.png
+    """
+    from regzoo.evaluate.transfer import transfer_matrix
+
+    print(
+        transfer_matrix(models, data, output or (), target, batch_size, progress=not quiet).to_markdown(floatfmt=".3f")
+    )
 
 
 @app.command()

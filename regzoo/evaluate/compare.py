@@ -6,7 +6,6 @@ import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,10 +14,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from regzoo.effects.scoring import target_columns
-from regzoo.errors import InputError, OutputError
-from regzoo.evaluate.labelled import read_labelled
-from regzoo.evaluate.metrics import METRICS, bootstrap
-from regzoo.evaluate.paired import delong
+from regzoo.errors import OutputError
+from regzoo.evaluate.labelled import read_sets
+from regzoo.evaluate.metrics import CORRELATIONS, METRICS, evaluate_predictions, pearson
+from regzoo.evaluate.paired import delong, paired_bootstrap
 from regzoo.sequence.codes import fitted, one_hot
 from regzoo.sequence.files import finished_file
 from regzoo.zoo import load_model
@@ -61,14 +60,15 @@ def compare_models(models, data, outputs=(), batch_size=64, progress=True):
     data : list of str
         TARGET=FILE.
     outputs : list of str
-        .tsv and .md hold the table, .png and .svg curves.
+        .tsv and .md hold the table, .png and .svg curves, or of values predictions against them.
     batch_size : int
     progress : bool
 
     Returns
     -------
     str
-        The table in Markdown. p-values are DeLong's, of the AUROC against the first model's.
+        The table in Markdown. p-values are of the difference to the first model: DeLong's of the AUROC, or of measured values
+        the paired bootstrap's of Pearson's correlation.
 
     Raises
     ------
@@ -78,12 +78,12 @@ def compare_models(models, data, outputs=(), batch_size=64, progress=True):
     for output in outputs:
         if not str(output).endswith(_SUFFIXES):
             raise OutputError(f"{output}: unknown suffix; use one of {', '.join(_SUFFIXES)}")
-    sets = dict(_read(text) for text in data)
+    sets = read_sets(data)
     runs = {}
     for name in tqdm(models, desc="comparing", unit=" models", disable=not progress):
         # A fresh process, so that its peak memory is this model's.
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            codes = {target: codes for target, (codes, _) in sets.items()}
+            codes = {target: labelled.codes for target, labelled in sets.items()}
             runs[name] = pool.submit(_evaluate, name, codes, batch_size, torch.get_num_threads()).result()
     table = _table(runs, sets)
     text = _markdown(table, runs, sets)
@@ -96,18 +96,6 @@ def compare_models(models, data, outputs=(), batch_size=64, progress=True):
             else:
                 _curves(runs, sets).savefig(temporary, bbox_inches="tight", dpi=150)
     return text
-
-
-def _read(text):
-    target, _, path = text.partition("=")
-    if not path:
-        raise InputError(f"data {text!r}: expected TARGET=FILE, e.g. tf0=test.csv")
-    if not Path(path).is_file():
-        raise InputError(f"{path}: no such data file")
-    codes, labels = read_labelled(Path(path))
-    if len(np.unique(labels)) < 2:
-        raise InputError(f"{path}: only one class in the labels")
-    return target, (codes, labels)
 
 
 def _evaluate(name, sets, batch_size, threads):
@@ -129,29 +117,36 @@ def _evaluate(name, sets, batch_size, threads):
 
 def _table(runs, sets):
     rows, first = [], next(iter(runs))
-    for target, (codes, labels) in sets.items():
+    for target, labelled in sets.items():
+        labels = labelled.labels
         for name, run in runs.items():
-            row = {"target": target, "model": name, "examples": len(codes), "positive": int(labels.sum())}
-            for metric, value in bootstrap(labels, run.scores[target]).items():
+            row = {"target": target, "model": name, "examples": len(labels)}
+            if not labelled.regression:
+                row["positive"] = int(labels.sum())
+            for metric, value in evaluate_predictions(labels, run.scores[target], labelled.regression).items():
                 row |= {metric: value["value"], f"{metric}_low": value["low"], f"{metric}_high": value["high"]}
-            test = delong(labels, run.scores[target], runs[first].scores[target])
-            row |= {"auroc_difference": test["difference"], "p": test["p"] if name != first else np.nan}
+            pair = labels, run.scores[target], runs[first].scores[target]
+            test = paired_bootstrap(*pair, metric=pearson) if labelled.regression else delong(*pair)
+            row |= {"difference": test["difference"], "p": test["p"] if name != first else np.nan}
             rows.append(row)
     return pd.DataFrame(rows)
 
 
 def _markdown(table, runs, sets):
-    lines = [
-        f"| target | examples | model | {' | '.join(METRICS)} | AUROC - first's | p (DeLong) |",
-        "|---" * (5 + len(METRICS)) + "|",
-    ]
-    for row in table.to_dict("records"):
-        cells = (f"{row[m]:.3f} ({row[f'{m}_low']:.3f}–{row[f'{m}_high']:.3f})" for m in METRICS)
-        against = "– | –" if np.isnan(row["p"]) else f"{row['auroc_difference']:+.3f} | {row['p']:.2g}"
-        lines.append(f"| {row['target']} | {row['examples']} | {row['model']} | {' | '.join(cells)} | {against} |")
-    count = sum(len(codes) for codes, _ in sets.values())
+    lines = []
+    for regression, names, test in ((False, METRICS, "AUROC - first's | p (DeLong)"),
+                                    (True, CORRELATIONS, "Pearson - first's | p (paired bootstrap)")):  # fmt: skip
+        own = [target for target, labelled in sets.items() if labelled.regression == regression]
+        if not own:
+            continue
+        lines += [f"| target | examples | model | {' | '.join(names)} | {test} |", "|---" * (5 + len(names)) + "|"]
+        for row in table[table.target.isin(own)].to_dict("records"):
+            cells = (f"{row[m]:.3f} ({row[f'{m}_low']:.3f}–{row[f'{m}_high']:.3f})" for m in names)
+            against = "– | –" if np.isnan(row["p"]) else f"{row['difference']:+.3f} | {row['p']:.2g}"
+            lines.append(f"| {row['target']} | {row['examples']} | {row['model']} | {' | '.join(cells)} | {against} |")
+        lines.append("")
+    count = sum(len(labelled.codes) for labelled in sets.values())
     lines += [
-        "",
         "| model | sequences a second | peak memory, MB | parameters | operations a window |",
         "|---|---|---|---|---|",
     ]
@@ -168,11 +163,17 @@ def _curves(runs, sets):
 
     figure = Figure(figsize=(8, 3.6 * len(sets)), layout="constrained")
     axes = figure.subplots(len(sets), 2, squeeze=False)
-    for row, (target, (_, labels)) in zip(axes, sets.items()):
+    for row, (target, labelled) in zip(axes, sets.items()):
         for name, run in runs.items():
+            if labelled.regression:
+                row[0].scatter(labelled.labels, run.scores[target], s=2, label=name)
+                continue
             for axis, kind in zip(row, (RocCurveDisplay, PrecisionRecallDisplay)):
-                kind.from_predictions(labels, run.scores[target], name=name, ax=axis)
-        for axis in row:
+                kind.from_predictions(labelled.labels, run.scores[target], name=name, ax=axis)
+        if labelled.regression:
+            row[0].set(xlabel="measured", ylabel="predicted")
+            row[1].set_axis_off()
+        for axis in row[: 2 - labelled.regression]:
             axis.set_title(target, loc="left", fontsize=9)
             axis.legend(fontsize=7)
     return figure

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.stats import norm, rankdata
 
-from regzoo.evaluate.metrics import auroc, checked, resamples
+from regzoo.evaluate.metrics import CORRELATIONS, auroc, checked, resamples
 
 
 def delong(labels, first, second):
@@ -55,7 +55,7 @@ def paired_bootstrap(labels, first, second, metric=auroc, samples=1000, seed=1, 
     Parameters
     ----------
     labels, first, second
-        As of `delong`.
+        As of `delong`; with `pearson` or `spearman`, labels may be any values.
     metric : callable
         Function of (labels, scores, weights).
     samples, seed, level, groups
@@ -66,8 +66,9 @@ def paired_bootstrap(labels, first, second, metric=auroc, samples=1000, seed=1, 
     dict
         'difference' (first - second), 'low', 'high', and 'p', twice the smaller share of resamples on a side of zero.
     """
-    labels, first = checked(labels, first)
-    _, second = checked(labels, second)
+    classes = metric not in CORRELATIONS.values()
+    labels, first = checked(labels, first, classes)
+    _, second = checked(labels, second, classes)
     drawn = resamples(len(labels), samples, seed, groups)
     whole = np.ones((1, len(labels)))
     difference = metric(labels, first, whole)[0] - metric(labels, second, whole)[0]

@@ -3,10 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import average_precision_score, matthews_corrcoef, roc_auc_score
 
 from regzoo.errors import InputError, OutputError
 from regzoo.evaluate.compare import compare_models
+from regzoo.evaluate.transfer import transfer_matrix
 from regzoo.sequence import Genome, decode, encode_many, read_bed
 from regzoo.sequence.codes import fitted
 from regzoo.zoo import load_model
@@ -66,3 +68,40 @@ def test_what_is_refused(data, tmp_path):
     bad.write_text("sequence,label\nACGT,1\nACGA,1\n")
     with pytest.raises(InputError, match="only one class"):
         compare_models(MODELS, [f"tf3={bad}"])
+
+
+def test_measured_values_have_correlations_and_a_paired_bootstrap(data, tmp_path):
+    _, rows, _ = data
+    scores = load_model(MODEL, device="cpu").predict(rows)[:, 3]
+    values = scores + np.random.default_rng(0).normal(0, 0.3, len(rows))
+    path = tmp_path / "v.csv"
+    path.write_text("sequence,value\n" + "".join(f"{decode(row)},{v:.5f}\n" for row, v in zip(rows, values)))
+    text = compare_models(MODELS, [f"tf3={path}"], [tmp_path / "o.tsv", tmp_path / "o.png"], progress=False)
+    table = pd.read_csv(tmp_path / "o.tsv", sep="\t")
+    assert table.pearson[0] == pytest.approx(pearsonr(values, scores)[0], abs=1e-4)
+    assert table.spearman[0] == pytest.approx(spearmanr(values, scores)[0], abs=1e-4)
+    assert table.difference[1] == pytest.approx(table.pearson[1] - table.pearson[0], abs=1e-4)
+    assert 0 < table.p[1] <= 1 and "paired bootstrap" in text and "auroc" not in text
+    path.write_text("sequence,value\nACGT,high\n")
+    with pytest.raises(InputError, match="line 2: expected 'sequence,NUMBER'"):
+        compare_models(MODELS, [f"tf3={path}"])
+
+
+def test_transfer_is_the_auroc_of_every_target_on_every_set(data, tmp_path):
+    path, rows, labels = data
+    other = tmp_path / "gc.csv"
+    high = ((rows == 1) | (rows == 2)).mean(axis=1) > 0.5
+    other.write_text("sequence,label\n" + "".join(f"{decode(row)},{int(v)}\n" for row, v in zip(rows, high)))
+    out, _ = run("regzoo", "transfer", MODEL, "-d", f"ap1={path}", "-d", f"gc={other}", "-t", "tf3", "-t", "tf0", "-q",
+                 "-o", tmp_path / "o.tsv", "-o", tmp_path / "o.png")  # fmt: skip
+    scores = load_model(MODEL, device="cpu").predict(rows)
+    table = pd.read_csv(tmp_path / "o.tsv", sep="\t")
+    assert list(zip(table.tested, table.trained)) == [(s, t) for s in ("ap1", "gc") for t in ("tf3", "tf0")]
+    for row in table.itertuples():
+        truth = labels if row.tested == "ap1" else high
+        assert row.value == pytest.approx(roc_auc_score(truth, scores[:, int(row.trained[2])]), abs=1e-4)
+        assert row.low <= row.value <= row.high
+        assert f"{row.value:.3f}" in out
+    assert (tmp_path / "o.png").stat().st_size > 5_000
+    with pytest.raises(OutputError, match="unknown suffix"):
+        transfer_matrix([MODEL], [f"ap1={path}"], ["o.pdf"])

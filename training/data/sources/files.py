@@ -28,13 +28,13 @@ class GueData(Source):
 
     def read(self):
         for target, folder in self.tasks.items():
-            found = {split: _csv(self.root / folder, name) for split, name in self.files.items()}
-            if not any(found.values()):
+            paths = {split: _csv(self.root / folder, name) for split, name in self.files.items()}
+            if not any(paths.values()):
                 raise InputError(f"{self.root / folder}: none of {', '.join(self.files.values())} as .csv or .csv.gz")
-            for split, path in found.items():
+            for split, path in paths.items():
                 if path:
-                    codes, labels = read_labelled(path, self.length)
-                    yield Piece(path, split, codes, {target: labels})
+                    found = read_labelled(path, self.length)
+                    yield Piece(path, split, found.codes, {target: found.labels})
 
 
 def _csv(folder, name):
