@@ -4,13 +4,14 @@ import json
 
 import h5py
 import numpy as np
+import pyBigWig
 import pytest
 import yaml
 
 from regzoo.errors import InputError
-from regzoo.sequence import decode
+from regzoo.sequence import Genome, decode
 from tests.conftest import ROOT, run
-from training.data import load_examples
+from training.data import load_examples, peaks
 from training.data.build import SPLITS, build
 from training.data.sources.built import BuiltData
 
@@ -95,6 +96,82 @@ def test_a_recipe_reads_the_set_and_repeats_are_left_out(sources):
     assert splits["dev"].labels.sum(axis=0).tolist() == [2, 4] and report["targets"]["two"]["dev"]["positive"] == 4
     with pytest.raises(InputError, match="no target 'C'; it has A, B"):
         load_examples(BuiltData(format="built", folder=str(folder / "set.h5"), tasks={"c": "C"}))
+
+
+def test_bigbed_peaks_and_bigwig_signal(sources):
+    folder, contigs, options = sources
+    header = [(name, len(text)) for name, text in contigs.items()]
+    with pyBigWig.open(str(folder / "a.bb.tmp"), "w") as file:  # pyBigWig writes bigWig alone
+        file.addHeader(header)
+        for name in contigs:
+            file.addEntries(name, 0, values=np.arange(0, 3000) / 1000, span=1, step=1)
+    (folder / "a.bb.tmp").rename(folder / "s.bw")
+    options |= {"signal": {"S": "s.bw"}, "negatives": {"kind": "none"}}
+    (folder / "set.yaml").write_text(yaml.safe_dump(options))
+    build(folder / "set.yaml", folder / "set.h5", progress=False)
+    with h5py.File(folder / "set.h5") as file:
+        first, signal = file["start"][()] + 100, file["signal"][()][:, 0]
+    values = np.concatenate([np.arange(3000) / 1000, np.zeros(4000)])
+    np.testing.assert_allclose(signal, [values[a : a + 100].mean() for a in first], rtol=1e-4)
+    splits, _ = load_examples(
+        BuiltData(format="built", folder=str(folder / "set.h5"), tasks={"s": "S"}, task="regression")
+    )
+    assert 0 < splits["train"].labels.max() < 3
+    options["tracks"] = {"A": "s.bb"}
+    (folder / "s.bb").write_bytes((folder / "s.bw").read_bytes())
+    (folder / "set.yaml").write_text(yaml.safe_dump(options))
+    with pytest.raises(InputError, match="s.bb: not a bigBed file"):
+        build(folder / "set.yaml", folder / "o.h5", progress=False)
+    (folder / "g.fa").write_text((folder / "g.fa").read_text().replace(">chr2\n", ">chr2\nACGT"))
+    options["tracks"] = {"A": "a.narrowPeak"}
+    (folder / "set.yaml").write_text(yaml.safe_dump(options))
+    with pytest.raises(InputError, match="s.bw: chr2 has 6000 bases, but 6004 in .*one assembly"):
+        build(folder / "set.yaml", folder / "o.h5", progress=False)
+
+
+def test_bigbed_intervals_become_peaks(sources, monkeypatch):
+    folder, contigs, _ = sources
+
+    class File:  # the reader's interface; no library at hand writes bigBed
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def chroms(self):
+            return {name: 6000 for name in contigs}
+
+        def entries(self, contig, start, end):
+            return [(300, 500, "p\t0\t.\t1\t-1\t-1\t120"), (700, 900, "")] if contig == "chr7" else None
+
+    monkeypatch.setattr(peaks, "open_big", lambda path, kind: File())
+    found = peaks.read_peaks("x.bigBed", Genome(folder / "g.fa"))
+    assert found.starts.tolist() == [300, 700] and found.summits.tolist() == [420, 800]
+
+
+def test_near_duplicates_are_left_out_and_repeats_matched(sources):
+    folder, contigs, options = sources
+    texts = {name: list(text) for name, text in contigs.items()}
+    copy = texts["chr1"][250:550]
+    copy[150] = "A" if copy[150] != "A" else "C"
+    texts["chr2"][1450:1750] = copy  # A's second window of chr2 is its first of chr1 but for a base
+    for name in texts:
+        for start in range(0, 5800, 410):
+            texts[name][start : start + 200] = [base.lower() for base in texts[name][start : start + 200]]
+    (folder / "g.fa").write_text("".join(f">{n}\n{''.join(t)}\n" for n, t in texts.items()))
+    options |= {"windows": {"length": 300, "bin": 100, "near_duplicates": 0.8}, "tracks": {"A": "a.narrowPeak"},
+                "negatives": {"kind": "gc_repeat_matched", "ratio": 2}}  # fmt: skip
+    (folder / "set.yaml").write_text(yaml.safe_dump(options))
+    manifest = build(folder / "set.yaml", folder / "set.h5", progress=False)
+    assert manifest["left out"]["nearly the same as another"] == 1
+    with h5py.File(folder / "set.h5") as file:
+        contig, start, peak = (file[name][()] for name in ("contig", "start", "peak"))
+    names = list(texts)
+    share = np.array([np.mean([b.islower() for b in texts[names[c]][s : s + 300]]) for c, s in zip(contig, start)])
+    quarter = np.minimum((share * 4).astype(int), 3)
+    assert len(set(quarter[peak])) > 1
+    np.testing.assert_array_equal(2 * np.bincount(quarter[peak], minlength=4), np.bincount(quarter[~peak], minlength=4))
 
 
 def test_what_is_refused(sources, tmp_path):

@@ -137,7 +137,7 @@ def test_near_duplicates_agree_with_the_exact_jaccard_index():
 
     sets = [kmers("".join(row)) for row in rows]
     jaccard = [max((len(s & t) / len(s | t) for t in sets[:i]), default=0) for i, s in enumerate(sets)]
-    found = near_duplicates(codes, 0.7)
+    found = near_duplicates([codes[:7], codes[7:]], 0.7)
     clear = np.abs(np.array(jaccard) - 0.7) > 0.15
     assert (found == (np.array(jaccard) > 0.7))[clear].all() and found[[10, 14]].all() and not found[[12, 13]].any()
 

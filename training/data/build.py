@@ -19,8 +19,8 @@ from regzoo.sequence import Genome
 from regzoo.sequence.codes import UNKNOWN
 from regzoo.sequence.files import finished_file
 from training.data.negatives import gc_content, gc_matched, shuffled_dinucleotides
-from training.data.overlap import kmer_hashes
-from training.data.peaks import Coverage, overlap_labels, read_peaks, summit_windows, tiles
+from training.data.overlap import kmer_hashes, near_duplicates
+from training.data.peaks import Coverage, bin_signal, overlap_labels, read_peaks, soft_masked, summit_windows, tiles
 from training.section import Section, read_section
 
 SPLITS = ("train", "dev", "test")
@@ -37,12 +37,17 @@ class Windows(Section):
     length: int = Field(1000, gt=0, description="of a window, its bin in the middle")
     bin: int = Field(200, gt=0)
     overlap: float = Field(0.5, gt=0, le=1, description="share of the bin that a peak must cover")
+    near_duplicates: float | None = Field(
+        None, gt=0, le=1, description="leave out windows whose 16-mers have this Jaccard index with an earlier window's"
+    )
 
 
 class Negatives(Section):
     """Windows without any label, besides those of the peaks."""
 
-    kind: Literal["none", "gc_matched", "dinucleotide_shuffle"] = "none"
+    kind: Literal["none", "gc_matched", "gc_repeat_matched", "dinucleotide_shuffle"] = Field(
+        "none", description="gc_repeat_matched: also by the share of lower-case bases, in quarters"
+    )
     ratio: float = Field(1.0, gt=0, description="negatives for each window of a peak")
 
 
@@ -57,7 +62,8 @@ class Build(Section):
     """Everything that makes a data set again; paths are relative to the file that says so."""
 
     genome: str
-    tracks: dict[str, str] = Field(min_length=1, description="target -> BED or narrowPeak")
+    tracks: dict[str, str] = Field(min_length=1, description="target -> BED, narrowPeak or bigBed")
+    signal: dict[str, str] = Field({}, description="target of a regression -> bigWig, of which the bin's mean is kept")
     windows: Windows = Windows()
     negatives: Negatives = Negatives()
     blacklist: str | None = None
@@ -73,8 +79,8 @@ def build(path, output, progress=True):
     path : str or pathlib.Path
         YAML of a `Build`.
     output : str or pathlib.Path
-        HDF5: codes (N, length), labels (N, ceil(targets / 8)) packed by bit, contig, start, split, kind ('peak' or
-        'negative'); the manifest as JSON in the attribute of that name.
+        HDF5: codes (N, length), labels (N, ceil(targets / 8)) packed by bit, signal (N, signals), contig, start, split, peak
+        (False of negatives); the manifest as JSON in the attribute of that name.
     progress : bool
 
     Returns
@@ -94,14 +100,19 @@ def build(path, output, progress=True):
     blacklist = read_peaks(here / options.blacklist, genome) if options.blacklist else None
     numbers, starts, left_out = _places(options, genome, tracks, blacklist)
     split_of = _split_of(genome, options.split)
-    files = [options.genome, *options.tracks.values(), *([options.blacklist] if blacklist else [])]
+    files = [
+        options.genome,
+        *options.tracks.values(),
+        *options.signal.values(),
+        *([options.blacklist] if blacklist else []),
+    ]
     manifest = {
-        "options": options.model_dump(), "targets": list(options.tracks), "left out": left_out,
+        "options": options.model_dump(), "targets": list(options.tracks), "signal": list(options.signal), "left out": left_out,
         "sources": {file: file_digest(here / file) for file in files},
     }  # fmt: skip
     rng = np.random.default_rng(options.seed)
     with finished_file(output) as temporary, h5py.File(temporary, "w") as out:
-        writer = _Writer(out, options.windows.length, len(tracks), genome.contigs)
+        writer = _Writer(out, options, genome, [here / file for file in options.signal.values()])
         bar = tqdm(total=len(numbers), desc="building", unit=" windows", disable=not progress)
         for at in range(0, len(numbers), CHUNK):
             rows = slice(at, at + CHUNK)
@@ -139,8 +150,15 @@ def _places(options, genome, tracks, blacklist):
         "over a contig's end": int((~inside).sum()), "blacklisted": int((inside & listed).sum())
     }  # fmt: skip
     keep, repeated = _distinct(genome, numbers, starts, length)
+    numbers, starts = numbers[keep], starts[keep]
     left_out |= {"repeated on either strand": repeated}
-    return numbers[keep], starts[keep], left_out
+    if options.windows.near_duplicates:
+        parts = (genome.windows(numbers[at : at + CHUNK], starts[at : at + CHUNK], length)
+                 for at in range(0, len(numbers), CHUNK))  # fmt: skip
+        near = near_duplicates(parts, options.windows.near_duplicates)
+        numbers, starts = numbers[~near], starts[~near]
+        left_out |= {"nearly the same as another": int(near.sum())}
+    return numbers, starts, left_out
 
 
 def _distinct(genome, numbers, starts, length):
@@ -183,14 +201,22 @@ def _negatives(options, genome, tracks, blacklist, numbers, starts, rng):
     rows = np.sort(rng.permutation(np.resize(np.arange(len(numbers)), count)))
     parts = tracks if blacklist is None else [*tracks, blacklist]
     excluded = Coverage(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("numbers", "starts", "ends")))
+    masked = _quarters_masked(genome, length) if kind == "gc_repeat_matched" else None
     for at in range(0, count, CHUNK):
         chosen = rows[at : at + CHUNK]
         codes = genome.windows(numbers[chosen], starts[chosen], length)
         if kind == "dinucleotide_shuffle":
             yield shuffled_dinucleotides(codes, rng), numbers[chosen], starts[chosen]
         else:
-            place, first = gc_matched(genome, length, gc_content(codes), excluded, rng)
+            strata = masked(numbers[chosen], starts[chosen]) if masked else None
+            place, first = gc_matched(genome, length, gc_content(codes), excluded, rng, strata, masked)
             yield genome.windows(place, first, length), place, first
+
+
+def _quarters_masked(genome, length):
+    """A function of contigs and starts: the quarter, 0 to 3, of a window's share of lower-case bases."""
+    repeats = soft_masked(genome.path, genome)
+    return lambda numbers, starts: np.minimum(4 * repeats.bases(numbers, starts, starts + length) // length, 3)
 
 
 def _split_of(genome, split):
@@ -208,23 +234,32 @@ def _split_of(genome, split):
 class _Writer:
     """Appends windows to the file and counts them."""
 
-    def __init__(self, out, length, targets, contigs):
-        self.out, self.targets = out, targets
+    def __init__(self, out, options, genome, signal):
+        length, targets = options.windows.length, len(options.tracks)
+        self.out, self.targets, self.options, self.genome, self.signal = out, targets, options, genome, signal
         self.counts = np.zeros((3, 2), dtype=np.int64)  # split, kind
         self.positive = np.zeros((3, targets), dtype=np.int64)
         self.kmers = [set(), set(), set()]
-        out.create_dataset("contigs", data=contigs, dtype=h5py.string_dtype())
+        out.create_dataset("contigs", data=genome.contigs, dtype=h5py.string_dtype())
         width = -(-targets // 8)
-        for name, shape, kind in (("codes", (length,), np.uint8), ("labels", (width,), np.uint8), ("contig", (), np.int32),
-                                  ("start", (), np.int64), ("split", (), np.uint8), ("peak", (), bool)):  # fmt: skip
+        columns = {"codes": ((length,), np.uint8), "labels": ((width,), np.uint8), "contig": ((), np.int32),
+                   "start": ((), np.int64), "split": ((), np.uint8), "peak": ((), bool)}  # fmt: skip
+        if signal:
+            columns["signal"] = (len(signal),), np.float32
+        for name, (shape, kind) in columns.items():
             out.create_dataset(
                 name, (0, *shape), kind, maxshape=(None, *shape), chunks=(1024, *shape), compression="gzip",
                 compression_opts=1,
             )  # fmt: skip
 
     def add(self, codes, labels, numbers, starts, split, peak):
+        windows = self.options.windows
+        first = starts + (windows.length - windows.bin) // 2
         values = {"codes": codes, "labels": np.packbits(labels, axis=1), "contig": numbers, "start": starts, "split": split,
                   "peak": np.full(len(codes), peak)}  # fmt: skip
+        if self.signal:
+            means = [bin_signal(path, self.genome, numbers, first, first + windows.bin) for path in self.signal]
+            values["signal"] = np.stack(means, axis=1)
         for name, rows in values.items():
             data = self.out[name]
             data.resize(len(data) + len(rows), axis=0)
@@ -253,18 +288,18 @@ class _Writer:
 
 
 def read_built(path, targets):
-    """Windows and labels of a built set, by split.
+    """Windows and labels, or signals, of a built set, by split.
 
     Parameters
     ----------
     path : pathlib.Path
     targets : list of str
-        Those wanted, in their order.
+        Those wanted, in their order: tracks, or signals.
 
     Returns
     -------
     dict of str to (codes, labels)
-        numpy.ndarray, uint8, shape (N, length), and bool, shape (N, targets).
+        numpy.ndarray, uint8, shape (N, length), and float32, shape (N, targets): 0 and 1 of tracks, values of signals.
 
     Raises
     ------
@@ -276,12 +311,15 @@ def read_built(path, targets):
     try:
         with h5py.File(path) as file:
             manifest = json.loads(file.attrs["manifest"])
-            missing = [target for target in targets if target not in manifest["targets"]]
+            names = manifest["targets"] + manifest["signal"]
+            missing = [target for target in targets if target not in names]
             if missing:
-                raise InputError(f"{path}: no target {missing[0]!r}; it has {', '.join(manifest['targets'])}")
-            columns = [manifest["targets"].index(target) for target in targets]
-            labels = np.unpackbits(file["labels"][()], axis=1)[:, columns].astype(bool)
+                raise InputError(f"{path}: no target {missing[0]!r}; it has {', '.join(names)}")
+            values = np.unpackbits(file["labels"][()], axis=1)[:, : len(manifest["targets"])].astype(np.float32)
+            if manifest["signal"]:
+                values = np.concatenate([values, file["signal"][()]], axis=1)
+            values = values[:, [names.index(target) for target in targets]]
             codes, split = file["codes"][()], file["split"][()]
     except (OSError, KeyError) as error:
         raise InputError(f"{path}: not a data set of `python -m training build` ({error})") from error
-    return {name: (codes[split == i], labels[split == i]) for i, name in enumerate(SPLITS)}
+    return {name: (codes[split == i], values[split == i]) for i, name in enumerate(SPLITS)}

@@ -68,8 +68,8 @@ def gc_content(codes):
         return ((codes == 1) | (codes == 2)).sum(axis=1) / known
 
 
-def gc_matched(genome, length, target, excluded, rng, tolerance=0.02, tries=200):
-    """Places in a genome whose windows have given G+C contents and touch no excluded interval.
+def gc_matched(genome, length, target, excluded, rng, strata=None, stratum_of=None, tolerance=0.02, tries=200):
+    """Places in a genome whose windows have given G+C contents, and may be of given strata, and touch no excluded interval.
 
     Parameters
     ----------
@@ -80,6 +80,10 @@ def gc_matched(genome, length, target, excluded, rng, tolerance=0.02, tries=200)
         G+C content of each window that is wanted.
     excluded : training.data.peaks.Coverage
     rng : numpy.random.Generator
+    strata : numpy.ndarray, int, shape (N,), optional
+        Of each window that is wanted, such as its share of repeats.
+    stratum_of : callable, optional
+        The strata of drawn windows, given contigs and starts.
     tolerance : float
         Largest difference in content.
     tries : int
@@ -109,21 +113,28 @@ def gc_matched(genome, length, target, excluded, rng, tolerance=0.02, tries=200)
         codes = genome.windows(drawn, first, length)
         free = ((codes == UNKNOWN).mean(axis=1) < 0.1) & (excluded.bases(drawn, first, first + length) == 0)
         drawn, first, content = drawn[free], first[free], gc_content(codes[free])
-        # Each wanted content takes the nearest one that is left, both in rising order.
-        order, wanted = np.argsort(content), open_rows[np.argsort(target[open_rows], kind="stable")]
-        at = 0
-        for row in wanted:
-            while at < len(order) and content[order[at]] < target[row] - tolerance:
-                at += 1
-            if at < len(order) and content[order[at]] <= target[row] + tolerance:
-                numbers[row], starts[row] = drawn[order[at]], first[order[at]]
-                at += 1
+        group = np.zeros(len(drawn), dtype=int) if strata is None else stratum_of(drawn, first)
+        for stratum in np.unique(group):
+            own = np.flatnonzero(group == stratum)
+            rows = open_rows if strata is None else open_rows[strata[open_rows] == stratum]
+            _take_nearest(numbers, starts, rows, target, drawn[own], first[own], content[own], tolerance)
     if (numbers < 0).any():
         missing = target[numbers < 0]
         raise InputError(
             f"{genome.path}: no window found for {len(missing)} of {len(target)} contents, such as {missing[0]:.2f}"
         )
     return numbers, starts
+
+
+def _take_nearest(numbers, starts, rows, target, drawn, first, content, tolerance):
+    """Give each wanted content the nearest drawn window that is left, both in rising order."""
+    order, at = np.argsort(content), 0
+    for row in rows[np.argsort(target[rows], kind="stable")]:
+        while at < len(order) and content[order[at]] < target[row] - tolerance:
+            at += 1
+        if at < len(order) and content[order[at]] <= target[row] + tolerance:
+            numbers[row], starts[row] = drawn[order[at]], first[order[at]]
+            at += 1
 
 
 def nearest_contents(contents, wanted):

@@ -113,39 +113,43 @@ def clusters(codes, k):
     return connected_components(graph, directed=False)[1][: len(codes)]
 
 
-def near_duplicates(codes, similarity, k=16, sketch=64):
+def near_duplicates(parts, similarity, k=16, size=64):
     """Rows that are nearly the same as an earlier one, by bottom-k sketches of their k-mers (Broder 1997).
 
     Parameters
     ----------
-    codes : numpy.ndarray, uint8, shape (N, L)
+    parts : iterable of numpy.ndarray, uint8, shape (n, L)
+        The rows in chunks, of which only the sketches are kept.
     similarity : float
         Jaccard index of two rows' sets of k-mers, as the sketches estimate it, from which on they are nearly the same.
     k : int
         Of the k-mers; random windows share next to none of 16.
-    sketch : int
-        Hashes kept of a row; the estimate's standard error is at most 0.5 / sqrt(sketch).
+    size : int
+        Hashes kept of a row; the estimate's standard error is at most 0.5 / sqrt(size).
 
     Returns
     -------
     numpy.ndarray, bool, shape (N,)
         True where an earlier row, itself kept, is that similar.
     """
-    hashes = kmer_hashes(codes, k)
-    sketches = [np.unique(row)[:sketch] for row in np.where(_known(codes, k), hashes, np.iinfo(np.uint64).max)]
-    holders, result = {}, np.zeros(len(codes), dtype=bool)
-    for i, own in enumerate(sketches):
-        candidates, shared = np.unique(
-            [j for value in own.tolist() for j in holders.get(value, ())], return_counts=True
-        )
-        # Only rows that share enough hashes can be that similar: the union's sketch holds no more than `sketch` of them.
-        for j in candidates[shared >= similarity * min(len(own), sketch) * 0.999].astype(int):
-            union = np.union1d(own, sketches[j])[:sketch]
-            both = np.isin(union, own) & np.isin(union, sketches[j])
-            if both.mean() >= similarity:
-                result[i] = True
-                break
-        if not result[i]:
-            for value in own.tolist():
-                holders.setdefault(value, []).append(i)
-    return result
+    sketches, holders, result = [], {}, []
+    for codes in parts:
+        hashes = np.where(_known(codes, k), kmer_hashes(codes, k), np.iinfo(np.uint64).max)
+        sketches += [np.unique(row)[:size] for row in hashes]
+        for i in range(len(result), len(sketches)):
+            result.append(_resembles_earlier(i, sketches, holders, similarity, size))
+            if not result[i]:
+                for value in sketches[i].tolist():
+                    holders.setdefault(value, []).append(i)
+    return np.array(result, dtype=bool)
+
+
+def _resembles_earlier(i, sketches, holders, similarity, size):
+    own = sketches[i]
+    candidates, shared = np.unique([j for value in own.tolist() for j in holders.get(value, ())], return_counts=True)
+    # Rows that share fewer hashes cannot be that similar, since the union's sketch is as long as a row's.
+    for j in candidates[shared >= similarity * min(len(own), size)].astype(int):
+        union = np.union1d(own, sketches[j])[:size]
+        if (np.isin(union, own) & np.isin(union, sketches[j])).mean() >= similarity:
+            return True
+    return False

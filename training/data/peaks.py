@@ -1,11 +1,15 @@
 """Peaks as windows and labels: around summits, or a tiled genome labelled by overlap, over any number of tracks."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from regzoo.errors import InputError
-from regzoo.sequence import read_bed
+from regzoo.sequence import Intervals, read_bed
+from regzoo.sequence.files import open_bytes
+
+BIGBED = (".bb", ".bigbed")
 
 
 @dataclass
@@ -27,12 +31,13 @@ class Peaks:
 
 
 def read_peaks(path, genome):
-    """Peaks of a BED or narrowPeak file.
+    """Peaks of a BED, narrowPeak or bigBed file.
 
     Parameters
     ----------
     path : str or pathlib.Path
-        Of narrowPeak, the tenth column is the summit's distance from the start, -1 where there is none.
+        Named .bb or .bigBed, else BED. Of narrowPeak, the tenth column is the summit's distance from the start, -1 where there
+        is none.
     genome : regzoo.sequence.Genome
 
     Returns
@@ -45,7 +50,7 @@ def read_peaks(path, genome):
         If a line is not BED, its contig is not in the genome, or it reaches over the contig's end, as it does when
         peaks and genome are of different assemblies; the line is named.
     """
-    bed = read_bed(path)
+    bed = read_bigbed(path) if str(path).lower().endswith(BIGBED) else read_bed(path)
     names, groups = np.unique(bed.contigs, return_inverse=True)
     numbers = np.empty(len(names), dtype=np.int64)
     for i, name in enumerate(names):
@@ -66,6 +71,40 @@ def read_peaks(path, genome):
     offsets = np.array([_summit(path, line, rest) for line, rest in zip(bed.lines, bed.columns)])
     summits = np.where(offsets >= 0, bed.starts + offsets, middle)
     return Peaks(numbers, bed.starts, bed.ends, summits)
+
+
+def read_bigbed(path):
+    """Intervals of a bigBed file, in its order; 'lines' are numbers of records."""
+    with open_big(path, "bigBed") as file:
+        rows = [
+            (contig, start, end, (rest or "").split("\t") if rest else [])
+            for contig, length in file.chroms().items()
+            for start, end, rest in file.entries(contig, 0, length) or ()
+        ]
+    if not rows:
+        raise InputError(f"{path}: no interval in it")
+    contigs, starts, ends, columns = zip(*rows)
+    numbers = np.arange(1, len(rows) + 1)
+    return Intervals(
+        contigs=np.array(contigs), starts=np.array(starts, dtype=np.int64), ends=np.array(ends, dtype=np.int64),
+        names=np.array([rest[0] if rest else str(n) for n, rest in zip(numbers, columns)]),
+        strands=np.full(len(rows), "."), lines=numbers, columns=list(columns),
+    )  # fmt: skip
+
+
+def open_big(path, kind):
+    """A bigWig or bigBed file; an InputError if it is missing or of another kind."""
+    import pyBigWig
+
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such {kind} file")
+    try:
+        file = pyBigWig.open(str(path))
+    except RuntimeError as error:
+        raise InputError(f"{path}: not a {kind} file ({error})") from error
+    if file is None or not (file.isBigBed() if kind == "bigBed" else file.isBigWig()):
+        raise InputError(f"{path}: not a {kind} file")
+    return file
 
 
 def _summit(path, line, rest):
@@ -142,3 +181,73 @@ def summit_windows(tracks, length, bin_size=200):
     _, first = np.unique(np.stack([numbers, summits // bin_size], axis=1), axis=0, return_index=True)
     first = np.sort(first)
     return numbers[first], summits[first] - length // 2
+
+
+def soft_masked(path, genome):
+    """The lower-case stretches of a FASTA file, which RepeatMasker's repeats are in genomes of UCSC and Ensembl.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Plain, gzipped or bgzipped.
+    genome : regzoo.sequence.Genome
+        Of the same file.
+
+    Returns
+    -------
+    Coverage
+    """
+    numbers, starts, ends = [], [], []
+
+    def close(name, pieces):
+        if name is None:
+            return
+        lower = np.frombuffer(b"".join(pieces), dtype=np.uint8) >= ord("a")
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], lower.view(np.int8), [0]])))
+        starts.append(edges[::2])
+        ends.append(edges[1::2])
+        numbers.append(np.full(len(edges) // 2, genome.number(name)))
+
+    name, pieces = None, []
+    with open_bytes(path) as handle:
+        for line in handle:
+            if line.startswith(b">"):
+                close(name, pieces)
+                name, pieces = line[1:].split()[0].decode(), []
+            else:
+                pieces.append(line.strip())
+    close(name, pieces)
+    return Coverage(np.concatenate(numbers), np.concatenate(starts), np.concatenate(ends))
+
+
+def bin_signal(path, genome, numbers, starts, ends):
+    """Mean of a bigWig file over intervals, float32, shape (N,); bases without value count as 0.
+
+    Raises
+    ------
+    InputError
+        If the file is not bigWig, or its contigs' lengths are not the genome's.
+    """
+    result = np.zeros(len(numbers), dtype=np.float32)
+    with open_big(path, "bigWig") as file:
+        own = {genome.number(name): (name, length) for name, length in file.chroms().items() if _has(genome, name)}
+        for i, (number, start, end) in enumerate(zip(numbers.tolist(), starts.tolist(), ends.tolist())):
+            if number not in own:
+                continue
+            name, length = own[number]
+            if length != genome.lengths[number]:
+                raise InputError(
+                    f"{path}: {name} has {length} bases, but {genome.lengths[number]} in {genome.path}; are they of one "
+                    "assembly?"
+                )
+            values = file.values(name, max(start, 0), min(end, length), numpy=True)
+            result[i] = np.nansum(values) / (end - start)
+    return result
+
+
+def _has(genome, name):
+    try:
+        genome.number(name)
+    except InputError:
+        return False
+    return True

@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-import numpy as np
 from pydantic import Field
 
 from training.data.build import read_built
@@ -13,7 +12,7 @@ class BuiltData(Source):
     """A set made by `python -m training build`, in which every window has every label."""
 
     format: Literal["built"]
-    tasks: dict[str, str] = Field(min_length=1, description="target -> the set's target")
+    tasks: dict[str, str] = Field(min_length=1, description="target -> the set's track, or of a regression its signal")
 
     @property
     def targets(self):
@@ -21,4 +20,4 @@ class BuiltData(Source):
 
     def read(self):
         for split, (codes, labels) in read_built(self.root, list(self.tasks.values())).items():
-            yield Piece(self.root, split, codes, dict(zip(self.tasks, labels.T.astype(np.float32))))
+            yield Piece(self.root, split, codes, dict(zip(self.tasks, labels.T)))
