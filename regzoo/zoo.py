@@ -11,7 +11,7 @@ import yaml
 from torch import nn
 
 from regzoo.errors import ModelError
-from regzoo.nets import build
+from regzoo.nets import build, load_pretrained
 from regzoo.nets.checkpoint import load_weights, official_weights, read_weights, without_initialisation
 from regzoo.sequence.codes import one_hot
 
@@ -142,6 +142,10 @@ def model_folder(name):
         close = difflib.get_close_matches(name, models, 1, cutoff=0.4)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         raise ModelError(f"no model {name!r} in the zoo{hint} ('regzoo ls' lists them)")
+    if models[name]["status"] == "recipe":
+        raise ModelError(
+            f"{name} is a recipe whose weights the zoo does not have: python -m training fit {models[name]['recipe']}, then export"
+        )
     return zoo_folder() / "models" / name
 
 
@@ -213,7 +217,8 @@ def with_backbone(arguments):
     Parameters
     ----------
     arguments : dict
-        With 'backbone', the language model's name in the zoo.
+        With 'backbone', the language model: LM/NAME of the zoo, a model directory, a folder in its authors' layout, or
+        OWNER/NAME on the hub.
 
     Returns
     -------
@@ -226,13 +231,18 @@ def with_backbone(arguments):
     ModelError
         If there is no such model.
     """
-    folder = model_folder(arguments["backbone"])
+    name = arguments["backbone"]
+    rest = {key: value for key, value in arguments.items() if key != "backbone"}
+    if not (name in catalogue() or name.startswith("LM/") or (Path(name) / "model.yaml").is_file()):
+        found = load_pretrained(name)
+        state = {f"lm.{key}": value for key, value in found.net.state_dict().items()}
+        return rest | {"tokenizer": found.tokenizer, "network": found.net}, state
+    folder = model_folder(name)
     args = yaml.safe_load((folder / "model.yaml").read_text())["args"]
     own = args["arguments"]
-    result = {name: value for name, value in arguments.items() if name != "backbone"}
-    result |= {"tokenizer": _located(own["tokenizer"], folder), "network": own["network"]}
+    rest |= {"tokenizer": _located(own["tokenizer"], folder), "network": own["network"]}
     state = read_weights(folder / args["weights"], args["sha256"])
-    return result, {name: value for name, value in state.items() if name.startswith("lm.")}
+    return rest, {key: value for key, value in state.items() if key.startswith("lm.")}
 
 
 def load_model(name, device=None):

@@ -13,7 +13,7 @@ from training.baseline import fit_baseline
 from training.data.build import build
 from training.data.corpus import cut_windows
 from training.evaluate import evaluate_run, predict_sequences
-from training.export import export
+from training.export import announce, export
 from training.export_lm import export_language_model
 from training.fit import fit
 from training.pretrain import pretrain
@@ -40,14 +40,17 @@ def fit_command(
     recipe: str = typer.Argument(..., help="A recipe, e.g. training/recipes/tf-human/basset.yaml"),
     threads: int = THREADS,
     track: Tracker = TRACK,
+    dry_run: bool = typer.Option(False, help="A few batches the whole way, and how long all of it would take"),
 ):
     """Train a recipe, or go on where a stopped run of it was; weights and metrics go to runs/GROUP/NAME.
 
     On several GPUs: accelerate launch -m training fit RECIPE
     """
     probe = recipe_kind(recipe) == "probe"
-    metrics = fit_probe(recipe, threads=threads) if probe else fit(recipe, threads=threads, track=track)
-    print(json.dumps({split: metrics[split] for split in ("dev", "test") if split in metrics}, indent=1))
+    metrics = (
+        fit_probe(recipe, threads=threads) if probe else fit(recipe, threads=threads, track=track, dry_run=dry_run)
+    )
+    print(json.dumps({split: metrics[split] for split in ("dry run", "dev", "test") if split in metrics}, indent=1))
 
 
 @app.command("pretrain")
@@ -126,6 +129,12 @@ def export_command(recipe: str = typer.Argument(..., help="A recipe whose run ha
     """Write the Kipoi model directory of a finished run under models/, and its entry in zoo_index.yaml."""
     kinds = {"language_model": export_language_model, "probe": export_probe, "supervised": export}
     print(kinds[recipe_kind(recipe)](recipe))
+
+
+@app.command("announce")
+def announce_command(recipe: str = typer.Argument(..., help="A recipe that is not trained here")):
+    """Enter a recipe in zoo_index.yaml as one whose weights the zoo does not have."""
+    print(announce(recipe))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import h5py
+import torch
 import yaml
 from safetensors.torch import load_file
 
@@ -120,6 +121,38 @@ def export(recipe_path):
     if not metrics["device"].startswith("cpu"):
         how = how.replace(f"{metrics['threads']} CPU thread(s)", "one GPU")
     return write_model(recipe, recipe_path, metrics, state, architecture, of, how)
+
+
+def announce(recipe_path):
+    """Enter a recipe that is not trained here in zoo_index.yaml, with the status 'recipe'.
+
+    Parameters
+    ----------
+    recipe_path : str or pathlib.Path
+        Of a supervised model with `length` in its data, inside the zoo's training/recipes.
+
+    Returns
+    -------
+    str
+        The model's name.
+
+    Raises
+    ------
+    InputError
+        If the data section does not say how long windows are, or the size of the network cannot be told.
+    """
+    recipe, path = load_recipe(recipe_path), Path(recipe_path)
+    if recipe.data.length is None:
+        raise InputError(f"{path}: the data's `length` is needed for the index")
+    count = recipe.parameters
+    if count is None:
+        with torch.device("meta"):
+            count = sum(p.numel() for p in make_network(recipe, recipe.data.length).parameters())
+    update_index(recipe.model, {
+        "status": "recipe", "title": recipe.title, "input_length": recipe.data.length, "targets": len(recipe.data.targets),
+        "parameters": count, "recipe": f"training/recipes/{path.parent.name}/{path.name}",
+    })  # fmt: skip
+    return recipe.model
 
 
 def finished_metrics(recipe_path, run):

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
+from regzoo.errors import InputError
 from regzoo.nets import build
 from regzoo.nets.checkpoint import file_digest
 from regzoo.sequence import one_hot
@@ -32,9 +33,13 @@ def export_language_model(recipe_path):
     Raises
     ------
     InputError
-        If the run has not finished.
+        If the run has not finished, or started from a published model, which is not shipped.
     """
     recipe, run = run_of(recipe_path)
+    if recipe.start:
+        raise InputError(
+            f"{recipe_path}: started from {recipe.start}; take {run / 'pretrained'} as the backbone of other recipes"
+        )
     metrics = json.loads((run / "metrics.json").read_text())
     folder = zoo_folder() / "models" / recipe.model
     folder.mkdir(parents=True, exist_ok=True)

@@ -2,22 +2,24 @@
 
 import json
 import math
+import shutil
 
 import numpy as np
 import torch
 
 from regzoo.evaluate import evaluate_predictions
 from training.augment import augment
-from training.data import load_examples
+from training.data import Examples, load_examples
 from training.loop import Loop, Plan, peak_memory, write_text, write_weights
 from training.networks import load_run, make_network, predict, run_folder
 from training.objective import Supervised
 from training.recipe import load_recipe
 
 _PROSE = {"notes": True, "limits": True, "published": True, "title": True, "data": {"description"}}  # free to change
+DRY_STEPS = 4
 
 
-def fit(recipe_path, threads=None, track=None):
+def fit(recipe_path, threads=None, track=None, dry_run=False):
     """Train a recipe, or go on where a stopped run of it was.
 
     Parameters
@@ -27,6 +29,8 @@ def fit(recipe_path, threads=None, track=None):
         CPU threads; PyTorch's own choice without it.
     track : str, optional
         'tensorboard' or 'wandb' (offline without an account).
+    dry_run : bool
+        Go the whole way with a few batches, in the run's sub-folder dry-run, and estimate the hours that all would take.
 
     Returns
     -------
@@ -45,6 +49,9 @@ def fit(recipe_path, threads=None, track=None):
     if threads:
         torch.set_num_threads(threads)
     splits, report = load_examples(recipe.data)
+    if dry_run:
+        steps = recipe.optimiser.epochs * steps_of_epoch(recipe, splits["train"])
+        recipe, splits, folder = _shortened(recipe, splits, folder)
     network, loop = fit_network(recipe, splits, folder, track)
     write_weights(folder / "model.safetensors", loop.run())
     network.load_state_dict(loop.kept_state(), strict=False)
@@ -64,8 +71,23 @@ def fit(recipe_path, threads=None, track=None):
         if split != "train"
     }
     metrics |= evaluate_splits(recipe.data, splits, predictions)
+    if dry_run:
+        shutil.rmtree(folder)
+        return {"dry run": {"steps": steps, "hours": round(loop.minutes / loop.step * steps / 60, 2),
+                            "peak_memory_mb": round(metrics["peak_memory_mb"])}} | metrics  # fmt: skip
     write_text(folder / "metrics.json", json.dumps(metrics, indent=1))
     return metrics
+
+
+def _shortened(recipe, splits, folder):
+    """A recipe of one epoch over a few batches of examples, and a fresh folder for it."""
+    folder = folder / "dry-run"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    options = recipe.optimiser.model_copy(update={"epochs": 1})
+    rows = DRY_STEPS * options.batch_size
+    splits = {name: Examples(part.codes[:rows], part.labels[:rows]) for name, part in splits.items()}
+    return recipe.model_copy(update={"optimiser": options}), splits, folder
 
 
 def fit_network(recipe, splits, folder, track=None, look=None):

@@ -17,6 +17,7 @@ from typing import Literal
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from pydantic import Field
 from safetensors.torch import save_file
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -93,6 +94,7 @@ class Loop:
 
     def __init__(self, network, objective, batch, options, plan, look=None):
         self.network, self.batch, self.options, self.plan, self.look = network, batch, options, plan, look
+        AcceleratorState._reset_state()  # or a process's second loop could not have another precision than its first
         self.accelerator = Accelerator(
             mixed_precision="bf16" if options.precision == "bf16" else "no", log_with=plan.track,
             project_dir=str(plan.folder), dynamo_backend="inductor" if options.compile else "no",

@@ -1,6 +1,7 @@
 """Pretraining of language models: masked tokens of real sequences, on both strands, from a recipe; resumes where it was."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from regzoo.errors import InputError
+from regzoo.nets import load_pretrained, save_pretrained
 from regzoo.nets.sequence_model import make_language_model, make_tokenizer
 from regzoo.sequence.codes import reverse_complement
 from regzoo.tokenizers import train_bpe
@@ -54,8 +56,13 @@ class LanguageModelRecipe(Section):
     model: str
     title: str
     corpus: Corpus
-    tokenizer: dict[str, Any] = Field(description="kind, and what it needs: bpe takes `vocabulary`, kmers takes `k`")
-    network: dict[str, Any] = Field(description="kind, transformer or caduceus, and its sizes")
+    start: str | None = Field(
+        None, description="go on from a published model: a folder in its authors' layout, or OWNER/NAME"
+    )
+    tokenizer: dict[str, Any] = Field(
+        {}, description="kind, and what it needs: bpe takes `vocabulary`, kmers takes `k`"
+    )
+    network: dict[str, Any] = Field({}, description="kind, transformer or caduceus, and its sizes")
     masking: Masking = Masking()
     optimiser: Schedule
     seed: int = 1
@@ -65,7 +72,10 @@ class LanguageModelRecipe(Section):
 
 def load_language_model_recipe(path):
     """Read and check a recipe; an InputError names every problem."""
-    return read_section(path, LanguageModelRecipe)
+    recipe = read_section(path, LanguageModelRecipe)
+    if bool(recipe.start) == bool(recipe.tokenizer and recipe.network):
+        raise InputError(f"{path}: give either `start`, or `tokenizer` and `network`")
+    return recipe
 
 
 def prepare_tokenizer(recipe, train, folder):
@@ -146,6 +156,9 @@ class _MaskedTokens(nn.Module):
 def pretrain(recipe_path, threads=None, track=None):
     """Train a language model, or go on where a stopped run was; weights and metrics go to runs/GROUP/NAME.
 
+    What started from a published model is also written in its authors' layout, to the run's folder `pretrained`, which other
+    recipes can have as their backbone.
+
     Parameters
     ----------
     recipe_path : str or pathlib.Path
@@ -173,9 +186,13 @@ def pretrain(recipe_path, threads=None, track=None):
     if threads:
         torch.set_num_threads(threads)
     train, held_out, report = load_corpus(recipe.corpus)
-    tokenizer = prepare_tokenizer(recipe, train, folder)
     torch.manual_seed(recipe.seed)
-    network = make_language_model(tokenizer, **recipe.network)
+    if recipe.start:
+        found = load_pretrained(recipe.start)
+        tokenizer, network = found.tokenizer, found.net
+    else:
+        tokenizer = prepare_tokenizer(recipe, train, folder)
+        network = make_language_model(tokenizer, **recipe.network)
     fixed = recipe.model_dump(mode="json", exclude={"limits", "notes", "title"})
     plan = Plan(folder, fixed, recipe.seed, recipe.optimiser.steps, recipe.optimiser.save_every, track=track)
     loop = Loop(network, _MaskedTokens(network), _Batches(train, tokenizer, recipe), recipe.optimiser, plan)
@@ -184,6 +201,8 @@ def pretrain(recipe_path, threads=None, track=None):
     write_weights(
         folder / "model.safetensors", {k: v for k, v in state.items() if not (tied and k == "decoder.weight")}
     )
+    if recipe.start:
+        save_pretrained(replace(found, net=network), folder / "pretrained")
     metrics = {
         "parameters": sum(p.numel() for p in network.parameters()), "minutes": loop.minutes,
         "threads": torch.get_num_threads(), "corpus": report,

@@ -79,6 +79,7 @@ class Recipe(Section):
     adapters: Adapters | None = None
     optimiser: Fitting
     seed: int = 1
+    parameters: int | None = Field(None, description="for the index, where neither weights nor backbone are at hand")
     published: dict[str, list[float | None]] = {}
     limits: str = ""
     notes: str = ""

@@ -128,10 +128,10 @@ class LanguageModelNet(nn.Module):
     ----------
     input_length : int
         Of a window.
-    tokenizer : dict
-        Arguments of `make_tokenizer`.
-    network : dict
-        Arguments of `make_language_model`.
+    tokenizer : dict or regzoo.tokenizers.Tokenizer
+        Arguments of `make_tokenizer`, or what it makes.
+    network : dict or torch.nn.Module
+        Arguments of `make_language_model`, or what it makes.
     pooling : str
         One of `POOLINGS`.
     n_targets : int, optional
@@ -142,8 +142,9 @@ class LanguageModelNet(nn.Module):
         super().__init__()
         if pooling not in POOLINGS:
             raise ModelError(f"unknown pooling {pooling!r}; there are {', '.join(POOLINGS)}")
-        self.tokenizer, self.pooling = make_tokenizer(**tokenizer), pooling
-        self.lm = make_language_model(self.tokenizer, **network)
+        self.tokenizer = make_tokenizer(**tokenizer) if isinstance(tokenizer, dict) else tokenizer
+        self.lm = make_language_model(self.tokenizer, **network) if isinstance(network, dict) else network
+        self.pooling = pooling
         self.head = nn.Linear(self.lm.hidden, n_targets) if n_targets else nn.Identity()
 
     def forward(self, x):

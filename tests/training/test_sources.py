@@ -184,7 +184,7 @@ def test_the_deepsea_bundle_is_read_in_both_matlab_formats(version, folder):
             with h5py.File(folder / f"{file}.mat", "w") as out:
                 out[f"{prefix}xdata"], out[f"{prefix}data"] = x.transpose(2, 1, 0), labels.T
     (folder / "targets.txt").write_text("a\nb\nb\n")
-    data = section(format="deepsea", overlap_kmer=50)
+    data = section(format="deepsea", overlap_kmer=50, target_names="targets.txt")
     splits, _ = load_examples(data)
     assert data.targets == ["a", "b#1", "b#2"]
     for split, (codes, labels) in written.items():

@@ -4,32 +4,34 @@ from typing import Literal
 
 import h5py
 import numpy as np
+from pydantic import Field
 from scipy.io import loadmat, whosmat
 from scipy.io.matlab import MatReadError
 
 from regzoo.errors import InputError
 from regzoo.sequence.codes import from_one_hot
+from regzoo.zoo import read_targets, zoo_folder
 from training.data.sources.base import Piece, Source
 
 #: File, and the prefix of its variables, by split.
 FILES = {"train": ("train.mat", "train"), "dev": ("valid.mat", "valid"), "test": ("test.mat", "test")}
+OFFICIAL = "models/DeepSEA/predict/targets.txt"
 CHUNK = 20_000  # windows turned into base codes at once
 _TO_ACGT = [0, 2, 1, 3]  # the bundle's channels are A, G, C, T
 
 
 class DeepseaData(Source):
-    """One-hot windows of 1,000 bases and 919 labels each, in the order of a file of target names."""
+    """One-hot windows of 1,000 bases and 919 labels each."""
 
     format: Literal["deepsea"]
-    target_names: str = "targets.txt"
+    target_names: str | None = Field(None, description="file of names, one a line; the official model's 919 without it")
 
     @property
     def targets(self):
-        path = self.root / self.target_names
+        path = self.root / self.target_names if self.target_names else zoo_folder() / OFFICIAL
         if not path.is_file():
             raise InputError(f"{path}: no such file of target names, one a line")
-        names = path.read_text().splitlines()
-        return [name if names.count(name) == 1 else f"{name}#{i}" for i, name in enumerate(names)]
+        return read_targets(path)
 
     def read(self):
         for split, (file, prefix) in FILES.items():
