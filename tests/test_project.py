@@ -10,6 +10,8 @@ from packaging.requirements import Requirement
 from regzoo.nets.checkpoint import file_digest
 from regzoo.zoo import catalogue, load_module, read_targets
 from tests.conftest import ROOT
+from training.pretrain import load_language_model_recipe
+from training.recipe import load_recipe, recipe_kind
 
 PYTHONS = ("3.10", "3.11", "3.12")
 
@@ -43,8 +45,13 @@ def test_the_lock_satisfies_setup_cfg_on_every_python():
 
 def test_the_index_is_what_models_holds():
     folders = {str(path.parent.relative_to(ROOT / "models")) for path in (ROOT / "models").glob("*/*/model.yaml")}
-    assert set(catalogue()) == folders
+    recipes = {name: entry for name, entry in catalogue().items() if entry["status"] == "recipe"}
+    assert set(catalogue()) - set(recipes) == folders
+    for name, entry in recipes.items():
+        assert load_recipe(ROOT / entry["recipe"]).model == name
     for name, entry in catalogue().items():
+        if name in recipes:
+            continue
         folder = ROOT / "models" / name
         content = yaml.safe_load((folder / "model.yaml").read_text())
         assert (
@@ -67,5 +74,8 @@ def test_the_readme_lists_every_model():
 
 
 def test_every_trained_model_has_its_recipe():
-    recipes = {yaml.safe_load(p.read_text())["model"] for p in (ROOT / "training" / "recipes").glob("*/*.yaml")}
+    files = [p for p in (ROOT / "training" / "recipes").glob("*/*.yaml") if p.name != "data.yaml"]
+    recipes = {
+        (load_language_model_recipe if recipe_kind(p) == "language_model" else load_recipe)(p).model for p in files
+    }
     assert {name for name, entry in catalogue().items() if entry["status"] == "trained"} <= recipes

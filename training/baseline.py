@@ -51,7 +51,7 @@ def kmer_counts(codes, k=6, stranded=False, presence=False):
 
 
 def fit_baseline(recipe_path):
-    """Fit and evaluate the baselines of a recipe's data; written to baseline.json in the run's folder.
+    """Fit and evaluate the baselines of a recipe's data; kept in runs/GROUP/baseline.json for all recipes of the same data.
 
     Of classes: logistic regression on 6-mer presence. Of a regression: ridge regression and a support vector machine on
     the square roots of 5-mer counts.
@@ -66,6 +66,8 @@ def fit_baseline(recipe_path):
         name -> split -> target -> metric -> {'value', 'low', 'high'}
     """
     data = load_recipe(recipe_path).data
+    if found := read_baseline(recipe_path, data):
+        return found
     splits, _ = load_examples(data)
     regression = data.task == "regression"
     features = {}
@@ -84,10 +86,25 @@ def fit_baseline(recipe_path):
                 fit_svr(x, y) if name.startswith("SVR") else _linear(*fit_linear(x, y, regression)[:2], regression)
             )
         result[name] = evaluate_rows(data, splits, features, predictors)
-    folder = run_folder(recipe_path)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "baseline.json", json.dumps(result, indent=1))
+    path = _path(recipe_path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps({"data": _fixed(data), "baselines": result}, indent=1))
     return result
+
+
+def read_baseline(recipe_path, data):
+    """As `fit_baseline` gave it for the same data, or an empty dict."""
+    path = _path(recipe_path)
+    content = json.loads(path.read_text()) if path.exists() else {}
+    return content["baselines"] if content.get("data") == _fixed(data) else {}
+
+
+def _path(recipe_path):
+    return run_folder(recipe_path).parent / "baseline.json"
+
+
+def _fixed(data):
+    return data.model_dump(mode="json", exclude={"description"})
 
 
 def _linear(coefficients, intercept, regression):

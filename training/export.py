@@ -13,6 +13,7 @@ from regzoo.nets.checkpoint import file_digest
 from regzoo.sequence import Genome, one_hot, read_bed
 from regzoo.sequence.files import finished_file
 from regzoo.zoo import catalogue, load_model, zoo_folder
+from training.baseline import read_baseline
 from training.card import mean_metrics, model_card
 from training.loop import write_weights
 from training.networks import make_network, predict, run_folder
@@ -210,10 +211,8 @@ def write_model(recipe, recipe_path, metrics, state, architecture, of, how):
     scores = SCORES if data.task == "binary" else VALUE_SCORES
     write_yaml(folder / "model.yaml", model_yaml(args, length, len(targets), doc, expect="expected.h5", scores=scores))
     write_expected(folder)
-    baselines = run_folder(recipe_path) / "baseline.json"
-    baselines = json.loads(baselines.read_text()) if baselines.exists() else {}
     how = f"Recipe: `training/recipes/{path.parent.name}/{path.name}`, {how}."
-    (folder / "README.md").write_text(model_card(recipe, metrics, baselines, how))
+    (folder / "README.md").write_text(model_card(recipe, metrics, read_baseline(recipe_path, data), how))
     update_index(recipe.model, {
         "status": "trained", "title": recipe.title, "input_length": length, "targets": len(targets),
         "parameters": metrics["parameters"], "mean_metrics": mean_metrics(metrics),
@@ -257,7 +256,7 @@ def update_readme():
     """Rewrite the README's table of models from the index."""
     path = zoo_folder() / "README.md"
     rows = [
-        f"| [`{name}`](models/{name}) | {entry['status']} | {entry['title']}. {entry['input_length']:,} bp, "
+        f"| [`{name}`]({entry.get('recipe', f'models/{name}')}) | {entry['status']} | {entry['title']}. {entry['input_length']:,} bp, "
         f"{entry['targets']:,} targets, {entry['parameters']:,} parameters{_mean_text(entry)} |"
         for name, entry in catalogue().items()
     ]

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from regzoo.sequence import one_hot
 from regzoo.sequence.codes import reverse_complement
 from regzoo.zoo import load_model, zoo_folder
-from training.data import load_examples
+from training.data import Examples, load_examples
 from training.data.overlap import window_hashes
 from training.estimators import evaluate_rows, fit_linear, fit_svr
 from training.export import finished_metrics, write_model
@@ -81,14 +81,15 @@ def fit_probe(recipe_path, threads=None):
     if threads:
         torch.set_num_threads(threads)
     splits, report = load_examples(recipe.data)
+    splits["train"] = _drawn(splits["train"], recipe)
     features, regression = cached_embeddings(recipe, splits, folder), recipe.data.task == "regression"
     both = features["train"]
     mean, spread = both.mean(axis=(0, 1)), both.std(axis=(0, 1)) + 1e-6
     scaled = {split: (values - mean) / spread for split, values in features.items()}
-    rng, weights, biases, chosen, machines = np.random.default_rng(recipe.seed), [], [], {}, {}
+    weights, biases, chosen, machines = [], [], {}, {}
     for index, target in enumerate(recipe.data.targets):
         labels = splits["train"].labels[:, index]
-        rows = rng.permutation(np.flatnonzero(~np.isnan(labels)))[: recipe.rows]
+        rows = np.flatnonzero(~np.isnan(labels))
         x = np.concatenate([strand[rows] for strand in scaled["train"]])
         y = np.tile(labels[rows], len(scaled["train"]))
         coefficients, intercept, chosen[target] = fit_linear(x, y, regression)
@@ -115,6 +116,15 @@ def fit_probe(recipe_path, threads=None):
     return metrics
 
 
+def _drawn(examples, recipe):
+    """For each target at most `recipe.rows` labelled rows, drawn by the seed."""
+    rng, kept = np.random.default_rng(recipe.seed), []
+    for column in examples.labels.T:
+        kept.append(rng.permutation(np.flatnonzero(~np.isnan(column)))[: recipe.rows])
+    rows = np.unique(np.concatenate(kept))
+    return Examples(examples.codes[rows], examples.labels[rows])
+
+
 def _predictions(features, head, regression):
     """Mean over strands of the probability or value, shape (N, targets)."""
     values = features @ head["head.weight"].numpy().T + head["head.bias"].numpy()
@@ -133,8 +143,8 @@ def export_probe(recipe_path):
     metrics = finished_metrics(recipe_path, run)
     kind = "ridge" if recipe.data.task == "regression" else "logistic"
     how = (
-        f"{kind} regression on the embeddings of `{recipe.backbone}` (pooling: {recipe.pooling}) of at most "
-        f"{recipe.rows:,} training rows of a target; the penalty was chosen by cross-validation on them; seed {recipe.seed}"
+        f"{kind} regression on the embeddings of `{recipe.backbone}` (pooling: {recipe.pooling}) of "
+        f"{recipe.rows:,} training rows of a target, or all if there are fewer; the penalty was chosen by cross-validation on them; seed {recipe.seed}"
     )
     state = load_file(Path(run) / "model.safetensors")
     return write_model(
