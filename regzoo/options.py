@@ -25,6 +25,7 @@ SUMMARIES = {
 STRANDS = {
     "model": "as the model's own definition says",
     "forward": "as given",
+    "reverse": "the other strand, as of a gene on '-' for a model of RNA",
     "mean": "average of the scores of both strands",
     "max": "the strand whose score is larger in magnitude",
 }

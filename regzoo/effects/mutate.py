@@ -9,7 +9,7 @@ from tqdm import tqdm
 from regzoo.effects.evaluator import Evaluator
 from regzoo.effects.mutation_files import check_outputs, open_output
 from regzoo.effects.scores import score
-from regzoo.effects.scoring import both_strands, check_score, target_columns
+from regzoo.effects.scoring import check_score, target_columns, turns
 from regzoo.errors import InputError
 from regzoo.options import STRANDS, check_choice
 from regzoo.sequence import Genome, read_bed, reverse_complement
@@ -107,8 +107,11 @@ def _piece(evaluator, genome, contig, low, high, kind, columns, insertions, stra
     starts = first + np.array([0, 1, -1])  # what a deletion, an insertion has on its right
     windows = genome.windows(np.full(3, genome.number(contig)), starts, length)
     place = np.arange(low - first, high - first)
-    turns = (False, True) if both_strands(evaluator.model, strands) else (False,)
-    sides = [side for turn in turns for side in _predictions(evaluator, windows, place, insertions, turn)]
+    sides = [
+        side
+        for turn in turns(evaluator.model, strands)
+        for side in _predictions(evaluator, windows, place, insertions, turn)
+    ]
     sides = [side.reshape(-1, *side.shape[2:])[:, columns] for side in sides]
     ref, alt, *turned = [np.broadcast_to(side, sides[1].shape) for side in sides]
     merge = "max" if strands == "max" else "mean"

@@ -105,9 +105,12 @@ class Scorer:
             yield np.asarray(total, dtype=np.float32)
 
 
-def both_strands(model, strands):
-    """Whether scores of a model need the reverse complement's predictions, by a key of `regzoo.options.STRANDS`."""
-    return strands in ("mean", "max") or (strands == "model" and model.merge_strands)
+def turns(model, strands):
+    """Whether windows are read turned round, for each reading that a score needs, by a key of `regzoo.options.STRANDS`."""
+    if strands == "reverse":
+        return (True,)
+    both = strands in ("mean", "max") or (strands == "model" and model.merge_strands)
+    return (False, True) if both else (False,)
 
 
 def check_score(model, name):
@@ -122,7 +125,7 @@ def check_score(model, name):
 
 
 def predict_alleles(alleles, genome, evaluator, batch_size=64, grid=1, offset=0, strands="model"):
-    """Predictions of both alleles, and of their reverse complements where scores merge strands.
+    """Predictions of both alleles, on the other strand too where scores merge strands, or on that one alone.
 
     Parameters
     ----------
@@ -148,7 +151,7 @@ def predict_alleles(alleles, genome, evaluator, batch_size=64, grid=1, offset=0,
     places, first, windows = np.unique(places, axis=0, return_index=True, return_inverse=True)
     windows = windows.ravel()
     result = []
-    for turn in (False, True) if both_strands(evaluator.model, strands) else (False,):
+    for turn in turns(evaluator.model, strands):
         sides = (reverse_complement(ref[first]), reverse_complement(alt)) if turn else (ref[first], alt)
         where = places * [1, -1] if turn else places
         predicted, of_changed = evaluator.predict(sides[0], windows, sides[1], where, batch_size)

@@ -54,7 +54,7 @@ def test_every_change_equals_its_own_window(start, end, insertions, model):
     assert np.abs(result.effects[np.arange(len(own)), own]).max() <= 1e-6
 
 
-@pytest.mark.parametrize("strands", ["forward", "mean"])
+@pytest.mark.parametrize("strands", ["forward", "reverse", "mean"])
 def test_joined_windows_on_both_strands(strands):
     """DeepSEA's kind of network, in which deletions and insertions are joined of two reference windows."""
     torch.manual_seed(2)
@@ -65,7 +65,7 @@ def test_joined_windows_on_both_strands(strands):
 
     def predict(codes):
         forward, reverse = model.predict(codes), model.predict(reverse_complement(codes))
-        return forward if strands == "forward" else (forward + reverse) / 2
+        return {"forward": forward, "reverse": reverse, "mean": (forward + reverse) / 2}[strands]
 
     result = saturate(evaluator, genome, "chr1", 2000, 2080, insertions=True, strands=strands)
     expected = expected_changes(model, decode(genome.codes("chr1")), 2000, 2080, result.alleles, predict)

@@ -72,12 +72,13 @@ def one_strand(tmp_path_factory):
     return load_model(str(folder), device="cpu")
 
 
-@pytest.mark.parametrize("strands", ["forward", "mean", "max"])
+@pytest.mark.parametrize("strands", ["forward", "reverse", "mean", "max"])
 def test_strands(strands, tmp_path, one_strand):
     table = table_of(tmp_path, one_strand, scores=("diff",), strands=strands)
     forward, reverse = differences(table, one_strand), differences(table, one_strand, reverse=True)
     expected = {
         "forward": forward,
+        "reverse": reverse,
         "mean": (forward + reverse) / 2,
         "max": np.where(np.abs(reverse) > np.abs(forward), reverse, forward),
     }[strands]
