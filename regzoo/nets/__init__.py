@@ -5,6 +5,7 @@ from regzoo.nets.basenji import Basenji
 from regzoo.nets.basset import Basset
 from regzoo.nets.deepsea import Beluga, DeepSEA
 from regzoo.nets.enhancer_net import EnhancerNet
+from regzoo.nets.hybrid import Hybrid
 from regzoo.nets.language_models import load_pretrained, save_pretrained
 from regzoo.nets.motif_resnet import MotifResNet
 from regzoo.nets.sequence_model import LanguageModelNet
@@ -16,6 +17,7 @@ ARCHITECTURES = {
     "basenji": Basenji,
     "enhancer_net": EnhancerNet,
     "motif_resnet": MotifResNet,
+    "hybrid": Hybrid,
     "language_model": LanguageModelNet,
 }
 
@@ -50,6 +52,7 @@ __all__ = [
     "Beluga",
     "DeepSEA",
     "EnhancerNet",
+    "Hybrid",
     "MotifResNet",
     "build",
     "load_pretrained",

@@ -134,9 +134,7 @@ class _Packing:
             hidden = torch.zeros(rows, 1, 1, self.width, dtype=dtype, device=mask.device)
             hidden.masked_fill_(~keys[:, None, None], torch.finfo(dtype).min / 2)
             self.bias = hidden if self.bias is None else self.bias + hidden
-        self.rotation = (
-            _rotation(position, config.hidden // config.heads, dtype) if config.positions == "rotary" else None
-        )
+        self.rotation = rotary(position, config.hidden // config.heads, dtype) if config.positions == "rotary" else None
 
     def pack(self, x):
         """(rows, length, d) to (tokens, d)."""
@@ -162,7 +160,7 @@ class _Packing:
         """Attention output, (tokens, d), of queries, keys and values, (tokens, 3 d)."""
         q, k, v = self._rows(qkv).unflatten(2, (3, heads, -1)).permute(2, 0, 3, 1, 4)
         if self.rotation is not None:
-            q, k = (_rotate(side, *self.rotation).to(v.dtype) for side in (q, k))
+            q, k = (rotate(side, *self.rotation).to(v.dtype) for side in (q, k))
         # The bias stays float32: in bfloat16, distances of more than 256 tokens are no longer whole.
         with torch.autocast(q.device.type, enabled=False):
             y = F.scaled_dot_product_attention(q, k, v, attn_mask=self.bias)
@@ -170,7 +168,7 @@ class _Packing:
         return y if self.place is None else y[self.place]
 
 
-def _rotation(position, size, dtype):
+def rotary(position, size, dtype):
     """Cosine and sine of rotary positions, base 10000, both halves alike; shape (…, 1, positions, size)."""
     frequency = 1.0 / 10000 ** (torch.arange(0, size, 2, device=position.device).to(dtype) / size)
     angle = position.to(dtype)[..., None] * frequency
@@ -179,7 +177,7 @@ def _rotation(position, size, dtype):
     return angle.cos(), angle.sin()
 
 
-def _rotate(x, cosine, sine):
+def rotate(x, cosine, sine):
     first, second = x.chunk(2, -1)
     return x * cosine + torch.cat([-second, first], -1) * sine
 

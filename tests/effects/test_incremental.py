@@ -118,6 +118,7 @@ ARCHITECTURES = {
     "beluga": (330, {"channels": (8, 12, 16), "hidden": 20}),
     "basset": (600, {"channels": (30, 20, 20), "hidden": 25}),
     "motif_resnet": (101, {"motifs": 16, "width": 12}),
+    "hybrid": (101, {"motifs": 16, "width": 16, "layers": 2}),
     "enhancer_net": (200, {"channels": (20, 12), "hidden": (16, 8)}),
     "basenji": (1024, {"width": 12, "tower_width": 16, "residual_width": 8, "residual_blocks": 3, "pools": (4, 4, 2)}),
 }

@@ -219,6 +219,36 @@ def test_coordinates_are_read_from_a_genome_on_their_strand(folder):
         load_examples(data)
 
 
+def test_variants_become_windows_of_their_alternates(folder, caplog):
+    rng = np.random.default_rng(9)
+    genome = {c: "".join(rng.choice(list("ACGT"), 500)) for c in ("chr1", "chr2", "chr3")}
+    (folder / "g.fa").write_text("".join(f">{n}\n{t}\n" for n, t in genome.items()))
+    written = {}
+    for name, places in (("pos", (100, 200, 300)), ("neg", (150, 250, 350))):
+        lines = [
+            "##fileformat=VCFv4.2",
+            *(f"##contig=<ID={c}>" for c in genome),
+            "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO",
+        ]
+        for contig, text in genome.items():
+            for at in places:
+                ref = text[at - 1]
+                alt = "A" if ref != "A" else "C"
+                lines.append(f"{contig}\t{at}\t.\t{ref}\t{alt}\t.\t.\t.")
+                written[text[at - 20 : at - 1] + alt + text[at : at + 20]] = float(name == "pos")
+        if name == "neg":
+            wrong = "A" if genome["chr1"][9] != "A" else "C"
+            lines.append(f"chr1\t10\t.\t{wrong}\tG\t.\t.\t.")
+        (folder / f"{name}.vcf").write_text("\n".join(lines) + "\n")
+    data = section(format="variants", genome="g.fa", length=40, positive=["pos.vcf"], negative=["neg.vcf"],
+                   holdout={"by": "group", "dev": 0.34, "test": 0.33})  # fmt: skip
+    splits, _ = load_examples(data)
+    assert {t: label for part in splits.values() for t, label in zip(texts(part), part.labels[:, 0])} == written
+    for part in splits.values():  # a contig each
+        assert len(part) == 6 and len({next(c for c, t in genome.items() if s[20:] in t) for s in texts(part)}) == 1
+    assert "1 alleles left out, first of record 10: REF differs from the FASTA" in caplog.text
+
+
 def test_griesemer_oligos_are_found_by_allele_and_what_has_none_is_told(folder, caplog):
     rng = np.random.default_rng(7)
     oligo = random_texts(rng, 64)

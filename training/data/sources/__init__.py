@@ -11,6 +11,7 @@ from training.data.sources.deepsea import DeepseaData
 from training.data.sources.files import FilesData, GueData
 from training.data.sources.griesemer import GriesemerData
 from training.data.sources.peak_fasta import PeakFastaData
+from training.data.sources.variants import VariantsData
 
 
 def _format(value: Any):
@@ -20,7 +21,8 @@ def _format(value: Any):
 Data = Annotated[
     Annotated[GueData, Tag("gue")] | Annotated[BuiltData, Tag("built")] | Annotated[FilesData, Tag("files")]
     | Annotated[GriesemerData, Tag("griesemer")] | Annotated[DeepseaData, Tag("deepsea")]
-    | Annotated[CoordinatesData, Tag("coordinates")] | Annotated[PeakFastaData, Tag("peak_fasta")],
+    | Annotated[CoordinatesData, Tag("coordinates")] | Annotated[PeakFastaData, Tag("peak_fasta")]
+    | Annotated[VariantsData, Tag("variants")],
     Discriminator(_format),
 ]  # fmt: skip
 

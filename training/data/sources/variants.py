@@ -1,0 +1,56 @@
+"""Labelled variants: VCF files of one class each, as sets of ClinVar, gnomAD, eQTLs and CADD come."""
+
+import logging
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from regzoo.effects.alleles import allele_windows, problem_with
+from regzoo.errors import InputError
+from regzoo.sequence import Genome, open_vcf, read_records
+from training.data.sources.base import Piece, Source
+
+logger = logging.getLogger(__name__)
+
+
+class VariantsData(Source):
+    """Windows of the alternate alleles of VCF files, 1 for those of `positive` and 0 for those of `negative`.
+
+    Groups are contigs, so that `holdout: {by: group}` splits by chromosome.
+    """
+
+    format: Literal["variants"]
+    genome: str
+    length: int = Field(gt=0)
+    positive: list[str] = Field(min_length=1)
+    negative: list[str] = Field(min_length=1)
+
+    @property
+    def targets(self):
+        return ["positive"]
+
+    def read(self):
+        genome = Genome(self.root / self.genome)
+        for label, files in ((1.0, self.positive), (0.0, self.negative)):
+            for file in files:
+                path = self.root / file
+                alleles = self._alleles(path, genome)
+                _, alternate, _ = allele_windows(alleles, genome, self.length)
+                labels = {"positive": np.full(len(alleles), label, np.float32)}
+                yield Piece(path, "train", alternate, labels, [allele.contig for allele in alleles])
+
+    def _alleles(self, path, genome):
+        kept, left_out = [], {}
+        for _, alleles in read_records(open_vcf(path), path):
+            for allele in alleles:
+                reason = problem_with(allele, genome, self.length)
+                if reason:
+                    left_out.setdefault(reason, []).append(allele.record)
+                else:
+                    kept.append(allele)
+        for reason, records in left_out.items():
+            logger.warning("%s: %d alleles left out, first of record %d: %s", path, len(records), records[0], reason)
+        if not kept:
+            raise InputError(f"{path}: no allele of it can be used; the genome may be of another assembly")
+        return kept
