@@ -100,7 +100,7 @@ def fit_network(recipe, splits, folder, track=None, look=None):
     folder : pathlib.Path
     track : str, optional
     look : callable, optional
-        Also called after each epoch, with the epoch's number and dev's score.
+        Also called after each epoch, with dev's score.
 
     Returns
     -------

@@ -13,6 +13,7 @@ import sys
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -66,7 +67,7 @@ class Plan:
         'tensorboard' or 'wandb'.
     """
 
-    folder: object
+    folder: Path
     recipe: dict
     seed: int
     steps: int

@@ -93,8 +93,10 @@ def search(path, threads=None):
             if trial.should_prune():
                 raise optuna.TrialPruned
 
-        fit_network(recipe, splits, own, look=look)[1].run()
-        (own / "checkpoint.pt").unlink()  # which nothing goes on from
+        try:
+            fit_network(recipe, splits, own, look=look)[1].run()
+        finally:
+            (own / "checkpoint.pt").unlink(missing_ok=True)  # which nothing goes on from
         return max(scores)
 
     study.optimize(objective, n_trials=max(0, total - len(done)), show_progress_bar=True)

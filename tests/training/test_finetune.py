@@ -183,6 +183,23 @@ def test_accumulated_gradients_are_those_of_the_whole_step(recipe, monkeypatch):
     torch.testing.assert_close(weights[0], weights[1], rtol=1e-5, atol=1e-6)
 
 
+def test_distillation_learns_from_the_teacher_alone_where_it_is_asked_to(recipe):
+    fit(recipe)
+    student = recipe.with_name("student.yaml")
+    student.write_text(recipe.read_text())
+    data = yaml.safe_load(recipe.read_text())["data"]
+    rows = [line.split("\t") for line in open("train.tsv").read().splitlines()]
+    flipped = [rows[0]] + [[s, str(1 - int(x)), "NA" if y == "NA" else str(1 - int(y))] for s, x, y in rows[1:]]
+    with open("flipped.tsv", "w") as out:  # labels that say the opposite
+        out.writelines("\t".join(row) + "\n" for row in flipped)
+    data["files"][0]["path"] = "flipped.tsv"
+    edit(student, data=data, distillation={"teachers": [str(recipe)], "weight": 1.0})
+    assert fit(student)["test"]["x"]["auroc"]["value"] > 0.8
+    edit(student, distillation={"teachers": ["none/such.yaml"]})
+    with pytest.raises(InputError, match="none/such.yaml: no finished run"):
+        fit(student)
+
+
 def test_patience_stops_and_keeps_the_best_epoch(recipe):
     options = yaml.safe_load(recipe.read_text())["optimiser"]
     edit(recipe, optimiser=options | {"epochs": 40, "learning_rate": 0.3, "patience": 2, "ema": 0})
