@@ -50,7 +50,8 @@ def fit_command(
     metrics = (
         fit_probe(recipe, threads=threads) if probe else fit(recipe, threads=threads, track=track, dry_run=dry_run)
     )
-    print(json.dumps({split: metrics[split] for split in ("dry run", "dev", "test") if split in metrics}, indent=1))
+    if metrics:
+        print(json.dumps({split: metrics[split] for split in ("dry run", "dev", "test") if split in metrics}, indent=1))
 
 
 @app.command("pretrain")

@@ -35,7 +35,8 @@ def fit(recipe_path, threads=None, track=None, dry_run=False):
     Returns
     -------
     dict
-        Metrics on dev and test, as written to metrics.json in the run's folder.
+        Metrics on dev and test, as written to metrics.json in the run's folder; of several processes only the main one has
+        them.
 
     Raises
     ------
@@ -53,7 +54,10 @@ def fit(recipe_path, threads=None, track=None, dry_run=False):
         steps = recipe.optimiser.epochs * steps_of_epoch(recipe, splits["train"])
         recipe, splits, folder = _shortened(recipe, splits, folder)
     network, loop = fit_network(recipe, splits, folder, track)
-    write_weights(folder / "model.safetensors", loop.run())
+    state = loop.run()
+    if not loop.accelerator.is_main_process:
+        return {}
+    write_weights(folder / "model.safetensors", state)
     network.load_state_dict(loop.kept_state(), strict=False)
     network.eval()
     metrics = {

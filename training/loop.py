@@ -19,6 +19,7 @@ from typing import Literal
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import broadcast_object_list
 from pydantic import Field
 from safetensors.torch import save_file
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -133,7 +134,7 @@ class Loop:
         Returns
         -------
         dict of str to torch.Tensor
-            The kept state, on the CPU.
+            The kept state, on the CPU; of several processes the main one's counts.
 
         Raises
         ------
@@ -149,7 +150,7 @@ class Loop:
         bar = tqdm(range(self.step, self.plan.steps), initial=self.step, total=self.plan.steps, desc="training",
                    mininterval=5, disable=not self.accelerator.is_main_process)  # fmt: skip
         for step in bar:
-            if self._out_of_patience():
+            if step % self.plan.every == 0 and self._out_of_patience():
                 break
             total, count = total + self._train_step(step), count + 1
             self.step = step + 1
@@ -224,9 +225,9 @@ class Loop:
             self.accelerator.log(flat({k: v for k, v in line.items() if k != "step"}), step=self.step)
 
     def _out_of_patience(self):
-        if not (self.plan.patience and self.best):
-            return False
-        return self.step - self.best["step"] >= self.plan.patience * self.plan.every
+        best = self.best["step"] if self.best else self.step
+        over = [bool(self.plan.patience) and self.step - best >= (self.plan.patience or 0) * self.plan.every]
+        return broadcast_object_list(over)[0]  # the main process alone knows the scores
 
     def resume(self):
         """Take up the checkpoint, if there is one."""

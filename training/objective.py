@@ -46,5 +46,5 @@ class Supervised(nn.Module):
         hard = (losses * known).sum() / known.sum().clamp(min=1)
         if not self.teachers:
             return hard
-        soft = torch.stack([predict(teacher, codes, self.data) for teacher in self.teachers]).mean(0)
+        soft = torch.stack([predict(teacher.to(codes.device), codes, self.data) for teacher in self.teachers]).mean(0)
         return (1 - self.weight) * hard + self.weight * F.binary_cross_entropy_with_logits(logits, soft)

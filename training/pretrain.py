@@ -197,6 +197,8 @@ def pretrain(recipe_path, threads=None, track=None):
     plan = Plan(folder, fixed, recipe.seed, recipe.optimiser.steps, recipe.optimiser.save_every, track=track)
     loop = Loop(network, _MaskedTokens(network), _Batches(train, tokenizer, recipe), recipe.optimiser, plan)
     state, tied = loop.run(), getattr(getattr(network, "config", None), "tied", False)
+    if not loop.accelerator.is_main_process:
+        return {}
     network.load_state_dict(state)
     write_weights(
         folder / "model.safetensors", {k: v for k, v in state.items() if not (tied and k == "decoder.weight")}

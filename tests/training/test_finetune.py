@@ -269,8 +269,8 @@ def test_a_search_stops_poor_trials_resumes_and_writes_the_best_recipe(recipe, t
 
 @pytest.mark.slow
 def test_two_processes_train_as_one_does(recipe):
-    data = yaml.safe_load(recipe.read_text())["data"]
-    edit(recipe, data=data, augmentation={"reverse_complement": False})
+    options = yaml.safe_load(recipe.read_text())["optimiser"]
+    edit(recipe, optimiser=options | {"patience": 3, "epochs": 30})
     command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1",
                "--mixed_precision", "no", "--dynamo_backend", "no", "-m", "training", "fit", str(recipe)]  # fmt: skip
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
