@@ -1,6 +1,6 @@
 """Transfer between cell types: each cell type's predictions of a reporter assay against the others' measurements.
 
-    REGZOO_DATA=… python benchmarks/transfer_mpra.py [--model MotifResNet/utr3-mpra] [--output transfer.png]
+    REGZOO_DATA=… python -m benchmarks.transfer_mpra [--model MotifResNet/utr3-mpra] [--output transfer.png]
 
 The rows are the recipe's held-out test part. A model that learns every cell type at once need not be better on its own.
 """
