@@ -3,13 +3,17 @@
 import configparser
 import re
 
+import h5py
+import numpy as np
+import pytest
 import yaml
 from packaging.markers import Marker
 from packaging.requirements import Requirement
 
 from regzoo.nets.checkpoint import file_digest
-from regzoo.zoo import catalogue, load_module, read_targets
-from tests.conftest import ROOT
+from regzoo.sequence import from_one_hot
+from regzoo.zoo import catalogue, load_model, load_module, read_targets
+from tests.conftest import ROOT, SHIPPED
 from training.pretrain import load_language_model_recipe
 from training.recipe import load_recipe, recipe_kind
 
@@ -65,6 +69,15 @@ def test_the_index_is_what_models_holds():
             module = load_module(folder, name, **content["args"])
             assert sum(p.numel() for p in module.parameters()) == entry["parameters"]
             assert (folder / "README.md").exists()
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_model_predicts_what_its_expectation_holds(name):
+    model = load_model(name, device="cpu")
+    with h5py.File(ROOT / "models" / name / "expected.h5") as file:
+        found = model.predict(from_one_hot(file["inputs"][()]))
+        np.testing.assert_allclose(found, file["preds"][()], atol=1e-5)
+        assert found.std(axis=0).min() > 0  # no output is constant
 
 
 def test_the_readme_lists_every_model():

@@ -61,7 +61,7 @@ def fit(recipe_path, threads=None, track=None, dry_run=False):
     network.load_state_dict(loop.kept_state(), strict=False)
     network.eval()
     metrics = {
-        "parameters": sum(p.numel() for p in network.parameters()),
+        "parameters": sum(p.numel() for name, p in network.named_parameters() if ".lora_" not in name),
         "trained_parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
         "input_length": splits["train"].codes.shape[1],
         "threads": torch.get_num_threads(), "device": str(loop.accelerator.device), "minutes": loop.minutes,
