@@ -57,7 +57,10 @@ def predict(
     model: ModelName,
     output: Annotated[str, typer.Option("--output", "-o", help=".tsv, .parquet, .h5 or .bedgraph (one target)")],
     target: Targets = None,
-    use_strand: Annotated[bool, typer.Option(help="Reverse-complement intervals on the '-' strand")] = False,
+    use_strand: Annotated[
+        bool | None,
+        typer.Option(help="Reverse-complement intervals on the '-' strand (default: for models of RNA and promoters)"),
+    ] = None,
     strict: Strict = False,
     precision: Precision = "float32",
     batch_size: BatchSize = 64,

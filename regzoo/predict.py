@@ -18,7 +18,7 @@ from regzoo.zoo import load_model
 _COLUMNS = ("chrom", "start", "end", "name", "strand")
 
 
-def predict_bed(bed, fasta, model, output, targets=None, use_strand=False, strict=False, batch_size=64, progress=True,
+def predict_bed(bed, fasta, model, output, targets=None, use_strand=None, strict=False, batch_size=64, progress=True,
                 precision="float32"):  # fmt: skip
     """Predict windows around the intervals' centres and write a table.
 
@@ -31,8 +31,8 @@ def predict_bed(bed, fasta, model, output, targets=None, use_strand=False, stric
         .tsv, .parquet, .h5, or .bedgraph (one target).
     targets : sequence of str, optional
         Names of the targets to write; all without it. Of a profile model each is a column a bin, 'TARGET:BIN'.
-    use_strand : bool
-        Reverse-complement intervals on the '-' strand.
+    use_strand : bool, optional
+        Reverse-complement intervals on the '-' strand; without it, as the model says.
     strict : bool
         Refuse windows that reach over a contig's end; otherwise N stands for what is outside.
     batch_size : int
@@ -59,6 +59,7 @@ def predict_bed(bed, fasta, model, output, targets=None, use_strand=False, stric
         names = [f"{name}:{b}" for name in names for b in range(model.output_shape[1])]
     intervals, genome = read_bed(bed), Genome(fasta)
     numbers, starts = place_windows(intervals, genome, model.input_length, bed, strict)
+    use_strand = model.stranded if use_strand is None else use_strand
     reverse = intervals.strands == "-" if use_strand else np.zeros(len(intervals), dtype=bool)
     with ExitStack() as stack:
         temporary = stack.enter_context(finished_file(output))

@@ -58,6 +58,8 @@ class Model:
         One distinct name per output; a repeated name carries its index, as in 'name#12'.
     merge_strands : bool
         Whether variant scores are computed on both strands and averaged (kipoi-veff's `use_rc`).
+    stranded : bool
+        Whether intervals on '-' are turned round unless it is said otherwise: of RNA and promoters.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Model:
     input_length: int
     targets: list = field(repr=False)
     merge_strands: bool = False
+    stranded: bool = False
 
     @property
     def device(self):
@@ -276,4 +279,5 @@ def load_model(name, device=None):
         input_length=args["arguments"]["input_length"],
         targets=read_targets(folder / args["targets"]),
         merge_strands=veff.get("use_rc", False),
+        stranded=content.get("default_dataloader", {}).get("default_args", {}).get("use_strand", False),
     )

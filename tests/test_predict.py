@@ -48,12 +48,16 @@ def test_bedgraph_of_a_chosen_target_on_a_gzipped_bed(tmp_path, model, codes):
     np.testing.assert_allclose(table[3], model.predict(codes)[:, 3], atol=2e-6)
 
 
-def test_the_strand_column_is_used_on_request():
-    bed, genome = read_bed(BED), Genome(FASTA)
-    numbers = np.array([genome.number(str(c)) for c in bed.contigs])
-    forward = genome.windows(numbers, bed.resized(101), 101)
-    backward = genome.windows(numbers, bed.resized(101), 101, np.ones(len(bed), dtype=bool))
-    assert np.array_equal(backward, reverse_complement(forward))
+def test_the_strand_column_is_used_by_models_of_rna_or_on_request(tmp_path, codes):
+    bed = tmp_path / "minus.bed"
+    bed.write_text(BED.read_text().replace("\t+", "\t-"))
+    rna = load_model("MotifResNet/utr3-mpra", device="cpu")
+    expected = {True: rna.predict(reverse_complement(codes)), False: rna.predict(codes)}
+    assert rna.stranded and np.abs(expected[True] - expected[False]).max() > 0.1
+    for asked, used in ((None, True), (True, True), (False, False)):
+        predict_bed(bed, FASTA, rna, tmp_path / "o.tsv", use_strand=asked, progress=False)
+        table = pd.read_csv(tmp_path / "o.tsv", sep="\t")
+        np.testing.assert_allclose(table[rna.targets], expected[used], atol=2e-6)
 
 
 BAD = {

@@ -27,7 +27,15 @@ HALF_TOLERANCE = 1e-3  # float16 weights are kept when no prediction on the exam
 
 
 def model_yaml(
-    args, length, targets, doc, merge_strands=False, expect=None, default_scores=("diff", "logit"), scores=SCORES
+    args,
+    length,
+    targets,
+    doc,
+    merge_strands=False,
+    expect=None,
+    default_scores=("diff", "logit"),
+    scores=SCORES,
+    stranded=False,
 ):
     """Content of a model.yaml.
 
@@ -47,12 +55,15 @@ def model_yaml(
         Scores that are given when none is asked for.
     scores : tuple of str
         All that kipoi-veff may be asked for.
+    stranded : bool
+        Intervals on '-' are turned round without being asked for.
     """
     functions = [{"type": score, **({"default": True} if score in default_scores else {})} for score in scores]
+    loader_args = {"length": length} | ({"use_strand": True} if stranded else {})
     content = {
         "defined_as": "regzoo.kipoi.ZooModel",
         "args": args,
-        "default_dataloader": {"defined_as": "regzoo.kipoi.SequenceDataset", "default_args": {"length": length}},
+        "default_dataloader": {"defined_as": "regzoo.kipoi.SequenceDataset", "default_args": loader_args},
         "info": {"authors": [{"name": "regzoo"}], "doc": doc, "license": "MIT"},
         "dependencies": {
             "conda": ["python>=3.10", "pytorch::pytorch"],
@@ -209,7 +220,10 @@ def write_model(recipe, recipe_path, metrics, state, architecture, of, how):
     strands = "of the strand given" if data.stranded else "mean of both strands"
     doc = f"{recipe.title}; {OUTPUTS[data.task]}, {strands}; {of}."
     scores = SCORES if data.task == "binary" else VALUE_SCORES
-    write_yaml(folder / "model.yaml", model_yaml(args, length, len(targets), doc, expect="expected.h5", scores=scores))
+    write_yaml(
+        folder / "model.yaml",
+        model_yaml(args, length, len(targets), doc, expect="expected.h5", scores=scores, stranded=data.stranded),
+    )
     write_expected(folder)
     how = f"Recipe: `training/recipes/{path.parent.name}/{path.name}`, {how}."
     (folder / "README.md").write_text(model_card(recipe, metrics, read_baseline(recipe_path, data), how))
