@@ -2,7 +2,7 @@
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression, RidgeCV
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold, StratifiedKFold
 from sklearn.svm import SVR
 
 from regzoo.evaluate import evaluate_predictions
@@ -14,7 +14,7 @@ MACHINE_ROWS = 6000  # its time grows with the square
 MACHINE = {"C": [0.3, 1, 3], "gamma": ["scale"], "epsilon": [0.1]}
 
 
-def fit_linear(features, labels, regression):
+def fit_linear(features, labels, regression, groups=None):
     """Ridge or logistic regression.
 
     Parameters
@@ -22,6 +22,8 @@ def fit_linear(features, labels, regression):
     features : numpy.ndarray or scipy.sparse matrix, shape (N, F)
     labels : numpy.ndarray, shape (N,)
     regression : bool
+    groups : numpy.ndarray, shape (N,), optional
+        Rows of one group, such as both strands of a window, are in one fold of logistic regression's cross-validation.
 
     Returns
     -------
@@ -33,8 +35,9 @@ def fit_linear(features, labels, regression):
     if regression:
         model = RidgeCV(ALPHAS).fit(features, labels)
         return model.coef_, float(model.intercept_), float(model.alpha_)
-    search = GridSearchCV(LogisticRegression(max_iter=1000), {"C": PENALTIES}, scoring="roc_auc", cv=FOLDS)
-    model = search.fit(features, labels).best_estimator_
+    folds = (StratifiedKFold if groups is None else StratifiedGroupKFold)(FOLDS, shuffle=True, random_state=1)
+    search = GridSearchCV(LogisticRegression(max_iter=1000), {"C": PENALTIES}, scoring="roc_auc", cv=folds)
+    model = search.fit(features, labels, groups=groups).best_estimator_
     return model.coef_[0], float(model.intercept_[0]), float(model.C)
 
 

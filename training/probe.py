@@ -92,7 +92,7 @@ def fit_probe(recipe_path, threads=None):
         rows = np.flatnonzero(~np.isnan(labels))
         x = np.concatenate([strand[rows] for strand in scaled["train"]])
         y = np.tile(labels[rows], len(scaled["train"]))
-        coefficients, intercept, chosen[target] = fit_linear(x, y, regression)
+        coefficients, intercept, chosen[target] = fit_linear(x, y, regression, np.tile(rows, len(scaled["train"])))
         weights.append(coefficients / spread)
         biases.append(intercept - (coefficients / spread) @ mean)
         if recipe.svr:
