@@ -162,6 +162,10 @@ def test_holdouts_keep_clusters_and_groups_whole_and_random_ones_keep_shares(fol
     assert [parts[s].labels.mean() for s in ("dev", "test")] == [0.5, 0.5] and len(parts["dev"]) == 40
     with pytest.raises(InputError, match="no file of the data says how records are grouped"):
         split("group", group=None)
+    (folder / "x.tsv").write_text("sequence\tlabel\n" + "".join(f"{s}\t{rng.normal()}\n" for s in rows))
+    values = section(format="files", task="regression", files=[{"path": "x.tsv", "labels": {"t": "label"}}],
+                     holdout={"by": "random", "dev": 0.2, "test": 0.1}, overlap_kmer=60)  # fmt: skip
+    assert {name: len(part) for name, part in load_examples(values)[0].items()} == {"train": 140, "dev": 40, "test": 20}
 
 
 @pytest.mark.parametrize("version", [5, 7.3])

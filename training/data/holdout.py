@@ -30,7 +30,8 @@ def held_out(options, codes, labels, groups):
         raise InputError("holdout by group: no file of the data says how records are grouped")
     rng = np.random.default_rng(options.seed)
     if options.by == "random":
-        _, strata = np.unique(np.nan_to_num(labels, nan=-1), axis=0, return_inverse=True)
+        pattern = np.where(np.isnan(labels), -1, np.where(labels == 0, 0, 1))  # of values, whether they are known
+        _, strata = np.unique(pattern, axis=0, return_inverse=True)
         member = np.arange(len(codes))
     else:
         strata = np.zeros(len(codes), dtype=np.int64)
