@@ -117,8 +117,6 @@ def _metric_tables(data, metrics, others):
             cells += [_interval(first, other[split][target][first]) for other in others.values()]
             lines.append("| " + " | ".join(cells) + " |")
         lines.append("")
-    if not others:
-        lines += ["The baseline was not run.", ""]
     return lines
 
 
@@ -129,13 +127,19 @@ def _interval(name, entry):
 
 
 def _verdict(metrics, baselines):
-    below = [
-        f"{target} on {split} ({name})"
-        for name, baseline in baselines.items()
-        for split in ("dev", "test")
-        for target, entry in metrics.get(split, {}).items()
-        if (first := next(iter(entry))) and entry[first]["value"] <= baseline[split][target][first]["value"]
-    ]
+    """Where the model is below the best baseline, by its first metric."""
     if not baselines:
-        return ""
-    return f"It does not beat it for {', '.join(below)}." if below else "It beats it for every target."
+        return "It was not run."
+    below = []
+    for split in ("dev", "test"):
+        targets = [
+            target
+            for target, entry in metrics.get(split, {}).items()
+            if (name := next(iter(entry)))
+            and entry[name]["value"] <= max(other[split][target][name]["value"] for other in baselines.values())
+        ]
+        if targets:
+            below.append(f"{', '.join(targets)} on {split}")
+    return (
+        f"**The model does not beat it for {'; '.join(below)}.**" if below else "The model beats it for every target."
+    )
