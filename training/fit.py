@@ -80,6 +80,7 @@ def fit(recipe_path, threads=None, track=None, dry_run=False):
         return {"dry run": {"steps": steps, "hours": round(loop.minutes / loop.step * steps / 60, 2),
                             "peak_memory_mb": round(metrics["peak_memory_mb"])}} | metrics  # fmt: skip
     write_text(folder / "metrics.json", json.dumps(metrics, indent=1))
+    loop.finish({split: metrics[split] for split in predictions}, ["model.safetensors", "metrics.json"])
     return metrics
 
 

@@ -162,8 +162,21 @@ class Loop:
                     total, count, clock = 0.0, 0, time.monotonic()
                 self.save()
                 saved = time.monotonic()
-        self.accelerator.end_training()
         return {name: value.cpu() for name, value in self.kept_state().items()}
+
+    def finish(self, metrics, files):
+        """End the tracking, if there is any, with the final metrics and, to Weights & Biases, files of the run's folder."""
+        if self.plan.track:
+            self.accelerator.log(flat(metrics), step=self.step)
+        for tracker in self.accelerator.trackers:
+            if tracker.name == "wandb":
+                import wandb
+
+                artefact = wandb.Artifact(str(self.plan.recipe["model"]).replace("/", "-"), type="model")
+                for file in files:
+                    artefact.add_file(str(self.plan.folder / file))
+                tracker.tracker.log_artifact(artefact)
+        self.accelerator.end_training()
 
     def _train_step(self, step):
         world, own = self.accelerator.num_processes, self.accelerator.process_index

@@ -211,6 +211,7 @@ def pretrain(recipe_path, threads=None, track=None):
         "held out": evaluate_language_model(network.eval(), tokenizer, train, held_out),
     }  # fmt: skip
     write_text(folder / "metrics.json", json.dumps(metrics, indent=1))
+    loop.finish(metrics["held out"], ["model.safetensors", "metrics.json"])
     return metrics
 
 
