@@ -1,6 +1,6 @@
 """A model's variant effects against measured ones: saturation mutagenesis of regulatory elements in reporter assays.
 
-    python benchmarks/mpra_satmut.py --effects EFFECTS.tsv.gz --elements ELEMENTS.fa --model MotifResNet/tf-human
+    python -m benchmarks.mpra_satmut --effects EFFECTS.tsv.gz --elements ELEMENTS.fa --model MotifResNet/tf-human
         [--score logit] [--target NAME] [--tags 10] [--output TABLE.tsv]
 
 EFFECTS has the columns Pos, Ref, Alt, Barcodes, Coefficient (measured log2 effect), pValue and Element, as Kircher et al. 2019
@@ -14,48 +14,34 @@ change in G+C.
 """
 
 import argparse
-import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from regzoo.effects.evaluator import Evaluator
 from regzoo.effects.mutate import ALLELES, saturate
 from regzoo.effects.scoring import check_score, target_columns
 from regzoo.errors import InputError
-from regzoo.evaluate.metrics import auroc
+from regzoo.evaluate.metrics import CORRELATIONS, auroc, bootstrap
 from regzoo.sequence import Genome
 from regzoo.zoo import load_model
+from training.data.sources.satmut import read_elements
 
 SIGNIFICANT = 1e-5
-SAMPLES = 1000
-
-
-def element_starts(path):
-    """Element -> its first position."""
-    starts = {}
-    with open(path) as handle:
-        for line in handle:
-            if line.startswith(">"):
-                match = re.match(r">(\S+) \S+:(\d+)-\d+", line)
-                if not match:
-                    raise InputError(f"{path}: record {line.strip()!r}; expected >NAME CONTIG:START-END")
-                starts[match[1]] = int(match[2])
-    return starts
 
 
 def predictions(effects, fasta, model, kind, targets):
     """The model's effect of every measured variant, by the table's rows."""
-    genome, evaluator, starts = Genome(fasta), Evaluator(model), element_starts(fasta)
+    genome, evaluator, elements = Genome(fasta), Evaluator(model), read_elements(Path(fasta))
     columns, values = target_columns(model, targets), np.full(len(effects), np.nan)
     for name, rows in effects.groupby("Element").indices.items():
-        if name not in starts:
+        if name not in elements:
             raise InputError(f"{fasta}: no element {name!r}, which the effects name")
         size = int(genome.lengths[genome.number(name)])
         result = saturate(evaluator, genome, name, 0, size, kind=kind, columns=columns)
         table = effects.iloc[rows]
-        place = table.Pos.to_numpy() - starts[name]
+        place = table.Pos.to_numpy() - elements[name][0]
         letters = np.array(list("ACGTN"))[result.reference[place]]
         wrong = np.flatnonzero(letters != table.Ref.to_numpy())
         if len(wrong):
@@ -66,29 +52,12 @@ def predictions(effects, fasta, model, kind, targets):
     return values
 
 
-def correlation(x, y, weights):
-    """Weighted Pearson correlation of each resample, shape (B,)."""
-    total = weights.sum(axis=1)
-    mean_x, mean_y = weights @ x / total, weights @ y / total
-    covariance = weights @ (x * y) / total - mean_x * mean_y
-    spread = (weights @ x**2 / total - mean_x**2) * (weights @ y**2 / total - mean_y**2)
-    return np.divide(covariance, np.sqrt(spread), out=np.full(len(total), np.nan), where=spread > 1e-20)
-
-
-def agreement(predicted, measured, significant, seed=1):
-    """Metric -> (value, low, high). Spearman's resamples keep the ranks of the whole set."""
-    count = len(predicted)
-    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=SAMPLES).astype(float)
-    weights = np.vstack([np.ones(count), drawn])
-    metrics = {
-        "pearson": correlation(predicted, measured, weights),
-        "spearman": correlation(rankdata(predicted), rankdata(measured), weights),
-        "auroc": auroc(significant.astype(float), np.abs(predicted), weights),
-    }
-    return {
-        name: (values[0], *np.nanpercentile(values[1:], [2.5, 97.5])) if np.isfinite(values[0]) else (np.nan,) * 3
-        for name, values in metrics.items()
-    }
+def agreement(predicted, measured, significant):
+    """Metric -> {'value', 'low', 'high'}; NaN where all variants are significant or none is."""
+    found = bootstrap(measured, predicted, CORRELATIONS)
+    if 0 < significant.sum() < len(significant):
+        return found | bootstrap(significant, np.abs(predicted), {"auroc": auroc})
+    return found | {"auroc": {"value": np.nan, "low": np.nan, "high": np.nan}}
 
 
 def compare(effects, tags):
@@ -100,8 +69,8 @@ def compare(effects, tags):
         for predictor in ("model", "G+C"):
             row = {"element": name, "predictor": predictor, "variants": len(table), "significant": significant.sum()}
             found = agreement(table[predictor].to_numpy(), table.Coefficient.to_numpy(), significant)
-            for metric, (value, low, high) in found.items():
-                row |= {metric: value, f"{metric}_low": low, f"{metric}_high": high}
+            for metric, entry in found.items():
+                row |= {metric: entry["value"], f"{metric}_low": entry["low"], f"{metric}_high": entry["high"]}
             rows.append(row)
     return pd.DataFrame(rows)
 

@@ -253,6 +253,35 @@ def test_variants_become_windows_of_their_alternates(folder, caplog):
     assert "1 alleles left out, first of record 10: REF differs from the FASTA" in caplog.text
 
 
+def test_substitutions_of_saturation_mutagenesis_stand_in_the_middle(folder):
+    rng = np.random.default_rng(10)
+    elements = {f"E{i}": random_texts(rng, 1, 60)[0] for i in range(10)}
+    write_fasta(
+        folder / "elements.fa",
+        [(f"{n} chr1:{1000 * i + 1}-{1000 * i + 60}", t) for i, (n, t) in enumerate(elements.items())],
+    )
+    lines, written = ["Pos\tRef\tAlt\tBarcodes\tCoefficient\tElement"], {}
+    for i, (name, text) in enumerate(elements.items()):
+        for place in (0, 30, 59):
+            alt = "A" if text[place] != "A" else "G"
+            value = round(float(rng.normal()), 3)
+            lines += [
+                f"{1000 * i + 1 + place}\t{text[place]}\t{a}\t{t}\t{v}\t{name}"
+                for a, t, v in ((alt, 10, value), (alt, 9, 5), ("-", 50, 5))
+            ]  # too few barcodes; a deletion
+            padded = "N" * 20 + text[:place] + alt + text[place + 1 :] + "N" * 20
+            written[padded[place : place + 40]] = value
+    (folder / "effects.tsv.gz").write_bytes(gzip.compress(("\n".join(lines) + "\n").encode()))
+    data = section(format="satmut", task="regression", length=40, holdout={"by": "group", "dev": 0.2, "test": 0.2})
+    splits, _ = load_examples(data)
+    found = {t: v for part in splits.values() for t, v in zip(texts(part), part.labels[:, 0].round(3).tolist())}
+    assert found == pytest.approx(written) and {len(p) % 3 for p in splits.values()} == {0}
+    lines[1] = lines[1].replace("\tE0", "\tE1")
+    (folder / "effects.tsv.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
+    with pytest.raises(InputError, match="effects.tsv.gz, line 2: REF . at 1 is not what E1 has there"):
+        load_examples(data)
+
+
 def test_griesemer_oligos_are_found_by_allele_and_what_has_none_is_told(folder, caplog):
     rng = np.random.default_rng(7)
     oligo = random_texts(rng, 64)
