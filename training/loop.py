@@ -21,7 +21,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list
 from pydantic import Field
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
@@ -108,8 +108,10 @@ class Loop:
         ]
         optimiser = torch.optim.AdamW(groups, lr=options.learning_rate, betas=options.betas, eps=1e-6)
         self.objective, self.optimiser = self.accelerator.prepare(objective, optimiser)
-        frozen = {name for name, p in network.named_parameters(remove_duplicate=False) if not p.requires_grad}
-        self.kept = [name for name in network.state_dict() if name not in frozen]
+        # What two layers share is kept once.
+        own = {name for name, p in network.named_parameters() if p.requires_grad}
+        own |= network.state_dict().keys() - dict(network.named_parameters(remove_duplicate=False)).keys()
+        self.kept = [name for name in network.state_dict() if name in own]
         self.step, self.saved, self.minutes, self.log, self.best = 0, 0, 0.0, [], None
         self.average = {k: v.clone() for k, v in self.state().items()} if options.ema else None
 
@@ -316,7 +318,7 @@ def write_text(path, text):
 
 def write_weights(path, state):
     """As `write`, of tensors in safetensors."""
-    write(path, lambda temporary: save_file({k: v.contiguous() for k, v in state.items()}, temporary))
+    write(path, lambda temporary: temporary.write_bytes(save({k: v.contiguous() for k, v in state.items()})))
 
 
 def flat(values, prefix=""):

@@ -196,13 +196,11 @@ def pretrain(recipe_path, threads=None, track=None):
     fixed = recipe.model_dump(mode="json", exclude={"limits", "notes", "title"})
     plan = Plan(folder, fixed, recipe.seed, recipe.optimiser.steps, recipe.optimiser.save_every, track=track)
     loop = Loop(network, _MaskedTokens(network), _Batches(train, tokenizer, recipe), recipe.optimiser, plan)
-    state, tied = loop.run(), getattr(getattr(network, "config", None), "tied", False)
+    state = loop.run()
     if not loop.accelerator.is_main_process:
         return {}
     network.load_state_dict(state)
-    write_weights(
-        folder / "model.safetensors", {k: v for k, v in state.items() if not (tied and k == "decoder.weight")}
-    )
+    write_weights(folder / "model.safetensors", state)
     if recipe.start:
         save_pretrained(replace(found, net=network), folder / "pretrained")
     metrics = {
