@@ -68,7 +68,7 @@ def test_summaries_by_their_definitions():
     [
         ({"scores": ("dif",)}, "no score 'dif'; there are diff, logit"),
         ({"summaries": ("sum",)}, "no summary 'sum'; there are absmax"),
-        ({"strands": "reverse"}, "no choice of strands 'reverse'"),
+        ({"strands": "backward"}, "no choice of strands 'backward'"),
         ({"precision": "float16"}, "no precision 'float16'"),
     ],
 )
