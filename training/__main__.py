@@ -7,7 +7,7 @@ from typing import Literal
 
 import typer
 
-from regzoo.errors import RegzooError
+from regzoo.errors import InputError, RegzooError
 from regzoo.tokenizers import train_bpe
 from training.baseline import fit_baseline
 from training.data.build import build
@@ -47,6 +47,8 @@ def fit_command(
     On several GPUs: accelerate launch -m training fit RECIPE
     """
     probe = recipe_kind(recipe) == "probe"
+    if probe and (track or dry_run):
+        raise InputError(f"{recipe}: a probe has no training steps for --track or --dry-run")
     metrics = (
         fit_probe(recipe, threads=threads) if probe else fit(recipe, threads=threads, track=track, dry_run=dry_run)
     )

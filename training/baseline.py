@@ -8,10 +8,12 @@ from scipy.sparse import csr_matrix
 
 from regzoo.sequence.codes import reverse_complement
 from training.data import load_examples
-from training.estimators import evaluate_rows, fit_linear, fit_svr
+from training.data.holdout import alike_rows
+from training.estimators import fit_linear, fit_svr, predict_rows
 from training.loop import write_text
 from training.networks import run_folder
 from training.recipe import load_recipe
+from training.scores import evaluate_splits
 
 
 def kmer_counts(codes, k=6, stranded=False, presence=False):
@@ -75,17 +77,17 @@ def fit_baseline(recipe_path):
         counts = kmer_counts(part.codes, 5 if regression else 6, data.stranded, presence=not regression)
         features[split] = [np.sqrt(counts.toarray()) if regression else counts]
     names = ["ridge on 5-mers", "SVR on 5-mers"] if regression else ["logistic regression on 6-mers"]
-    result = {}
+    result, groups = {}, alike_rows(data.holdout, splits["train"].codes)
     for name in names:
-        predictors = {}
-        for index, target in enumerate(data.targets):
-            labels = splits["train"].labels[:, index]
+        predictors = []
+        for labels in splits["train"].labels.T:
             known = np.flatnonzero(~np.isnan(labels))
-            x, y = features["train"][0][known], labels[known]
-            predictors[target] = (
-                fit_svr(x, y) if name.startswith("SVR") else _linear(*fit_linear(x, y, regression)[:2], regression)
-            )
-        result[name] = evaluate_rows(data, splits, features, predictors)
+            x, y, together = features["train"][0][known], labels[known], groups[known]
+            if name.startswith("SVR"):
+                predictors.append(fit_svr(x, y, together))
+            else:
+                predictors.append(_linear(*fit_linear(x, y, regression, together)[:2], regression))
+        result[name] = evaluate_splits(data, splits, predict_rows(splits, features, predictors))
     path = _path(recipe_path)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps({"data": _fixed(data), "baselines": result}, indent=1))

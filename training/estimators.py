@@ -1,11 +1,9 @@
 """scikit-learn's estimators on features of windows: linear ones with a penalty chosen by cross-validation, and an SVM."""
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression, RidgeCV
-from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold, StratifiedKFold
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 from sklearn.svm import SVR
-
-from regzoo.evaluate import evaluate_predictions
 
 PENALTIES = (0.0003, 0.003, 0.03, 0.3)  # inverse, of logistic regression
 ALPHAS = np.logspace(1, 5, 9)  # of ridge regression
@@ -23,7 +21,7 @@ def fit_linear(features, labels, regression, groups=None):
     labels : numpy.ndarray, shape (N,)
     regression : bool
     groups : numpy.ndarray, shape (N,), optional
-        Rows of one group, such as both strands of a window, are in one fold of logistic regression's cross-validation.
+        Rows of one group, such as both strands of a window, are in one fold of the cross-validation.
 
     Returns
     -------
@@ -33,46 +31,51 @@ def fit_linear(features, labels, regression, groups=None):
         Chosen: ridge's alpha, or logistic regression's C.
     """
     if regression:
-        model = RidgeCV(ALPHAS).fit(features, labels)
-        return model.coef_, float(model.intercept_), float(model.alpha_)
+        search = GridSearchCV(Ridge(), {"alpha": ALPHAS}, cv=_folds(groups))
+        model = search.fit(features, labels, groups=groups).best_estimator_
+        return model.coef_, float(model.intercept_), float(model.alpha)
     folds = (StratifiedKFold if groups is None else StratifiedGroupKFold)(FOLDS, shuffle=True, random_state=1)
     search = GridSearchCV(LogisticRegression(max_iter=1000), {"C": PENALTIES}, scoring="roc_auc", cv=folds)
     model = search.fit(features, labels, groups=groups).best_estimator_
     return model.coef_[0], float(model.intercept_[0]), float(model.C)
 
 
-def fit_svr(features, labels, seed=1):
-    """A support vector regression with a radial kernel on at most `MACHINE_ROWS` rows; its C is chosen by cross-validation."""
+def fit_svr(features, labels, groups=None, seed=1):
+    """A support vector regression with a radial kernel on at most `MACHINE_ROWS` rows; its C is chosen as `fit_linear` does."""
     rows = np.random.default_rng(seed).permutation(len(labels))[:MACHINE_ROWS]
     scale = labels.std()
-    search = GridSearchCV(SVR(cache_size=1000), MACHINE, cv=FOLDS).fit(features[rows], labels[rows] / scale)
+    search = GridSearchCV(SVR(cache_size=1000), MACHINE, cv=_folds(groups))
+    search.fit(features[rows], labels[rows] / scale, groups=None if groups is None else groups[rows])
     return lambda x: search.predict(x) * scale
 
 
-def evaluate_rows(data, splits, features, predictors):
-    """Metrics of predictors of features, by split and target.
+def _folds(groups):
+    return KFold(FOLDS) if groups is None else GroupKFold(FOLDS)
+
+
+def predict_rows(splits, features, predictors):
+    """Predictions for the labelled rows of dev and test.
 
     Parameters
     ----------
-    data : training.data.sources.Source
     splits : dict of str to training.data.Examples
     features : dict of str to numpy.ndarray, shape (strands, N, F)
         Predictions are averaged over strands.
-    predictors : dict of str to callable
-        By target.
+    predictors : list of callable
+        Of each target.
 
     Returns
     -------
-    dict
-        As of `training.fit.evaluate_splits`.
+    dict of str to numpy.ndarray, float32, shape (N, targets)
+        NaN where a row has no label.
     """
     result = {}
-    for split in splits.keys() - {"train"}:
-        result[split] = {}
-        for index, (target, predictor) in enumerate(predictors.items()):
-            labels = splits[split].labels[:, index]
-            known = np.flatnonzero(~np.isnan(labels))
+    for split, part in splits.items():
+        if split == "train":
+            continue
+        result[split] = np.full(part.labels.shape, np.nan, dtype=np.float32)
+        for index, predictor in enumerate(predictors):
+            known = np.flatnonzero(~np.isnan(part.labels[:, index]))
             if len(known):
-                scores = np.mean([predictor(strand[known]) for strand in features[split]], axis=0)
-                result[split][target] = evaluate_predictions(labels[known], scores, data.task == "regression")
+                result[split][known, index] = np.mean([predictor(strand[known]) for strand in features[split]], axis=0)
     return result

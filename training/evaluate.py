@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def evaluate_run(recipe_path):
-    """Every metric of a run on dev and test; evaluation-SPLIT.tsv, .md and .png are written to its folder.
+    """Every metric of a run on dev and test; evaluation-SPLIT.tsv, .png, .svg and evaluation.md are written to its folder.
 
     Parameters
     ----------

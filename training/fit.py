@@ -7,13 +7,14 @@ import shutil
 import numpy as np
 import torch
 
-from regzoo.evaluate import evaluate_predictions
+from regzoo.errors import InputError
 from training.augment import augment
 from training.data import Examples, load_examples
 from training.loop import Loop, Plan, peak_memory, write_text, write_weights
 from training.networks import load_run, make_network, predict, run_folder
 from training.objective import Supervised
 from training.recipe import load_recipe
+from training.scores import dev_line, evaluate_splits
 
 _PROSE = {"notes": True, "limits": True, "published": True, "title": True, "data": {"description"}}  # free to change
 DRY_STEPS = 4
@@ -111,11 +112,18 @@ def fit_network(recipe, splits, folder, track=None, look=None):
     -------
     network : torch.nn.Module
     loop : training.loop.Loop
+
+    Raises
+    ------
+    InputError
+        If adapters have no backbone, or targets to distil are not binary.
     """
     train, options, data = splits["train"], recipe.optimiser, recipe.data
     torch.manual_seed(recipe.seed)
     network = make_network(recipe, train.codes.shape[1])
     spread = torch.from_numpy(np.nanstd(train.labels, axis=0)) if data.task == "regression" else None
+    if recipe.distillation and data.task != "binary":
+        raise InputError(f"{recipe.model}: distillation is of binary targets, not of {data.task}")
     teachers = [load_run(path) for path in recipe.distillation.teachers] if recipe.distillation else []
     weight = recipe.distillation.weight if recipe.distillation else 0.0
     objective = Supervised(network, data, options.label_smoothing, spread, teachers, weight)
@@ -159,41 +167,3 @@ class _Batches:
         rows = rows[part::parts] if len(rows) >= parts else rows  # every part of a small last batch has some
         generator = torch.Generator().manual_seed((self.recipe.seed * 100_003 + step) * parts + part)
         return augment(self.codes[rows], self.options, generator), self.labels[rows]
-
-
-def dev_line(data, examples, predictions):
-    """For the log: each metric by target, and the score that chooses: the mean AUROC, or the mean Pearson correlation."""
-    metrics = evaluate_splits(data, {"dev": examples}, {"dev": predictions}, samples=2)["dev"]
-    names = next(iter(metrics.values())).keys()
-    dev = {name: [round(target[name]["value"], 4) for target in metrics.values()] for name in names}
-    return {"dev": dev, "score": float(np.mean(dev["pearson" if data.task == "regression" else "auroc"]))}
-
-
-def evaluate_splits(data, splits, predictions, samples=1000):
-    """Metrics with bootstrap intervals, by split and target, on the rows that are labelled; thresholds are dev's.
-
-    Parameters
-    ----------
-    data : training.data.sources.Source
-    splits : dict of str to training.data.Examples
-    predictions : dict of str to numpy.ndarray, float32, shape (N, targets)
-        Of each split's rows; only these splits are evaluated.
-    samples : int
-        Bootstrap resamples.
-
-    Returns
-    -------
-    dict
-        split -> target -> metric -> {'value', 'low', 'high'}; a target without labelled rows is left out.
-    """
-    result = {}
-    for split, scores in predictions.items():
-        result[split] = {}
-        for index, target in enumerate(data.targets):
-            labels = splits[split].labels[:, index]
-            known = ~np.isnan(labels)
-            if known.any():
-                result[split][target] = evaluate_predictions(
-                    labels[known], scores[known, index], data.task == "regression", samples
-                )
-    return result

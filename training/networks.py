@@ -27,9 +27,16 @@ def make_network(recipe, length):
     """The recipe's architecture for windows of `length` bases, with fresh weights or those of its backbone.
 
     With adapters, only they, and what is not the backbone's, need gradients.
+
+    Raises
+    ------
+    InputError
+        If there are adapters and no backbone.
     """
     arguments = {"input_length": length, "n_targets": len(recipe.data.targets)} | recipe.architecture.arguments
     if "backbone" not in arguments:
+        if recipe.adapters:
+            raise InputError(f"{recipe.model}: adapters need a backbone in the architecture's arguments")
         return build(recipe.architecture.name, **arguments)
     arguments, shared = with_backbone(arguments)
     network = build(recipe.architecture.name, **arguments)

@@ -12,13 +12,14 @@ from regzoo.sequence import one_hot
 from regzoo.sequence.codes import reverse_complement
 from regzoo.zoo import load_model, zoo_folder
 from training.data import Examples, load_examples
+from training.data.holdout import alike_rows
 from training.data.overlap import window_hashes
-from training.estimators import evaluate_rows, fit_linear, fit_svr
+from training.estimators import fit_linear, fit_svr, predict_rows
 from training.export import finished_metrics, write_model
-from training.fit import evaluate_splits
 from training.loop import write, write_text, write_weights
 from training.networks import run_folder
 from training.recipe import load_recipe
+from training.scores import evaluate_splits
 
 
 @torch.inference_mode()
@@ -86,17 +87,18 @@ def fit_probe(recipe_path, threads=None):
     both = features["train"]
     mean, spread = both.mean(axis=(0, 1)), both.std(axis=(0, 1)) + 1e-6
     scaled = {split: (values - mean) / spread for split, values in features.items()}
-    weights, biases, chosen, machines = [], [], {}, {}
+    groups = alike_rows(recipe.data.holdout, splits["train"].codes)
+    weights, biases, chosen, machines = [], [], {}, []
     for index, target in enumerate(recipe.data.targets):
         labels = splits["train"].labels[:, index]
         rows = np.flatnonzero(~np.isnan(labels))
         x = np.concatenate([strand[rows] for strand in scaled["train"]])
-        y = np.tile(labels[rows], len(scaled["train"]))
-        coefficients, intercept, chosen[target] = fit_linear(x, y, regression, np.tile(rows, len(scaled["train"])))
+        y, together = (np.tile(values[rows], len(scaled["train"])) for values in (labels, groups))
+        coefficients, intercept, chosen[target] = fit_linear(x, y, regression, together)
         weights.append(coefficients / spread)
         biases.append(intercept - (coefficients / spread) @ mean)
         if recipe.svr:
-            machines[target] = fit_svr(x, y)
+            machines.append(fit_svr(x, y, together))
     head = {"head.weight": torch.tensor(np.stack(weights)).float(), "head.bias": torch.tensor(np.array(biases)).float()}
     write_weights(folder / "model.safetensors", head)
     net = load_model(recipe.backbone, device="cpu").module.net
@@ -111,7 +113,7 @@ def fit_probe(recipe_path, threads=None):
     }
     metrics |= evaluate_splits(recipe.data, splits, predictions)
     if machines:
-        metrics["svr"] = evaluate_rows(recipe.data, splits, scaled, machines)
+        metrics["svr"] = evaluate_splits(recipe.data, splits, predict_rows(splits, scaled, machines))
     write_text(folder / "metrics.json", json.dumps(metrics, indent=1))
     return metrics
 

@@ -17,7 +17,9 @@ from regzoo.nets.checkpoint import file_digest
 from regzoo.nets.sequence_model import LanguageModelNet
 from regzoo.zoo import load_model
 from tests.conftest import ROOT, run
+from training.__main__ import fit_command
 from training.data import load_examples
+from training.estimators import ALPHAS, fit_linear
 from training.evaluate import evaluate_run, predict_sequences
 from training.export import export
 from training.fit import fit
@@ -143,16 +145,9 @@ def test_a_language_model_is_fine_tuned_by_adapters_or_whole(adapters, recipe, t
     )  # the backbone did change
 
 
-def test_parts_of_a_step_and_trackers_leave_the_weights_alone(recipe):
-    options = yaml.safe_load(recipe.read_text())["optimiser"] | {"epochs": 1}
-    # Without batch norm's and masks' dependence on the parts: a linear network, every label known, equal parts.
-    edit(recipe, architecture={"name": "basset", "arguments": {"padding": "same", "pools": [2, 3, 3], "hidden": 8}})
-    data = yaml.safe_load(recipe.read_text())["data"]
-    data["files"] = [f | {"labels": {"x": "x"}} for f in data["files"]]
-    edit(recipe, data=data, augmentation={"reverse_complement": False})
+def test_a_tracker_leaves_the_weights_alone(recipe):
     states = []
-    for accumulate, track in ((1, None), (1, "tensorboard")):
-        edit(recipe, optimiser=options | {"accumulate": accumulate})
+    for track in (None, "tensorboard"):
         fit(recipe, track=track)
         states.append(load_file(run_folder(recipe) / "model.safetensors"))
         (run_folder(recipe) / "checkpoint.pt").unlink()
@@ -278,3 +273,37 @@ def test_two_processes_train_as_one_does(recipe):
     assert result.returncode == 0, result.stderr[-2000:]
     metrics = json.loads((run_folder(recipe) / "metrics.json").read_text())
     assert metrics["test"]["x"]["auroc"]["value"] > 0.8
+
+
+@pytest.mark.parametrize("recipe", ["regression"], indirect=True)
+def test_options_that_would_do_nothing_are_refused(recipe):
+    plain = recipe.read_text()
+    edit(recipe, adapters={"rank": 2})
+    with pytest.raises(InputError, match="Test/small: adapters need a backbone"):
+        fit(recipe)
+    recipe.write_text(plain)
+    edit(recipe, distillation={"teachers": [str(recipe)]})
+    with pytest.raises(InputError, match="distillation is of binary targets, not of regression"):
+        fit(recipe)
+    edit(recipe, backbone="LM/none")
+    for track, dry_run in ((None, True), ("tensorboard", False)):
+        with pytest.raises(InputError, match="a probe has no training steps"):
+            fit_command(str(recipe), threads=None, track=track, dry_run=dry_run)
+
+
+def test_alike_rows_do_not_vouch_for_each_other_in_cross_validation():
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(40), 6)
+    features = rng.normal(size=(40, 60))[groups] + 0.01 * rng.normal(size=(240, 60))
+    labels = rng.normal(size=40)[groups]  # nothing to learn, but a group can be learnt by heart
+    order = rng.permutation(len(groups))
+    features, labels, groups = features[order], labels[order], groups[order]
+    assert fit_linear(features, labels, regression=True)[2] == ALPHAS.min()
+    assert fit_linear(features, labels, regression=True, groups=groups)[2] == ALPHAS.max()
+
+
+def test_records_without_a_label_are_told(recipe, caplog):
+    with open("train.tsv", "a") as out:
+        out.write("ACGTACGTACGTACGTACGTACGTACGTACGTACGT\tNA\tNA\n")
+    load_examples(load_recipe(recipe).data)
+    assert "train.tsv: 1 of 361 records have no label and are left out" in caplog.text

@@ -1,5 +1,6 @@
 """A recipe's data as one masked multi-target set of arrays, with overlaps between splits removed."""
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,8 @@ from regzoo.sequence.codes import fitted
 from training.data.holdout import held_out
 from training.data.overlap import shares_kmer, window_hashes
 from training.data.sources import SPLITS
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -103,6 +106,8 @@ def _read(data):
             _check(values, data.task, piece, target)
             labels[:, targets.index(target)] = values
         kept = ~np.isnan(labels).all(axis=1)  # a row without any label teaches nothing
+        if not kept.all():
+            logger.warning("%s: %d of %d records have no label and are left out", piece.path, (~kept).sum(), len(kept))
         parts.setdefault(piece.split, []).append(Examples(codes[kept], labels[kept]))
         if piece.split == "train":
             groups.append(None if piece.groups is None else np.asarray(piece.groups)[kept])

@@ -35,8 +35,7 @@ def held_out(options, codes, labels, groups):
         member = np.arange(len(codes))
     else:
         strata = np.zeros(len(codes), dtype=np.int64)
-        kinds = clusters(codes, options.kmer) if options.by == "cluster" else groups
-        member = np.unique(kinds, return_inverse=True)[1]
+        member = alike_rows(options, codes) if options.by == "cluster" else np.asarray(groups)
     result = np.full(len(codes), "train", dtype="<U5")
     for stratum in np.unique(strata):
         rows = np.flatnonzero(strata == stratum)
@@ -47,3 +46,21 @@ def held_out(options, codes, labels, groups):
         split = np.where(share < options.test, "test", np.where(share < options.test + options.dev, "dev", "train"))
         result[rows] = split[np.argsort(order)][np.searchsorted(own, member[rows])]
     return result
+
+
+def alike_rows(options, codes):
+    """Which rows belong together in cross-validation: those that a holdout by cluster keeps together, else each its own.
+
+    Parameters
+    ----------
+    options : training.data.sources.Holdout or None
+    codes : numpy.ndarray, uint8, shape (N, L)
+
+    Returns
+    -------
+    numpy.ndarray, int, shape (N,)
+        The group of each row.
+    """
+    if options is None or options.by != "cluster":
+        return np.arange(len(codes))
+    return clusters(codes, options.kmer)
