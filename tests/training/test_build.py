@@ -4,6 +4,7 @@ import json
 
 import h5py
 import numpy as np
+import pybigtools
 import pyBigWig
 import pytest
 import yaml
@@ -11,8 +12,9 @@ import yaml
 from regzoo.errors import InputError
 from regzoo.sequence import Genome, decode
 from tests.conftest import ROOT, run
-from training.data import load_examples, peaks
+from training.data import load_examples
 from training.data.build import SPLITS, build
+from training.data.peaks import read_peaks
 from training.data.sources.built import BuiltData
 
 
@@ -129,25 +131,19 @@ def test_bigbed_peaks_and_bigwig_signal(sources):
         build(folder / "set.yaml", folder / "o.h5", progress=False)
 
 
-def test_bigbed_intervals_become_peaks(sources, monkeypatch):
+def test_bigbed_intervals_become_peaks(sources):
     folder, contigs, _ = sources
-
-    class File:  # the reader's interface; no library at hand writes bigBed
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
-
-        def chroms(self):
-            return {name: 6000 for name in contigs}
-
-        def entries(self, contig, start, end):
-            return [(300, 500, "p\t0\t.\t1\t-1\t-1\t120"), (700, 900, "")] if contig == "chr7" else None
-
-    monkeypatch.setattr(peaks, "open_big", lambda path, kind: File())
-    found = peaks.read_peaks("x.bigBed", Genome(folder / "g.fa"))
-    assert found.starts.tolist() == [300, 700] and found.summits.tolist() == [420, 800]
+    rows = [
+        ("chr2", 40, 90, ""),
+        ("chr7", 300, 500, "p\t0\t.\t1\t-1\t-1\t120"),
+        ("chr7", 700, 900, "q\t0\t.\t1\t-1\t-1\t-1"),
+    ]
+    pybigtools.open(str(folder / "x.bigBed"), "w").write({name: len(text) for name, text in contigs.items()}, rows)
+    genome = Genome(folder / "g.fa")
+    found = read_peaks(folder / "x.bigBed", genome)
+    assert found.numbers.tolist() == [genome.number(name) for name, *_ in rows]
+    assert found.starts.tolist() == [40, 300, 700] and found.ends.tolist() == [90, 500, 900]
+    assert found.summits.tolist() == [65, 420, 800]
 
 
 def test_near_duplicates_are_left_out_and_repeats_matched(sources):
