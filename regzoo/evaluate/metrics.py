@@ -8,75 +8,79 @@ import numpy as np
 
 from regzoo.errors import InputError
 
+_CELLS = 2**20
+
 
 def _sorted_counts(labels, scores, weights):
     """Cumulative weighted positives and negatives, shape (B, groups), by falling score; ties are one group."""
-    order = np.argsort(-scores, kind="stable")
-    ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
-    positive = labels[order] > 0.5
-    ordered = weights[:, order]
-    true = np.cumsum(ordered * positive, axis=1)[:, ends]
-    false = np.cumsum(ordered * ~positive, axis=1)[:, ends]
-    return true, false
+    if (scores[1:] > scores[:-1]).any():
+        order = np.argsort(-scores, kind="stable")
+        labels, scores, weights = labels[order], scores[order], weights[:, order]
+    true = np.cumsum(weights * (labels > 0.5), axis=1)
+    false = np.cumsum(weights, axis=1) - true
+    ends = np.append(np.diff(scores) != 0, True)
+    return (true, false) if ends.all() else (true[:, ends], false[:, ends])
 
 
 def auroc(labels, scores, weights):
     """Area under the ROC curve of each resample, shape (B,); ties count one half. NaN without both classes."""
     true, false = _sorted_counts(labels, scores, weights)
-    start = np.zeros((len(true), 1))
-    rise = np.diff(np.hstack([start, false]), axis=1)
-    middle = (np.hstack([start, true[:, :-1]]) + true) / 2
+    rise = np.diff(false, axis=1, prepend=0)
     with np.errstate(invalid="ignore"):
-        return (rise * middle).sum(axis=1) / (true[:, -1] * false[:, -1])
+        ahead = np.einsum("bi,bi->b", rise, true) - np.einsum("bi,bi->b", rise, np.diff(true, axis=1, prepend=0)) / 2
+        return ahead / (true[:, -1] * false[:, -1])
 
 
 def average_precision(labels, scores, weights):
     """Average precision (precision summed over rises of recall) of each resample, shape (B,)."""
     true, false = _sorted_counts(labels, scores, weights)
     with np.errstate(invalid="ignore", divide="ignore"):
-        precision = np.nan_to_num(true / (true + false))
-        rise = np.diff(np.hstack([np.zeros((len(true), 1)), true]), axis=1)
-        return (rise * precision).sum(axis=1) / true[:, -1]
-
-
-def _confusion(labels, scores, weights, threshold):
-    """Weighted true and false positives, true and false negatives of `scores >= threshold`, shape (B,) each."""
-    truth, called = labels > 0.5, scores >= threshold
-    cells = (truth & called, ~truth & called, ~truth & ~called, truth & ~called)
-    return (weights @ cell.astype(float) for cell in cells)
+        return np.einsum("bi,bi->b", np.diff(true, axis=1, prepend=0), _ratio(true, true + false)) / true[:, -1]
 
 
 def _ratio(above, below):
     return np.divide(above, below, out=np.zeros_like(below), where=below > 0)
 
 
-def mcc(labels, scores, weights, threshold=0.5):
+def _at_threshold(formula):
+    """The metric of `scores >= threshold` that a formula of true and false positives, true and false negatives is."""
+
+    def metric(labels, scores, weights, threshold=0.5):
+        truth, called = labels > 0.5, scores >= threshold
+        cells = (truth & called, ~truth & called, ~truth & ~called, truth & ~called)
+        return formula(*(weights @ cell.astype(float) for cell in cells))
+
+    metric.__name__, metric.__doc__, metric.formula = formula.__name__, formula.__doc__, formula
+    return metric
+
+
+@_at_threshold
+def mcc(tp, fp, tn, fn):
     """Matthews correlation of `scores >= threshold` with the labels, of each resample, shape (B,); 0 where undefined."""
-    tp, fp, tn, fn = _confusion(labels, scores, weights, threshold)
     return _ratio(tp * tn - fp * fn, np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)))
 
 
-def accuracy(labels, scores, weights, threshold=0.5):
+@_at_threshold
+def accuracy(tp, fp, tn, fn):
     """Share of examples that `scores >= threshold` calls rightly, of each resample, shape (B,)."""
-    tp, fp, tn, fn = _confusion(labels, scores, weights, threshold)
     return _ratio(tp + tn, tp + fp + tn + fn)
 
 
-def precision(labels, scores, weights, threshold=0.5):
+@_at_threshold
+def precision(tp, fp, tn, fn):
     """Share of called examples that are positive, of each resample, shape (B,); 0 where none is called."""
-    tp, fp, _, _ = _confusion(labels, scores, weights, threshold)
     return _ratio(tp, tp + fp)
 
 
-def recall(labels, scores, weights, threshold=0.5):
+@_at_threshold
+def recall(tp, fp, tn, fn):
     """Share of positives that are called, of each resample, shape (B,); 0 where there is none."""
-    tp, _, _, fn = _confusion(labels, scores, weights, threshold)
     return _ratio(tp, tp + fn)
 
 
-def f1(labels, scores, weights, threshold=0.5):
+@_at_threshold
+def f1(tp, fp, tn, fn):
     """Harmonic mean of precision and recall, of each resample, shape (B,); 0 where undefined."""
-    tp, fp, _, fn = _confusion(labels, scores, weights, threshold)
     return _ratio(2 * tp, 2 * tp + fp + fn)
 
 
@@ -126,27 +130,37 @@ def best_threshold(labels, scores, metric=mcc):
     float
         Half way to the next lower score.
     """
-    values = np.unique(scores)
-    thresholds = np.concatenate([[values[0]], (values[1:] + values[:-1]) / 2])
-    ones = np.ones((1, len(labels)))
-    return float(thresholds[np.argmax([metric(labels, scores, ones, threshold)[0] for threshold in thresholds])])
+    labels, scores = np.asarray(labels), np.asarray(scores)
+    tp, fp = (count[0] for count in _sorted_counts(labels, scores, np.ones((1, len(labels)))))
+    values = metric.formula(tp, fp, fp[-1] - fp, tp[-1] - tp)[::-1]  # of calling each distinct score and those above it
+    distinct = np.unique(scores)
+    thresholds = np.concatenate([[distinct[0]], (distinct[1:] + distinct[:-1]) / 2])
+    return float(thresholds[np.argmax(values)])
 
 
 def resamples(count, samples=1000, seed=1, groups=None):
-    """How often each example is drawn in each bootstrap resample, float64, shape (samples, count).
+    """How often each example is drawn in each bootstrap resample.
 
     Parameters
     ----------
     count, samples, seed : int
     groups : numpy.ndarray, shape (count,), optional
         Whole groups, such as chromosomes, are drawn in the place of examples.
+
+    Yields
+    ------
+    numpy.ndarray, float64, shape (B, count)
+        The next resamples, as many as make `_CELLS` numbers, so that memory does not grow with `samples`.
     """
     rng = np.random.default_rng(seed)
-    if groups is None:
-        return rng.multinomial(count, np.full(count, 1 / count), size=samples).astype(float)
-    _, member = np.unique(groups, return_inverse=True)
-    number = member.max() + 1
-    return rng.multinomial(number, np.full(number, 1 / number), size=samples).astype(float)[:, member]
+    member = None if groups is None else np.unique(groups, return_inverse=True)[1]
+    number = count if groups is None else member.max() + 1
+    size = max(1, _CELLS // count)
+    for start in range(0, samples, size):
+        drawn = np.empty((min(size, samples - start), number))
+        for row in drawn:
+            row[:] = np.bincount(rng.integers(0, number, number), minlength=number)
+        yield drawn if member is None else drawn[:, member]
 
 
 def bootstrap(labels, scores, metrics=METRICS, samples=1000, seed=1, level=0.95, groups=None):
@@ -179,11 +193,15 @@ def bootstrap(labels, scores, metrics=METRICS, samples=1000, seed=1, level=0.95,
         If the lengths differ or only one class is there.
     """
     labels, scores = checked(labels, scores, classes=not metrics.keys() <= CORRELATIONS.keys())
-    drawn = resamples(len(labels), samples, seed, groups)
-    tail = 100 * (1 - level) / 2
-    result = {}
-    for name, metric in metrics.items():
-        low, high = np.nanpercentile(metric(labels, scores, drawn), [tail, 100 - tail])
+    order = np.argsort(-scores, kind="stable")  # once for all resamples
+    labels, scores, groups = labels[order], scores[order], None if groups is None else np.asarray(groups)[order]
+    parts = [
+        [metric(labels, scores, drawn) for metric in metrics.values()]
+        for drawn in resamples(len(labels), samples, seed, groups)
+    ]
+    tail, result = 100 * (1 - level) / 2, {}
+    for (name, metric), values in zip(metrics.items(), np.concatenate(parts, axis=1)):
+        low, high = np.nanpercentile(values, [tail, 100 - tail])
         value = metric(labels, scores, np.ones((1, len(labels))))[0]
         result[name] = {"value": float(value), "low": float(low), "high": float(high)}
     return result

@@ -69,10 +69,12 @@ def paired_bootstrap(labels, first, second, metric=auroc, samples=1000, seed=1, 
     classes = metric not in CORRELATIONS.values()
     labels, first = checked(labels, first, classes)
     _, second = checked(labels, second, classes)
-    drawn = resamples(len(labels), samples, seed, groups)
     whole = np.ones((1, len(labels)))
     difference = metric(labels, first, whole)[0] - metric(labels, second, whole)[0]
-    spread = metric(labels, first, drawn) - metric(labels, second, drawn)
+    spread = np.concatenate([
+        metric(labels, first, drawn) - metric(labels, second, drawn)
+        for drawn in resamples(len(labels), samples, seed, groups)
+    ])  # fmt: skip
     spread = spread[np.isfinite(spread)]
     tail = 100 * (1 - level) / 2
     low, high = np.percentile(spread, [tail, 100 - tail])

@@ -74,6 +74,6 @@ def test_no_threshold_is_better_than_the_best(metric):
 
 def test_groups_are_drawn_whole():
     groups = np.array(["chr1"] * 3 + ["chr2"] * 2 + ["chr3"])
-    drawn = resamples(6, 50, groups=groups)
+    drawn = np.concatenate(list(resamples(6, 50, groups=groups)))
     assert (drawn[:, 0] == drawn[:, 2]).all() and (drawn[:, 3] == drawn[:, 4]).all()
     assert (drawn[:, [0, 3, 5]].sum(axis=1) == 3).all()

@@ -14,7 +14,7 @@ def test_correlations_of_resamples_are_scipy_s_of_the_repeated_examples():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 8, 60).astype(float)  # with ties
     scores = labels + rng.normal(0, 3, 60)
-    drawn = resamples(60, 20)
+    (drawn,) = resamples(60, 20)
     for values, reference in ((pearson(labels, scores, drawn), pearsonr), (spearman(labels, scores, drawn), spearmanr)):
         for value, weights in zip(values, drawn):
             rows = np.repeat(np.arange(60), weights.astype(int))
