@@ -48,7 +48,7 @@ def model_card(recipe, metrics, baselines, how):
              f"{metrics['input_length']} bases, {len(data.targets)} targets; {strands}.", ""]  # fmt: skip
     lines += _data_section(data, metrics["data"])
     others = baselines | ({"SVR on the same embeddings": metrics["svr"]} if "svr" in metrics else {})
-    lines += ["## Metrics", "", "With 95% percentile bootstrap intervals (1,000 resamples of the examples)"
+    lines += ["## Metrics", "", "With 95% percentile bootstrap intervals (1,000 resamples of the examples, fewer of more than 100,000)"
               + ("" if data.task == "regression" else "; MCC at threshold 0.5")
               + f". Choices were made on dev; test took no part in them. The baseline is {_BASELINES[data.task]} of "
               + ("the strand given" if data.stranded else "both strands")

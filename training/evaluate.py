@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from regzoo.evaluate.calibration import temperature
-from regzoo.evaluate.tables import dev_thresholds, evaluation_figure, evaluation_table
+from regzoo.evaluate.tables import dev_thresholds, evaluation_figure, evaluation_table, two_class_targets
 from regzoo.sequence.codes import fitted
 from regzoo.sequence.files import finished_file
 from training.data import load_examples
@@ -47,9 +47,7 @@ def evaluate_run(recipe_path):
     targets, dev, thresholds, text = recipe.data.targets, splits["dev"].labels, None, []
     if recipe.data.task != "regression":
         thresholds = dev_thresholds(targets, dev, predictions["dev"])
-        known = ~np.isnan(dev)
-        scales = {t: round(temperature(dev[known[:, i], i], predictions["dev"][known[:, i], i]), 3)
-                  for i, t in enumerate(targets)}  # fmt: skip
+        scales = {t: round(temperature(y, p), 3) for t, y, p in two_class_targets(targets, dev, predictions["dev"])}
         text.append(f"Temperature of each target's logits by dev's likelihood: {scales}\n")
     for split, scores in predictions.items():
         table = evaluation_table(targets, splits[split].labels, scores, thresholds)

@@ -2,18 +2,21 @@
 
 import numpy as np
 
-from regzoo.evaluate import evaluate_predictions
+from regzoo.errors import InputError
+from regzoo.evaluate.metrics import evaluate_predictions, has_both_classes
 
 
 def dev_line(data, examples, predictions):
     """For the log: each metric by target, and the score that chooses: the mean AUROC, or the mean Pearson correlation."""
     metrics = evaluate_splits(data, {"dev": examples}, {"dev": predictions}, samples=2)["dev"]
+    if not metrics:
+        raise InputError(f"{data.root}: no target has both classes in dev")
     names = next(iter(metrics.values())).keys()
     dev = {name: [round(target[name]["value"], 4) for target in metrics.values()] for name in names}
     return {"dev": dev, "score": float(np.mean(dev["pearson" if data.task == "regression" else "auroc"]))}
 
 
-def evaluate_splits(data, splits, predictions, samples=1000):
+def evaluate_splits(data, splits, predictions, samples=None):
     """Metrics with bootstrap intervals, by split and target, on the rows that are labelled.
 
     Parameters
@@ -22,22 +25,21 @@ def evaluate_splits(data, splits, predictions, samples=1000):
     splits : dict of str to training.data.Examples
     predictions : dict of str to numpy.ndarray, float32, shape (N, targets)
         Of each split's rows; only these splits are evaluated.
-    samples : int
-        Bootstrap resamples.
+    samples : int, optional
+        Bootstrap resamples; the number of `regzoo.evaluate.evaluate_predictions` without it.
 
     Returns
     -------
     dict
-        split -> target -> metric -> {'value', 'low', 'high'}; a target without labelled rows is left out.
+        split -> target -> metric -> {'value', 'low', 'high'}; a target without labelled rows, or of classes with one alone,
+        is left out.
     """
-    result = {}
+    result, regression = {}, data.task == "regression"
     for split, scores in predictions.items():
         result[split] = {}
         for index, target in enumerate(data.targets):
             labels = splits[split].labels[:, index]
             known = ~np.isnan(labels)
-            if known.any():
-                result[split][target] = evaluate_predictions(
-                    labels[known], scores[known, index], data.task == "regression", samples
-                )
+            if known.any() and (regression or has_both_classes(labels[known])):
+                result[split][target] = evaluate_predictions(labels[known], scores[known, index], regression, samples)
     return result

@@ -212,11 +212,20 @@ def checked(labels, scores, classes=True):
     labels, scores = np.asarray(labels, dtype=float), np.asarray(scores, dtype=float)
     if labels.shape != scores.shape or labels.ndim != 1:
         raise InputError(f"labels of shape {labels.shape} do not go with scores of shape {scores.shape}")
-    if classes and not 0 < labels.sum() < len(labels):
+    if classes and not has_both_classes(labels):
         raise InputError("only one class in the labels: no metric of a classifier is defined")
     return labels, scores
 
 
-def evaluate_predictions(labels, scores, regression=False, samples=1000):
-    """The metrics that a model card gives, with 95% intervals: `METRICS`, or `CORRELATIONS` of a regression."""
+def has_both_classes(labels):
+    """Whether there are positives and negatives among labels of 0 and 1."""
+    return 0 < np.sum(labels) < len(labels)
+
+
+def evaluate_predictions(labels, scores, regression=False, samples=None):
+    """The metrics that a model card gives, with 95% intervals: `METRICS`, or `CORRELATIONS` of a regression.
+
+    `samples` is 1,000 unless it is given, but no more than make 10⁸ draws of an example, and at least 100.
+    """
+    samples = samples or max(100, min(1000, 10**8 // len(labels)))
     return bootstrap(labels, scores, CORRELATIONS if regression else METRICS, samples)

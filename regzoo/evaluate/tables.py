@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from regzoo.evaluate.calibration import expected_calibration_error, reliability_curve
-from regzoo.evaluate.metrics import AT_THRESHOLD, CORRELATIONS, METRICS, best_threshold, bootstrap
+from regzoo.evaluate.metrics import AT_THRESHOLD, CORRELATIONS, METRICS, best_threshold, bootstrap, has_both_classes
 
 _HISTONE = re.compile(r"^H(1|2[AB]|3|4)(\.|[A-Z]|K\d|$)")
 _CURVES = 12  # most targets drawn
@@ -38,7 +38,7 @@ def evaluation_table(targets, labels, scores, thresholds=None, groups=None, samp
     Returns
     -------
     pandas.DataFrame
-        A row a target, then the macro mean and, of several assays, the median of each.
+        A row a target, then the macro mean and, of several assays, the median of each. Metrics are missing where a class is.
     """
     regression = not np.isin(labels[~np.isnan(labels)], (0, 1)).all()
     rows = []
@@ -51,11 +51,14 @@ def evaluation_table(targets, labels, scores, thresholds=None, groups=None, samp
         row = {"target": target, "examples": len(y)}
         if not regression:
             row["positive"] = int(y.sum())
+            if not has_both_classes(y):
+                rows.append(row)
+                continue
         for name, entry in bootstrap(y, p, CORRELATIONS if regression else METRICS, samples, groups=own).items():
             row |= {name: entry["value"], f"{name}_low": entry["low"], f"{name}_high": entry["high"]}
         if not regression:
             row |= _at(y, p, 0.5, "") | {"ece": expected_calibration_error(y, p)}
-            if thresholds:
+            if thresholds and target in thresholds:
                 row |= {"threshold": thresholds[target]} | _at(y, p, thresholds[target], "_at_threshold")
         rows.append(row)
     table = pd.DataFrame(rows)
@@ -76,9 +79,16 @@ def _at(labels, scores, threshold, suffix):
 
 
 def dev_thresholds(targets, labels, scores):
-    """The score of each target from which on calling examples positive gives the largest MCC, by its known labels."""
-    known = ~np.isnan(labels)
-    return {target: best_threshold(labels[known[:, i], i], scores[known[:, i], i]) for i, target in enumerate(targets)}
+    """The score from which on calling examples positive gives the largest MCC, of each target whose known labels are of both classes."""
+    return {target: best_threshold(y, p) for target, y, p in two_class_targets(targets, labels, scores)}
+
+
+def two_class_targets(targets, labels, scores):
+    """Name, known labels and their scores of each target that has both classes."""
+    for target, y, p in zip(targets, labels.T, scores.T):
+        known = ~np.isnan(y)
+        if has_both_classes(y[known]):
+            yield target, y[known], p[known]
 
 
 def evaluation_figure(targets, labels, scores):
@@ -109,7 +119,7 @@ def evaluation_figure(targets, labels, scores):
     axes = figure.subplots(1, 3)
     for index, target in drawn:
         known = ~np.isnan(labels[:, index])
-        if not 0 < labels[known, index].sum() < known.sum():
+        if not has_both_classes(labels[known, index]):
             continue
         y, p = labels[known, index], scores[known, index]
         RocCurveDisplay.from_predictions(y, p, name=target, ax=axes[0])

@@ -59,3 +59,14 @@ def test_a_regression_s_table_has_correlations_alone():
     assert {"pearson", "spearman"} <= set(table.columns) and not {"auroc", "positive", "ece"} & set(table.columns)
     assert table.pearson[1] == pytest.approx(pearsonr(labels[:, 1], scores[:, 1])[0])
     assert len(evaluation_figure(["a", "b"], labels, scores).axes) == 2
+
+
+def test_a_target_of_one_class_has_counts_alone():
+    rng = np.random.default_rng(6)
+    labels = np.stack([np.arange(40) % 2, np.zeros(40)], axis=1).astype(float)
+    labels[:5, 1] = np.nan
+    scores = rng.random((40, 2))
+    thresholds = dev_thresholds(["a", "b"], labels, scores)
+    table = evaluation_table(["a", "b"], labels, scores, thresholds, samples=20).set_index("target")
+    assert list(thresholds) == ["a"] and table.loc["b", ["examples", "positive"]].tolist() == [35, 0]
+    assert np.isnan(table.loc["b", "auroc"]) and table.loc["macro mean", "auroc"] == table.loc["a", "auroc"]

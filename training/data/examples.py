@@ -8,7 +8,7 @@ import numpy as np
 from regzoo.errors import InputError
 from regzoo.sequence.codes import fitted
 from training.data.holdout import held_out
-from training.data.overlap import shares_kmer, window_hashes
+from training.data.overlap import CHUNK, shares_kmer, window_hashes
 from training.data.sources import SPLITS
 
 logger = logging.getLogger(__name__)
@@ -30,11 +30,6 @@ class Examples:
 
     def __len__(self):
         return len(self.codes)
-
-    def of_target(self, index):
-        """Codes and labels of the rows that are labelled for one target."""
-        rows = ~np.isnan(self.labels[:, index])
-        return self.codes[rows], self.labels[rows, index]
 
 
 def load_examples(data):
@@ -66,28 +61,31 @@ def load_examples(data):
         _hold_out(data, parts, groups)
     report = {"targets": {target: {} for target in data.targets}}
     for split, part in parts.items():
-        for index, target in enumerate(data.targets):
-            if counts := _counts(data, part.of_target(index)[1], f"{data.root}: {target} in {split}"):
-                report["targets"][target][split] = counts
+        for target, counts in _counts(data, part.labels, split).items():
+            report["targets"][target][split] = counts
     for split in ("train", "dev"):
         missing = [target for target, counts in report["targets"].items() if split not in counts]
         if missing:
             raise InputError(
                 f"{data.root}: no row in {split} for {missing[0]}; give files, other contigs, or a holdout"
             )
-    train = parts["train"]
-    others = np.concatenate([part.codes for split, part in parts.items() if split != "train"])
-    overlap = shares_kmer(train.codes, others, data.overlap_kmer)
-    rest = Examples(train.codes[~overlap], train.labels[~overlap])
-    parts["train"], merged, contradictory = _merge_duplicates(rest, data.task == "regression", data.stranded)
-    if not len(parts["train"]):
+    train = parts.pop("train")
+    overlap = shares_kmer(train.codes, np.concatenate([part.codes for part in parts.values()]), data.overlap_kmer)
+    overlapping = known(train.labels[overlap]).sum(axis=0)
+    if overlap.any():
+        train = Examples(train.codes[~overlap], train.labels[~overlap])
+    train, merged, contradictory = _merge_duplicates(train, data.task == "regression", data.stranded)
+    if not len(train):
         raise InputError(f"{data.root}: every training row shares {data.overlap_kmer} bases with dev or test")
-    for index, counts in enumerate(report["targets"].values()):
-        labelled = ~np.isnan(train.labels[:, index])
-        counts["train"]["overlapping"] = int((overlap & labelled).sum())
-        counts["train"]["kept"] = int((~np.isnan(parts["train"].labels[:, index])).sum())
+    for counts, dropped, kept in zip(report["targets"].values(), overlapping, known(train.labels).sum(axis=0)):
+        counts["train"] |= {"overlapping": int(dropped), "kept": int(kept)}
     report |= {"merged_rows": merged, "contradictory_labels": contradictory}
-    return parts, report
+    return {"train": train} | parts, report
+
+
+def known(labels):
+    """Which labels are known, bool, shape (N, targets)."""
+    return ~np.isnan(labels)
 
 
 def _read(data):
@@ -105,19 +103,24 @@ def _read(data):
         for target, values in piece.labels.items():
             _check(values, data.task, piece, target)
             labels[:, targets.index(target)] = values
-        kept = ~np.isnan(labels).all(axis=1)  # a row without any label teaches nothing
+        own = None if piece.groups is None else np.asarray(piece.groups)
+        kept = known(labels).any(axis=1)  # a row without any label teaches nothing
         if not kept.all():
             logger.warning("%s: %d of %d records have no label and are left out", piece.path, (~kept).sum(), len(kept))
-        parts.setdefault(piece.split, []).append(Examples(codes[kept], labels[kept]))
+            codes, labels, own = codes[kept], labels[kept], None if own is None else own[kept]
+        parts.setdefault(piece.split, []).append(Examples(codes, labels))
         if piece.split == "train":
-            groups.append(None if piece.groups is None else np.asarray(piece.groups)[kept])
+            groups.append(own)
     if len({part.codes.shape[1] for rows in parts.values() for part in rows}) > 1:
         raise InputError(f"{data.root}: windows differ in length; set `length` in the recipe's data")
-    parts = {
-        split: Examples(np.concatenate([p.codes for p in rows]), np.concatenate([p.labels for p in rows]))
-        for split, rows in sorted(parts.items(), key=lambda item: SPLITS.index(item[0]))
-    }
+    parts = {split: _joined(rows) for split, rows in sorted(parts.items(), key=lambda item: SPLITS.index(item[0]))}
     return parts, None if any(g is None for g in groups) else np.concatenate(groups) if groups else None
+
+
+def _joined(parts):
+    if len(parts) == 1:
+        return parts[0]
+    return Examples(np.concatenate([p.codes for p in parts]), np.concatenate([p.labels for p in parts]))
 
 
 def _windows(piece, length):
@@ -148,38 +151,55 @@ def _hold_out(data, parts, groups):
         more = [Examples(train.codes[own], train.labels[own])] if own.any() else []
         rows = ([parts[name]] if name in parts and name != "train" else []) + more
         if rows:
-            parts[name] = Examples(np.concatenate([p.codes for p in rows]), np.concatenate([p.labels for p in rows]))
+            parts[name] = _joined(rows)
 
 
-def _counts(data, labels, where):
-    """What the report says of a target in a split."""
-    if not len(labels):
-        return None
+def _counts(data, labels, split):
+    """What the report says of each target that has labels in a split."""
+    rows = known(labels).sum(axis=0)
+    parts = np.array_split(labels, len(labels) // CHUNK + 1)  # nansum copies what it sums
+    total = sum(np.nansum(part, axis=0, dtype=float) for part in parts)
     if data.task == "regression":
-        return {"rows": len(labels), "mean": float(labels.mean()), "sd": float(labels.std())}
-    if len(np.unique(labels)) < 2:
-        raise InputError(f"{where}: only one class in it; a classifier needs both")
-    return {"rows": len(labels), "positive": int(labels.sum())}
+        return {
+            target: {
+                "rows": int(count),
+                "mean": float(np.nanmean(column, dtype=float)),
+                "sd": float(np.nanstd(column, dtype=float)),
+            }
+            for target, count, column in zip(data.targets, rows, labels.T)
+            if count
+        }
+    for target, count, positive in zip(data.targets, rows, total):
+        if count and positive in (0, count) and not (data.rare_targets and split != "train"):
+            raise InputError(f"{data.root}: {target} in {split}: only one class in it; a classifier needs both")
+    return {
+        target: {"rows": int(count), "positive": int(positive)}
+        for target, count, positive in zip(data.targets, rows, total)
+        if count
+    }
 
 
 def _merge_duplicates(examples, average, stranded):
     """One row per window; its mean label of each target, or NaN where labels of a class contradict each other."""
-    codes, labels = examples.codes, examples.labels
-    _, first, group = np.unique(window_hashes(codes, stranded), return_index=True, return_inverse=True)
-    known = ~np.isnan(labels)
-    count = np.zeros((len(first), labels.shape[1]))
-    total = np.zeros_like(count)
-    np.add.at(count, group, known)
-    np.add.at(total, group, np.where(known, labels, 0))
-    with np.errstate(invalid="ignore"):
-        mean = total / count
-    agreed = (count > 0) & (average | (mean == 0) | (mean == 1))
-    merged = np.where(agreed, mean, np.nan).astype(np.float32)
-    order = np.argsort(first)
-    rows = Examples(codes[first[order]], merged[order])
-    usable = ~np.isnan(rows.labels).all(axis=1)
-    return (
-        Examples(rows.codes[usable], rows.labels[usable]),
-        len(codes) - len(first),
-        int(((count > 0) & ~agreed).sum()),
+    _, first, group, size = np.unique(
+        window_hashes(examples.codes, stranded), return_index=True, return_inverse=True, return_counts=True
     )
+    labels, contradictory = examples.labels, 0
+    if len(first) < len(group):  # sums over rows of the windows that there are several of; the others stay as they are
+        rows = np.flatnonzero(size[group] > 1)
+        windows, member = np.unique(group[rows], return_inverse=True)
+        own = labels[rows]
+        count = np.zeros((len(windows), own.shape[1]))
+        total = np.zeros_like(count)
+        np.add.at(count, member, known(own))
+        np.add.at(total, member, np.nan_to_num(own))
+        with np.errstate(invalid="ignore"):
+            mean = total / count
+        agreed = (count > 0) & (average | (mean == 0) | (mean == 1))
+        contradictory = int(((count > 0) & ~agreed).sum())
+        labels[first[windows]] = np.where(agreed, mean, np.nan)
+    first = np.sort(first)
+    kept = first[known(labels).any(axis=1)[first]]
+    if len(kept) < len(labels):
+        examples = Examples(examples.codes[kept], labels[kept])
+    return examples, len(group) - len(first), contradictory

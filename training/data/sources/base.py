@@ -62,6 +62,9 @@ class Source(Section):
     overlap_kmer: int = Field(
         40, gt=0, description="drop training rows that share a k-mer of this length with dev or test"
     )
+    rare_targets: bool = Field(
+        False, description="a target may have one class only in dev or test, and has no metrics there then"
+    )
     holdout: Holdout | None = None
 
     @property
