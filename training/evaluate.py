@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from regzoo.evaluate.calibration import temperature
-from regzoo.evaluate.tables import dev_thresholds, evaluation_figure, evaluation_table, two_class_targets
+from regzoo.evaluate.tables import dev_thresholds, evaluation_figure, evaluation_table, readable, two_class_targets
 from regzoo.sequence.codes import fitted
 from regzoo.sequence.files import finished_file
 from training.data import load_examples
@@ -55,7 +55,7 @@ def evaluate_run(recipe_path):
             folder / f"evaluation-{split}.tsv",
             lambda path, t=table: t.to_csv(path, sep="\t", index=False, float_format="%.5g"),
         )
-        text += [f"## {split}\n", table.to_markdown(index=False, floatfmt=".3f"), ""]
+        text += [f"## {split}\n", readable(table), ""]
         figure = evaluation_figure(targets, splits[split].labels, scores)
         for suffix in ("png", "svg"):
             with finished_file(folder / f"evaluation-{split}.{suffix}") as temporary:

@@ -38,7 +38,8 @@ def evaluation_table(targets, labels, scores, thresholds=None, groups=None, samp
     Returns
     -------
     pandas.DataFrame
-        A row a target, then the macro mean and, of several assays, the median of each. Metrics are missing where a class is.
+        A row a target, then the macro mean and, of several assays, the median of each, without intervals. Metrics are missing
+        where a class is.
     """
     regression = not np.isin(labels[~np.isnan(labels)], (0, 1)).all()
     rows = []
@@ -62,7 +63,8 @@ def evaluation_table(targets, labels, scores, thresholds=None, groups=None, samp
                 row |= {"threshold": thresholds[target]} | _at(y, p, thresholds[target], "_at_threshold")
         rows.append(row)
     table = pd.DataFrame(rows)
-    numeric = table.columns[2:].difference(["positive"], sort=False)
+    # A mean of bounds bounds no mean.
+    numeric = [name for name in table.columns[2:] if name != "positive" and not name.endswith(("_low", "_high"))]
     summaries = [{"target": "macro mean", "examples": table.examples.sum()} | table[numeric].mean().to_dict()]
     kinds = table.target.map(assay)
     if kinds.nunique() > 1:
@@ -71,6 +73,23 @@ def evaluation_table(targets, labels, scores, thresholds=None, groups=None, samp
             for kind, part in table.groupby(kinds)
         ]
     return pd.concat([table, pd.DataFrame(summaries)], ignore_index=True)
+
+
+def readable(table):
+    """The table of `evaluation_table` in Markdown, intervals behind their metrics."""
+    cells = pd.DataFrame({"target": table.target})
+    for name in table.columns[1:]:
+        if not name.endswith(("_low", "_high")):
+            low, high = (table.get(f"{name}_{end}", [np.nan] * len(table)) for end in ("low", "high"))
+            digits = 0 if name in ("examples", "positive") else 3
+            cells[name.replace("_", " ")] = [_cell(digits, *values) for values in zip(table[name], low, high)]
+    return cells.to_markdown(index=False, disable_numparse=True)
+
+
+def _cell(digits, value, low, high):
+    if np.isnan(value):
+        return "–"
+    return f"{value:.{digits}f}" + ("" if np.isnan(low) else f" ({low:.{digits}f} to {high:.{digits}f})")
 
 
 def _at(labels, scores, threshold, suffix):

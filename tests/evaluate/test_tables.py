@@ -7,7 +7,7 @@ from sklearn.metrics import f1_score, matthews_corrcoef, roc_auc_score
 
 from regzoo.evaluate import bootstrap, pearson, spearman
 from regzoo.evaluate.metrics import CORRELATIONS, resamples
-from regzoo.evaluate.tables import assay, dev_thresholds, evaluation_figure, evaluation_table
+from regzoo.evaluate.tables import assay, dev_thresholds, evaluation_figure, evaluation_table, readable
 
 
 def test_correlations_of_resamples_are_scipy_s_of_the_repeated_examples():
@@ -70,3 +70,6 @@ def test_a_target_of_one_class_has_counts_alone():
     table = evaluation_table(["a", "b"], labels, scores, thresholds, samples=20).set_index("target")
     assert list(thresholds) == ["a"] and table.loc["b", ["examples", "positive"]].tolist() == [35, 0]
     assert np.isnan(table.loc["b", "auroc"]) and table.loc["macro mean", "auroc"] == table.loc["a", "auroc"]
+    row = readable(table.reset_index()).splitlines()[2].split("|")
+    assert row[4].strip().startswith(f"{table.loc['a', 'mcc']:.3f} ({table.loc['a', 'mcc_low']:.3f} to ")
+    assert readable(table.reset_index()).splitlines()[3].count("–") == len(row) - 5
