@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import logging
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -14,6 +15,8 @@ from training.loop import write_text
 from training.networks import run_folder
 from training.recipe import load_recipe
 from training.scores import evaluate_splits
+
+logger = logging.getLogger(__name__)
 
 
 def kmer_counts(codes, k=6, stranded=False, presence=False):
@@ -98,7 +101,10 @@ def read_baseline(recipe_path, data):
     """As `fit_baseline` gave it for the same data, or an empty dict."""
     path = _path(recipe_path)
     content = json.loads(path.read_text()) if path.exists() else {}
-    return content["baselines"] if content.get("data") == _fixed(data) else {}
+    if content and content["data"] != _fixed(data):
+        logger.warning("%s: of another data section than %s has; run baseline again", path, recipe_path)
+        return {}
+    return content.get("baselines", {})
 
 
 def _path(recipe_path):
