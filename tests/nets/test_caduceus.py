@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from regzoo.nets.caduceus import Caduceus, scan
+from regzoo.nets.caduceus import CACHED, Caduceus, scan
 from regzoo.sequence import reverse_complement
 from regzoo.tokenizers import SingleBases
 
@@ -44,3 +44,12 @@ def test_each_base_sees_both_sides():
 def test_a_mask_is_refused():
     with pytest.raises(ValueError, match="no mask"):
         Caduceus(8, 1, 2, 4)(torch.full((1, 4), 7), torch.tensor([[True, True, False, False]]))
+
+
+def test_a_batch_read_in_parts_equals_the_whole():
+    torch.manual_seed(1)
+    net, ids = Caduceus(16, 2, 2, 8).double(), torch.randint(7, 11, (12, 101))
+    whole = net.encode(ids)  # with gradients nothing is cut
+    with torch.no_grad():
+        torch.testing.assert_close(net.encode(ids), whole, atol=1e-12, rtol=0)
+    assert len(ids) * ids.shape[1] > CACHED
