@@ -43,7 +43,7 @@ def model_card(recipe, metrics, baselines, how):
         Markdown.
     """
     data = recipe.data
-    strands = "the output is for the strand given" if data.stranded else "the output is the mean of both strands'"
+    strands = "the output is " + ("for the strand given" if data.stranded else "the mean of both strands' predictions")
     lines = [f"# {recipe.model}", "", f"{recipe.title}. {metrics['parameters']:,} parameters, windows of "
              f"{metrics['input_length']} bases, {len(data.targets)} targets; {strands}.", ""]  # fmt: skip
     lines += _data_section(data, metrics["data"])
