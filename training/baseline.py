@@ -112,7 +112,7 @@ def _path(recipe_path):
 
 
 def _fixed(data):
-    return data.model_dump(mode="json", exclude={"description"})
+    return data.model_dump(mode="json", exclude={"title", "description"})
 
 
 def _linear(coefficients, intercept, regression):

@@ -5,16 +5,16 @@ from pathlib import Path
 
 import h5py
 import torch
-import yaml
 from safetensors.torch import load_file
 
 from regzoo.errors import InputError
 from regzoo.nets.checkpoint import file_digest
 from regzoo.sequence import Genome, one_hot, read_bed
 from regzoo.sequence.files import finished_file
-from regzoo.zoo import catalogue, load_model, zoo_folder
+from regzoo.zoo import load_model, zoo_folder
 from training.baseline import read_baseline
 from training.card import mean_metrics, model_card
+from training.index import update_index, write_yaml
 from training.loop import write_weights
 from training.networks import make_network, predict, run_folder
 from training.recipe import load_recipe
@@ -85,12 +85,6 @@ def model_yaml(
     if expect:
         content["test"] = {"expect": expect, "precision_decimal": 5}
     return content
-
-
-def write_yaml(path, content):
-    """Write YAML in the given order, with unbroken lines."""
-    with finished_file(path) as temporary:
-        temporary.write_text(yaml.safe_dump(content, sort_keys=False, width=110))
 
 
 def export(recipe_path):
@@ -229,7 +223,7 @@ def write_model(recipe, recipe_path, metrics, state, architecture, of, how):
     (folder / "README.md").write_text(model_card(recipe, metrics, read_baseline(recipe_path, data), how))
     update_index(recipe.model, {
         "status": "trained", "title": recipe.title, "input_length": length, "targets": len(targets),
-        "parameters": metrics["parameters"], "mean_metrics": mean_metrics(metrics),
+        "parameters": metrics["parameters"], "data": data.title or path.parent.name, "mean_metrics": mean_metrics(metrics),
     })  # fmt: skip
     return folder
 
@@ -248,42 +242,3 @@ def write_expected(folder):
     with finished_file(folder / "expected.h5") as temporary, h5py.File(temporary, "w") as out:
         out.create_dataset("inputs", data=one_hot(codes), compression="gzip")
         out.create_dataset("preds", data=model.predict(codes), compression="gzip")
-
-
-def update_index(name, entry):
-    """Set a model's entry in zoo_index.yaml, and what is made from the index: the README's table, the tested environment."""
-    path = zoo_folder() / "zoo_index.yaml"
-    index = yaml.safe_load(path.read_text())
-    index["models"][name] = entry
-    index["models"] = dict(sorted(index["models"].items()))
-    write_yaml(path, index)
-    # The environment that `kipoi test-source --common_env` tests: the models that ship their weights.
-    shipped = [name for name, entry in index["models"].items() if entry["status"] == "trained"]
-    environments = zoo_folder() / "models" / "shared" / "envs"
-    environments.mkdir(parents=True, exist_ok=True)
-    write_yaml(environments / "models.yaml", {"regzoo": shipped})
-    if (zoo_folder() / "README.md").exists():
-        update_readme()
-
-
-def update_readme():
-    """Rewrite the README's table of models from the index."""
-    path = zoo_folder() / "README.md"
-    rows = [
-        f"| [`{name}`]({entry.get('recipe', f'models/{name}')}) | {entry['status']} | {entry['title']}. {entry['input_length']:,} bp, "
-        f"{entry['targets']:,} targets, {entry['parameters']:,} parameters{_mean_text(entry)} |"
-        for name, entry in catalogue().items()
-    ]
-    head, _, rest = path.read_text().partition("|---|---|---|\n")
-    tail = rest[rest.index("\n\n") :] if "\n\n" in rest else ""
-    with finished_file(path) as temporary:
-        temporary.write_text(f"{head}|---|---|---|\n" + "\n".join(rows) + tail)
-
-
-def _mean_text(entry):
-    if "perplexity_per_base" in entry:
-        return f". Perplexity per base, held out: {entry['perplexity_per_base']:.3f}"
-    means = entry.get("mean_metrics", {})
-    name = "Pearson" if any("pearson" in m for m in means.values()) else "AUROC"
-    parts = [f"{split} {m[name.lower()]:.3f} ({m['targets']} targets)" for split, m in means.items()]
-    return f". Mean {name}: {', '.join(parts)}" if parts else ""

@@ -12,7 +12,8 @@ from regzoo.nets import build
 from regzoo.nets.checkpoint import file_digest
 from regzoo.sequence import one_hot
 from regzoo.zoo import zoo_folder
-from training.export import example_codes, model_yaml, smaller_weights, update_index, write_expected, write_yaml
+from training.export import example_codes, model_yaml, smaller_weights, write_expected
+from training.index import update_index, write_yaml
 from training.loop import write_weights
 from training.pretrain import run_of
 

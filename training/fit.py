@@ -16,7 +16,13 @@ from training.objective import Supervised
 from training.recipe import load_recipe
 from training.scores import dev_line, evaluate_splits
 
-_PROSE = {"notes": True, "limits": True, "published": True, "title": True, "data": {"description"}}  # free to change
+_PROSE = {
+    "notes": True,
+    "limits": True,
+    "published": True,
+    "title": True,
+    "data": {"title", "description"},
+}  # free to change
 DRY_STEPS = 4
 
 

@@ -53,6 +53,7 @@ class Source(Section):
     """What all formats have in common. Paths are under REGZOO_DATA if that is set, else under the working directory."""
 
     folder: str = Field(description="that holds the files, or a built set's file")
+    title: str = Field("", description="what it is of, in a few words, for the tables of models")
     description: str = Field("", description="for the model card: what it is, source, licence")
     task: Literal["binary", "multiclass", "regression"] = "binary"
     length: int | None = Field(None, gt=0, description="sequences of another length are centred in windows of this one")

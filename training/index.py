@@ -1,0 +1,84 @@
+"""zoo_index.yaml, and what is made from it: the README's tables of models, the environment that Kipoi tests."""
+
+import yaml
+
+from regzoo.sequence.files import finished_file
+from regzoo.zoo import zoo_folder
+
+START, END = "<!-- models: written by `python -m training export` -->\n", "<!-- end of models -->"
+
+
+def write_yaml(path, content):
+    """Write YAML in the given order, with unbroken lines."""
+    with finished_file(path) as temporary:
+        temporary.write_text(yaml.safe_dump(content, sort_keys=False, width=110))
+
+
+def update_index(name, entry):
+    """Set a model's entry in zoo_index.yaml, and rewrite what is made from it."""
+    path = zoo_folder() / "zoo_index.yaml"
+    index = yaml.safe_load(path.read_text())
+    index["models"][name] = entry
+    index["models"] = dict(sorted(index["models"].items()))
+    write_yaml(path, index)
+    # The environment that `kipoi test-source --common_env` tests: the models that ship their weights.
+    shipped = [name for name, entry in index["models"].items() if entry["status"] == "trained"]
+    environments = zoo_folder() / "models" / "shared" / "envs"
+    environments.mkdir(parents=True, exist_ok=True)
+    write_yaml(environments / "models.yaml", {"regzoo": shipped})
+    readme = zoo_folder() / "README.md"
+    if readme.exists():
+        before, _, rest = readme.read_text().partition(START)
+        _, _, after = rest.partition(END)
+        with finished_file(readme) as temporary:
+            temporary.write_text(before + START + model_tables(index["models"]) + END + after)
+
+
+def model_tables(models):
+    """The README's two tables, in Markdown: trained models by their data, the best on dev first; then all others.
+
+    Parameters
+    ----------
+    models : dict of str to dict
+        As of `regzoo.zoo.catalogue`.
+    """
+    by_data, others = {}, []
+    for name, entry in models.items():
+        if "mean_metrics" in entry:
+            by_data.setdefault(entry["data"], []).append((name, entry))
+        else:
+            more = (
+                f". Perplexity per base, held out: {entry['perplexity_per_base']:.3f}"
+                if "perplexity_per_base" in entry
+                else ""
+            )
+            others.append(f"| [`{name}`]({entry.get('recipe', f'models/{name}')}) | {entry['status']} | {entry['title']}. "
+                          f"{_size(entry)}{more} |")  # fmt: skip
+    lines = ["| data | model | parameters | metric | dev | test |", "|---|---|---|---|---|---|"]
+    for data, entries in sorted(by_data.items()):
+        first = entries[0][1]
+        label = f"**{data}**, {first['input_length']:,} bp, {first['targets']} target{'s' * (first['targets'] > 1)}"
+        for name, entry in sorted(entries, key=lambda item: -_mean(item[1], "dev")):
+            metric = _metric(entry)
+            figures = [f"{_mean(entry, split):.3f} ({entry['mean_metrics'][split]['targets']})" if split in entry["mean_metrics"] else "–"
+                       for split in ("dev", "test")]  # fmt: skip
+            lines.append(
+                f"| {label} | [`{name}`](models/{name}) | {entry['parameters']:,} | {TITLES[metric]} | {' | '.join(figures)} |"
+            )
+            label = ""
+    return "\n".join([*lines, "", "| others | status | what |", "|---|---|---|", *others, ""])
+
+
+TITLES = {"auroc": "AUROC", "pearson": "Pearson's r"}
+
+
+def _metric(entry):
+    return next(name for name in TITLES if name in entry["mean_metrics"]["dev"])
+
+
+def _mean(entry, split):
+    return entry["mean_metrics"][split][_metric(entry)]
+
+
+def _size(entry):
+    return f"{entry['input_length']:,} bp, {entry['targets']:,} targets, {entry['parameters']:,} parameters"
