@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 #: Positions whose products are taken at once: quadratic within a chunk, linear across chunks.
 CHUNK = 64
-#: Positions of a batch whose activations a CPU's cache holds: 2.5 times quicker than 256 windows of 101 bases at once.
+#: Positions of a batch whose activations a CPU's cache holds: 2.4 to 2.8 times quicker than whole batches (benchmarks/state_space.py).
 CACHED = 512
 
 
