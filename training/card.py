@@ -127,19 +127,21 @@ def _interval(name, entry):
 
 
 def _verdict(metrics, baselines):
-    """Where the model is below the best baseline, by its first metric."""
+    """Where the model is not above the best baseline, and where it is but the intervals overlap, by its first metric."""
     if not baselines:
         return "It was not run."
-    below = []
+    below, unsure = [], []
     for split in ("dev", "test"):
-        targets = [
-            target
-            for target, entry in metrics.get(split, {}).items()
-            if (name := next(iter(entry)))
-            and entry[name]["value"] <= max(other[split][target][name]["value"] for other in baselines.values())
-        ]
-        if targets:
-            below.append(f"{', '.join(targets)} on {split}")
-    return (
-        f"**The model does not beat it for {'; '.join(below)}.**" if below else "The model beats it for every target."
+        for target, entry in metrics.get(split, {}).items():
+            name = next(iter(entry))
+            best = max((other[split][target][name] for other in baselines.values()), key=lambda found: found["value"])
+            if entry[name]["value"] <= best["value"]:
+                below.append(f"{target} ({split})")
+            elif entry[name]["low"] <= best["high"]:
+                unsure.append(f"{target} ({split})")
+    text = (
+        f"**The model is not above it for {', '.join(below)}.** "
+        if below
+        else "The model is above it for every target. "
     )
+    return (text + (f"It is above, but intervals overlap, for {', '.join(unsure)}." if unsure else "")).strip()

@@ -15,7 +15,15 @@ def write_yaml(path, content):
 
 
 def update_index(name, entry):
-    """Set a model's entry in zoo_index.yaml, and rewrite what is made from it."""
+    """Set a model's entry in zoo_index.yaml, and rewrite what is made from it.
+
+    Parameters
+    ----------
+    name : str
+        GROUP/MODEL.
+    entry : dict
+        Its status, title, input_length (bases), targets, parameters, and what more there is.
+    """
     path = zoo_folder() / "zoo_index.yaml"
     index = yaml.safe_load(path.read_text())
     index["models"][name] = entry
@@ -27,8 +35,8 @@ def update_index(name, entry):
     environments.mkdir(parents=True, exist_ok=True)
     write_yaml(environments / "models.yaml", {"regzoo": shipped})
     readme = zoo_folder() / "README.md"
-    if readme.exists():
-        before, _, rest = readme.read_text().partition(START)
+    if readme.exists() and START in (text := readme.read_text()):
+        before, _, rest = text.partition(START)
         _, _, after = rest.partition(END)
         with finished_file(readme) as temporary:
             temporary.write_text(before + START + model_tables(index["models"]) + END + after)
@@ -41,6 +49,10 @@ def model_tables(models):
     ----------
     models : dict of str to dict
         As of `regzoo.zoo.catalogue`.
+
+    Returns
+    -------
+    str
     """
     by_data, others = {}, []
     for name, entry in models.items():

@@ -26,7 +26,7 @@ def evaluate_splits(data, splits, predictions, samples=None):
     predictions : dict of str to numpy.ndarray, float32, shape (N, targets)
         Of each split's rows; only these splits are evaluated.
     samples : int, optional
-        Bootstrap resamples; the number of `regzoo.evaluate.evaluate_predictions` without it.
+        Bootstrap resamples; as of `regzoo.evaluate.bootstrap`.
 
     Returns
     -------

@@ -8,7 +8,7 @@ import numpy as np
 
 from regzoo.errors import InputError
 
-_CELLS = 2**20
+_CELLS = 2**20  # numbers of a chunk of resamples: 8 MB, which a core's caches nearly hold
 
 
 def _sorted_counts(labels, scores, weights):
@@ -163,7 +163,7 @@ def resamples(count, samples=1000, seed=1, groups=None):
         yield drawn if member is None else drawn[:, member]
 
 
-def bootstrap(labels, scores, metrics=METRICS, samples=1000, seed=1, level=0.95, groups=None):
+def bootstrap(labels, scores, metrics=METRICS, samples=None, seed=1, level=0.95, groups=None):
     """Each metric with its percentile bootstrap interval over examples, or over groups of them.
 
     Parameters
@@ -174,8 +174,8 @@ def bootstrap(labels, scores, metrics=METRICS, samples=1000, seed=1, level=0.95,
         Probabilities, or values.
     metrics : dict of str to callable
         Functions of (labels, scores, weights).
-    samples : int
-        Number of resamples.
+    samples : int, optional
+        Number of resamples. Without it 1,000, but no more than make 10⁸ draws of an example, and at least 100.
     seed : int
     level : float
         Coverage of the interval.
@@ -193,6 +193,7 @@ def bootstrap(labels, scores, metrics=METRICS, samples=1000, seed=1, level=0.95,
         If the lengths differ or only one class is there.
     """
     labels, scores = checked(labels, scores, classes=not metrics.keys() <= CORRELATIONS.keys())
+    samples = samples or max(100, min(1000, 10**8 // len(labels)))
     order = np.argsort(-scores, kind="stable")  # once for all resamples
     labels, scores, groups = labels[order], scores[order], None if groups is None else np.asarray(groups)[order]
     parts = [
@@ -223,9 +224,5 @@ def has_both_classes(labels):
 
 
 def evaluate_predictions(labels, scores, regression=False, samples=None):
-    """The metrics that a model card gives, with 95% intervals: `METRICS`, or `CORRELATIONS` of a regression.
-
-    `samples` is 1,000 unless it is given, but no more than make 10⁸ draws of an example, and at least 100.
-    """
-    samples = samples or max(100, min(1000, 10**8 // len(labels)))
+    """The metrics that a model card gives, with 95% intervals: `METRICS`, or `CORRELATIONS` of a regression; see `bootstrap`."""
     return bootstrap(labels, scores, CORRELATIONS if regression else METRICS, samples)

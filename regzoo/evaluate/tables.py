@@ -20,7 +20,7 @@ def assay(target):
     return "histone" if _HISTONE.match(mark) else "TF"
 
 
-def evaluation_table(targets, labels, scores, thresholds=None, groups=None, samples=1000):
+def evaluation_table(targets, labels, scores, thresholds=None, groups=None, samples=None):
     """Every metric of every target.
 
     Parameters
@@ -33,7 +33,8 @@ def evaluation_table(targets, labels, scores, thresholds=None, groups=None, samp
         By target, chosen on other examples (`dev_thresholds`); without it only 0.5 is evaluated.
     groups : numpy.ndarray, shape (N,), optional
         Of the bootstrap, such as chromosomes.
-    samples : int
+    samples : int, optional
+        As of `regzoo.evaluate.bootstrap`.
 
     Returns
     -------
