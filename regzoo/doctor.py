@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import yaml
 from packaging.requirements import Requirement
 
 from regzoo.errors import RegzooError
+from regzoo.sections import read_yaml
 from regzoo.zoo import catalogue, zoo_folder
 
 _INSTALL = "run `make env` in the checkout"
@@ -72,10 +72,10 @@ def _command():
 
 def _plugin():
     try:
-        import kipoi.plugin
-        import kipoi_veff
+        import regzoo.kipoi  # noqa: F401 - first, or the plugin is imported without what mends it
 
-        import regzoo.kipoi  # noqa: F401
+        import kipoi.plugin  # isort: skip
+        import kipoi_veff  # isort: skip
     except Exception as error:  # whatever an import in a broken environment may raise
         return Check("kipoi_veff plugin", False, f"{type(error).__name__}: {error}", _INSTALL)
     right = kipoi.plugin.is_plugin("kipoi_veff")
@@ -95,8 +95,11 @@ def _source():
 
     mend = "run `regzoo register`"
     try:
-        sources = yaml.safe_load(config_path().read_text())["model_sources"]
-        path = Path(sources[SOURCE]["local_path"])
-    except (OSError, KeyError, TypeError, yaml.YAMLError):
+        path = Path(read_yaml(config_path())["model_sources"][SOURCE]["local_path"])
+    except (RegzooError, KeyError, TypeError):
         return Check("kipoi source", False, f"no source {SOURCE!r} in {config_path()}", mend)
-    return Check("kipoi source", path == zoo_folder() / "models", f"{SOURCE} -> {path}", mend)
+    try:
+        right = path.resolve() == (zoo_folder() / "models").resolve()
+    except (RegzooError, ValueError):  # no zoo, which is a finding of its own, or not a path
+        right = False
+    return Check("kipoi source", right, f"{SOURCE} -> {path}", mend)

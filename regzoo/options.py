@@ -18,7 +18,7 @@ SCORES = {
     "js": "Jensen-Shannon divergence of the two profiles, in bits (profile models)",
 }
 SUMMARIES = {
-    "absmax": "largest magnitude",
+    "absmax": "the value of largest magnitude, with its sign, and its target",
     "mean": "average",
     "l2": "root of the sum of squares",
 }
@@ -29,9 +29,26 @@ STRANDS = {
     "mean": "average of the scores of both strands",
     "max": "the strand whose score is larger in magnitude",
 }
+#: Where `predict` centres its windows.
+CENTRES = {
+    "middle": "the middle of the interval",
+    "summit": "the summit in the tenth column of narrowPeak, or the middle where it is -1",
+}
 PRECISIONS = {
     "float32": "exact",
     "bf16": "products in bfloat16, faster where the processor has it",
+}
+ANCHORS = {
+    "veff": "variant at index L // 2 - 1 of a window of L bases, as in kipoi-veff 0.3.1",
+    "veff2": "variant at (L - 1) // 2, as in kipoi-veff2: one base further right where L is odd",
+}
+REF_MISMATCHES = {
+    "report": "a variant whose REF differs from the FASTA is not scored",
+    "replace": "its REF takes the place of the FASTA's bases, as in kipoi-veff 0.3.1",
+}
+VCF_KEYS = {
+    "packed": "one INFO key for all targets of a score, separated by |",
+    "each": "one INFO key (a number) for each target",
 }
 #: Scores of masked language models.
 ZERO_SHOT = {
@@ -56,6 +73,11 @@ def check_choice(what, name, known):
         raise InputError(f"no {what} {name!r}; there are {', '.join(known)}")
 
 
+def distinct(values):
+    """Values without those that repeat an earlier one, in order, as a tuple."""
+    return tuple(dict.fromkeys(values))
+
+
 @dataclass(frozen=True)
 class Scoring:
     """What is computed for each allele.
@@ -63,7 +85,8 @@ class Scoring:
     Attributes
     ----------
     scores : tuple of str
-        Keys of `SCORES`.
+        Keys of `SCORES`, or import paths of functions (`regzoo.effects.scores.imported_score`). When empty, each model's
+        default: diff, and logit where it predicts probabilities. What is given twice, here and below, is computed once.
     targets : tuple of str
         Names of the targets; all when empty. With several models, those of each that has some of them.
     summaries : tuple of str
@@ -86,6 +109,12 @@ class Scoring:
         Do not score variants whose window reaches over a contig's end; otherwise N stands for what is outside.
     normalise : bool
         Left-align and trim indels against the FASTA before they are scored.
+    strands_from : str
+        BED file of genes, or 'INFO:KEY': the strand that each variant is scored on, in the place of `strands`.
+    ref_mismatch : str
+        A key of `REF_MISMATCHES`.
+    anchor : str
+        A key of `ANCHORS`.
 
     Raises
     ------
@@ -93,7 +122,7 @@ class Scoring:
         If a value is none of the known ones.
     """
 
-    scores: tuple = ("diff", "logit")
+    scores: tuple = ()
     targets: tuple = ()
     summaries: tuple = ()
     strands: str = "model"
@@ -104,13 +133,24 @@ class Scoring:
     incremental: bool = True
     strict: bool = False
     normalise: bool = False
+    strands_from: str = ""
+    ref_mismatch: str = "report"
+    anchor: str = "veff"
 
     def __post_init__(self):
+        for field in ("scores", "targets", "summaries", "offsets"):
+            object.__setattr__(self, field, distinct(getattr(self, field)))
         for what, given, known in (
-            ("score", self.scores, SCORES),
+            ("score", [name for name in self.scores if "." not in name], SCORES),
             ("summary", self.summaries, SUMMARIES),
             ("choice of strands", (self.strands,), STRANDS),
             ("precision", (self.precision,), PRECISIONS),
+            ("treatment of REF mismatches", (self.ref_mismatch,), REF_MISMATCHES),
+            ("anchor", (self.anchor,), ANCHORS),
         ):
             for name in given:
                 check_choice(what, name, known)
+        if self.strands_from and self.strands != "model":
+            raise InputError(f"give either strands {self.strands!r} or where each variant's strand is taken from")
+        if not self.offsets:
+            raise InputError("no offset given; 0 centres windows on the variants")

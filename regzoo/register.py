@@ -5,7 +5,8 @@ from pathlib import Path
 
 import yaml
 
-from regzoo.errors import InputError
+from regzoo.errors import InputError, OutputError
+from regzoo.sections import read_yaml
 from regzoo.sequence.files import finished_file
 from regzoo.zoo import zoo_folder
 
@@ -33,14 +34,13 @@ def register(name=SOURCE):
     Raises
     ------
     InputError
-        If the configuration there is not valid YAML.
+        If the configuration there is not YAML, or not of keys and values.
     """
     path = config_path()
-    try:
-        config = (yaml.safe_load(path.read_text()) if path.exists() else None) or {}
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not valid YAML; mend or remove it ({error})") from error
-    sources = config.setdefault("model_sources", {})
+    config = (read_yaml(path) if path.exists() else None) or {}
+    if not isinstance(config, dict) or not isinstance(config.get("model_sources") or {}, dict):
+        raise InputError(f"{path}: expected keys and values, and in `model_sources` too; mend or remove it")
+    sources = config["model_sources"] = config.get("model_sources") or {}
     # Kipoi's own default, which it does not add to a configuration that is there already.
     home = path.parent
     sources.setdefault(
@@ -49,7 +49,10 @@ def register(name=SOURCE):
          "auto_update": True},
     )  # fmt: skip
     sources[name] = {"type": "local", "local_path": f"{zoo_folder() / 'models'}"}
-    home.mkdir(parents=True, exist_ok=True)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{home}: cannot make this folder ({error.strerror})") from error
     with finished_file(path) as temporary:
         temporary.write_text(yaml.safe_dump(config, sort_keys=False, indent=4))
     return path

@@ -6,13 +6,13 @@ import pandas as pd
 import pytest
 import torch
 
+from regzoo import embed as embed_module
 from regzoo.effects import score_vcf
 from regzoo.effects.mutate import mutate_loci
-from regzoo.embed import embed
+from regzoo.embed import embed, vectors_of
 from regzoo.errors import InputError, ModelError, OutputError
 from regzoo.nets.lookup import load_language_model
 from regzoo.sequence import Genome, read_bed
-from regzoo.tokenizers import OverlappingKmers
 from regzoo.zoo import load_model
 from tests.conftest import BED, FASTA, MODEL, VCF, run
 
@@ -20,7 +20,7 @@ from tests.conftest import BED, FASTA, MODEL, VCF, run
 @pytest.fixture
 def bed(tmp_path):
     path = tmp_path / "r.bed"
-    path.write_text("chr1\t100\t160\nchr2\t5\t25\nchr1\t2000\t2055\nchr1\t300\t360\n")
+    path.write_text("chr1\t100\t160\nchr2\t5\t25\tpeak\t7\nchr1\t2000\t2055\tpeak\nchr1\t300\t360\n")
     return path
 
 
@@ -42,11 +42,18 @@ def test_vectors_equal_those_of_one_sequence_at_a_time(per, language_model, bed,
     embed(FASTA, language_model, tmp_path / "o.parquet", bed, per, progress=False)
     frame = pd.read_parquet(tmp_path / "o.parquet")
     with h5py.File(tmp_path / "o.h5") as file:
-        names, vectors = np.array([n.decode() for n in file["name"]]), file["embedding"][()]
+        names, contigs = (np.array([n.decode() for n in file[key]]) for key in ("name", "chrom"))
+        vectors = file["embedding"][()]
         spans = np.stack([file["start"][()], file["end"][()]], axis=1)
     np.testing.assert_array_equal(np.stack(frame.embedding), vectors)
-    assert list(frame.name) == list(names)
-    for codes, name in zip(sequences(bed), ["chr1:100-160", "chr2:5-25", "chr1:2000-2055", "chr1:300-360"]):
+    assert list(frame.name) == list(names) and list(frame.chrom) == list(contigs)
+    regions = [
+        ("chr1:100-160", "chr1", 100),
+        ("peak", "chr2", 5),
+        ("peak", "chr1", 2000),
+        ("chr1:300-360", "chr1", 300),
+    ]
+    for codes, (name, contig, start) in zip(sequences(bed), regions):
         tokens, hidden = alone(lm, codes)
         own = tokens.ends[0] > tokens.starts[0]
         if per == "token":
@@ -58,22 +65,57 @@ def test_vectors_equal_those_of_one_sequence_at_a_time(per, language_model, bed,
         else:
             expected = {"mean": hidden.mean(0), "cls": hidden[0], "max": hidden.max(0)}[per][None]
             at = np.array([[0, len(codes)]])
-        np.testing.assert_allclose(vectors[names == name], expected, atol=1e-4)
-        np.testing.assert_array_equal(spans[names == name], at)
+        rows = (names == name) & (contigs == contig)
+        np.testing.assert_allclose(vectors[rows], expected, atol=1e-4)
+        np.testing.assert_array_equal(spans[rows], at + start)
 
 
-def test_long_sequences_are_read_in_pieces_or_refused(language_model, tmp_path):
+@pytest.mark.parametrize("per", ["mean", "cls", "max", "token", "base"])
+def test_long_sequences_are_read_in_pieces(per, language_model, tmp_path, monkeypatch):
+    """Of every kind of tokens: pieces are cut between tokens, and vectors are those of the pieces alone."""
+    monkeypatch.setattr(embed_module, "MOST_TOKENS", 64)  # the k-mers' model has this limit of its own
     lm = load_language_model(language_model)
-    (tmp_path / "r.bed").write_text("chr1\t1000\t1150\n")
-    embed(FASTA, language_model, tmp_path / "o.h5", tmp_path / "r.bed", "base", progress=False)
+    (tmp_path / "r.bed").write_text("chr1\t1000\t1700\n")
+    seen = []
+    codes = np.array(Genome(FASTA).codes("chr1")[1000:1700])
+    embed(FASTA, language_model, tmp_path / "o.h5", tmp_path / "r.bed", per, progress=False)
     with h5py.File(tmp_path / "o.h5") as file:
-        vectors = file["embedding"][()]
-    assert len(vectors) == 150 and np.isfinite(vectors).all()
-    if isinstance(lm.tokenizer, OverlappingKmers):
-        codes = Genome(FASTA).codes("chr1")[1000:1150]
-        tokens, hidden = alone(lm, codes[62 : 62 + 64])  # the second piece of 62 k-mers
-        own = (tokens.starts[0] <= 10) & (10 < tokens.ends[0])
-        np.testing.assert_allclose(vectors[72], hidden[own].mean(0), atol=1e-4)
+        vectors, starts, ends = (file[key][()] for key in ("embedding", "start", "end"))
+    tokens = lm.tokenizer.encode(codes[None])
+    own = np.flatnonzero(tokens.ends[0] > tokens.starts[0])
+    room = 64 - (tokens.ids.shape[1] - len(own))
+    assert len(own) > room
+    pieces = [own[i : i + room] for i in range(0, len(own), room)]
+    spans = [(tokens.starts[0][piece[0]], tokens.ends[0][piece[-1]]) for piece in pieces]
+    parts = [alone(lm, codes[start:end]) for start, end in spans]
+    assert max(hidden.shape[0] for _, hidden in parts) <= 64
+    if per in ("mean", "cls", "max"):
+        pooled = np.stack([{"mean": h.mean(0), "cls": h[0], "max": h.max(0)}[per] for _, h in parts])
+        counts = [len(h) for _, h in parts]
+        expected = pooled.max(0) if per == "max" else np.average(pooled, axis=0, weights=counts)
+        assert (starts, ends) == (1000, 1700)
+        np.testing.assert_allclose(vectors[0], expected, atol=1e-4)
+        vectors_of(lm, [codes, codes[:30]], per, advance=seen.append)
+        assert sum(seen) == 730
+        return
+    each = np.concatenate([h[t.ends[0] > t.starts[0]] for t, h in parts])
+    if per == "token":
+        np.testing.assert_allclose(vectors, each, atol=1e-4)
+        np.testing.assert_array_equal(starts - 1000, tokens.starts[0][own])
+        np.testing.assert_array_equal(ends - 1000, tokens.ends[0][own])
+        return
+    covering = (tokens.starts[0][own] <= np.arange(700)[:, None]) & (np.arange(700)[:, None] < tokens.ends[0][own])
+    np.testing.assert_allclose(vectors, covering @ each / covering.sum(1, keepdims=True), atol=1e-4)
+    np.testing.assert_array_equal(starts, np.arange(1000, 1700))
+
+
+def test_groups_hold_few_bases(monkeypatch, language_model, bed, tmp_path):
+    embed(FASTA, language_model, tmp_path / "one.h5", bed, progress=False)
+    monkeypatch.setattr(embed_module, "_GROUP_BASES", 70)
+    embed(FASTA, language_model, tmp_path / "several.h5", bed, progress=False)
+    with h5py.File(tmp_path / "one.h5") as one, h5py.File(tmp_path / "several.h5") as several:
+        np.testing.assert_allclose(one["embedding"], several["embedding"], atol=1e-5)
+        assert list(one["name"]) == list(several["name"])
 
 
 def test_layers(language_model, bed, tmp_path):
@@ -117,6 +159,8 @@ def test_what_is_refused(language_model, tmp_path):
             embed(fasta, language_model, tmp_path / "o.h5", progress=False)
     with pytest.raises(OutputError, match="unknown suffix"):
         embed(fasta, language_model, tmp_path / "o.csv")
+    with pytest.raises(OutputError, match="is the input"):
+        embed(FASTA, language_model, tmp_path / "x.h5", tmp_path / "x.h5")
     with pytest.raises(InputError, match="no choice of vectors 'median'"):
         embed(fasta, language_model, tmp_path / "o.h5", per="median")
     (tmp_path / "r.bed").write_text("chr1\t10\t50\nchr1\t23990\t24050\n")

@@ -7,8 +7,10 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
-from regzoo.errors import InputError
+from regzoo.cli import app
+from regzoo.errors import InputError, OutputError, RegzooError
 from regzoo.predict import predict_bed
 from regzoo.sequence import Genome, read_bed, reverse_complement
 from regzoo.zoo import load_model
@@ -30,9 +32,14 @@ def codes():
 
 def test_every_format_holds_the_predictions(tmp_path, model, codes):
     expected, bed = model.predict(codes), read_bed(BED)
-    for suffix in ("tsv", "parquet", "h5"):
-        assert predict_bed(BED, FASTA, model, tmp_path / f"o.{suffix}", progress=False, batch_size=3) == len(bed)
-    for table in (pd.read_csv(tmp_path / "o.tsv", sep="\t"), pd.read_parquet(tmp_path / "o.parquet")):
+    for suffix in ("tsv", "tsv.gz", "parquet", "h5"):
+        found = predict_bed(BED, FASTA, model, tmp_path / f"o.{suffix}", progress=False, batch_size=3)
+        assert found.statuses == {"ok": len(bed)} and found.padded == found.unknown == 0
+    read = [pd.read_csv(tmp_path / name, sep="\t") for name in ("o.tsv", "o.tsv.gz")]
+    for table in (*read, pd.read_parquet(tmp_path / "o.parquet")):
+        assert list(table.window_start) == list(bed.resized(101)) and set(table.window_end - table.window_start) == {
+            101
+        }
         np.testing.assert_allclose(table[TARGETS], expected, atol=2e-6)
         assert list(table.start) == list(bed.starts) and list(table.name) == list(bed.names)
     with h5py.File(tmp_path / "o.h5") as file:
@@ -40,12 +47,121 @@ def test_every_format_holds_the_predictions(tmp_path, model, codes):
         assert [t.decode() for t in file["targets"]] == TARGETS
 
 
-def test_bedgraph_of_a_chosen_target_on_a_gzipped_bed(tmp_path, model, codes):
+def test_bedgraph_holds_the_windows_that_were_read_in_order(tmp_path, model):
+    """Shuffled intervals of another length than the window, some overlapping, two alike, one over the contig's start."""
+    spans = [("chr2", 500, 520), ("chr1", 2000, 2400), ("chr1", 0, 20), ("chr1", 2030, 2380), ("chr1", 2000, 2400)]
     bed = tmp_path / "x.bed.gz"
-    bed.write_bytes(gzip.compress(BED.read_bytes()))
-    run("regzoo", "predict", bed, "-f", FASTA, "-m", MODEL, "-t", "tf3", "-o", tmp_path / "o.bedgraph", "-q")
-    table = pd.read_csv(tmp_path / "o.bedgraph", sep="\t", skiprows=1, header=None)
-    np.testing.assert_allclose(table[3], model.predict(codes)[:, 3], atol=2e-6)
+    bed.write_bytes(gzip.compress("".join(f"{c}\t{s}\t{e}\n" for c, s, e in spans).encode()))
+    predict_bed(bed, FASTA, model, tmp_path / "o.bedgraph", ["tf3"], progress=False)
+    predict_bed(bed, FASTA, model, tmp_path / "o.tsv", ["tf3"], progress=False)
+    windows = pd.read_csv(tmp_path / "o.tsv", sep="\t")
+    lines = (tmp_path / "o.bedgraph").read_text().splitlines()
+    assert lines[0].startswith("track type=bedGraph")
+    rows = [(c, int(s), int(e), float(v)) for c, s, e, v in (line.split("\t") for line in lines[1:])]
+    assert rows == sorted(rows) and all(a[0] != b[0] or a[2] <= b[1] for a, b in zip(rows, rows[1:]))
+    got = {(c, i): v for c, s, e, v in rows for i in range(s, e)}
+    covering = {}
+    for row in windows.itertuples():
+        for i in range(max(0, row.window_start), row.window_end):
+            covering.setdefault((row.chrom, i), []).append(row.tf3)
+    assert got.keys() == covering.keys()
+    for place, values in covering.items():
+        assert got[place] == pytest.approx(np.mean(values), rel=2e-6)
+
+
+def test_several_models_side_by_side(tmp_path, model, codes):
+    other = load_model("Basset/tf-human", device="cpu")
+    found = predict_bed(BED, FASTA, [model, other, model], tmp_path / "o.tsv", ["tf3", "tf0", "tf3"], progress=False)
+    table = pd.read_csv(tmp_path / "o.tsv", sep="\t")
+    names = [f"{m.name}:{t}" for m in (model, other) for t in ("tf3", "tf0")]
+    assert list(table)[-5:] == ["status", *names] and found.statuses == {"ok": len(table)}
+    expected = np.concatenate([m.predict(codes)[:, [3, 0]] for m in (model, other)], axis=1)
+    np.testing.assert_allclose(table[names], expected, atol=2e-6)
+
+
+def test_models_of_different_lengths_read_their_own_windows(tmp_path, model, profile_model):
+    predict_bed(BED, FASTA, [MODEL, profile_model], tmp_path / "o.parquet", progress=False)
+    table, long = pd.read_parquet(tmp_path / "o.parquet"), load_model(profile_model, device="cpu")
+    for one in (model, long):
+        start = table[f"{one.name}:window_start"]
+        assert set(table[f"{one.name}:window_end"] - start) == {one.input_length}
+        windows = Genome(FASTA).windows(np.array([int(c[3]) - 1 for c in table.chrom]), start, one.input_length)
+        expected = one.predict(windows).reshape(len(table), -1)
+        np.testing.assert_allclose(
+            table[[c for c in table if c.startswith(one.name) and "window" not in c]], expected, atol=2e-6
+        )
+
+
+def test_what_cannot_be_predicted_is_a_row_with_its_reason(tmp_path, model):
+    """Intervals of another assembly, contigs that the FASTA lacks, windows over an end, unknown bases."""
+    fasta, bed = tmp_path / "g.fa", tmp_path / "x.bed"
+    fasta.write_text(">chr1\n" + "ACGTTGCA" * 50 + "N" + "ACGTTGCA" * 50 + "\n")
+    bed.write_text(
+        "chr1\t395\t410\tn\nchr1\t801\t820\toff\nchr7\t5\t9\tmissing\nchr1\t100\t200\tfine\nchr1\t790\t800\tend\n"
+    )
+    for suffix in ("tsv", "parquet", "h5", "bedgraph"):
+        found = predict_bed(bed, fasta, model, tmp_path / f"o.{suffix}", ["tf0"], progress=False)
+        assert found.statuses == {"ok": 3, "interval off its contig": 1, "contig not in the FASTA": 1}
+        assert (found.padded, found.unknown) == (1, 1)
+    with h5py.File(tmp_path / "o.h5") as file:
+        stored = pd.DataFrame(
+            {"status": [s.decode() for s in file["intervals/status"]], "tf0": file["predictions"][:, 0]}
+        )
+    for table in (pd.read_csv(tmp_path / "o.tsv", sep="\t"), pd.read_parquet(tmp_path / "o.parquet"), stored):
+        assert list(table.status) == ["ok", "interval off its contig", "contig not in the FASTA", "ok", "ok"]
+        assert table.tf0.isna().tolist() == [False, True, True, False, False]
+    bed.write_text("chr1\t900\t910\nchr1\t801\t820\n")
+    with pytest.raises(
+        InputError, match="x.bed, line 1: chr1:900-910 lies off its contig, which has 801 .* 2 intervals"
+    ):
+        predict_bed(bed, fasta, model, tmp_path / "none.tsv", progress=False)
+    assert not (tmp_path / "none.tsv").exists()
+
+
+def test_values_that_are_no_numbers_have_a_status(tmp_path):
+    broken = load_model(MODEL, device="cpu")
+    next(broken.module.parameters()).data.fill_(float("nan"))
+    found = predict_bed(BED, FASTA, broken, tmp_path / "o.tsv", progress=False)
+    assert found.statuses == {"prediction not finite": len(read_bed(BED))}
+
+
+def test_rna_is_read_as_dna(tmp_path, model):
+    rna = tmp_path / "rna.fa"
+    rna.write_text(FASTA.read_text().replace("T", "U").replace("t", "u"))
+    for fasta, name in ((FASTA, "dna.tsv"), (rna, "rna.tsv")):
+        predict_bed(BED, fasta, model, tmp_path / name, progress=False)
+    assert (tmp_path / "dna.tsv").read_bytes() == (tmp_path / "rna.tsv").read_bytes()
+
+
+def test_windows_around_summits(tmp_path, model):
+    rest = "p\t0\t+\t1\t2\t3"
+    peaks = tmp_path / "x.narrowPeak"
+    peaks.write_text(f"chr1\t1000\t1400\t{rest}\t50\nchr1\t3000\t3400\t{rest}\t-1\n")
+    (tmp_path / "x.bed").write_text(peaks.read_text())
+    for path, centre, first in ((peaks, None, 1050), (tmp_path / "x.bed", None, 1200), (tmp_path / "x.bed", "summit", 1050),
+                                (peaks, "middle", 1200)):  # fmt: skip
+        predict_bed(path, FASTA, model, tmp_path / "o.tsv", ["tf0"], centre=centre, progress=False)
+        table = pd.read_csv(tmp_path / "o.tsv", sep="\t")
+        assert list(table.window_start) == [first - 50, 3200 - 50] and list(table.start) == [1000, 3000]
+        windows = Genome(FASTA).windows(np.zeros(2, int), table.window_start, 101)
+        np.testing.assert_allclose(table.tf0, model.predict(windows)[:, 0], atol=2e-6)
+
+
+def test_standard_input_and_output(tmp_path, monkeypatch):
+    done = CliRunner().invoke(
+        app, ["predict", "-", "-f", str(FASTA), "-m", MODEL, "-o", "-", "-q"], input=BED.read_text()
+    )
+    predict_bed(BED, FASTA, MODEL, tmp_path / "o.tsv", progress=False)
+    assert done.exit_code == 0 and done.stdout == (tmp_path / "o.tsv").read_text()
+    assert done.stderr == "92 intervals -> -\n         92  ok\n"
+
+
+def test_an_input_is_never_the_output(tmp_path, model):
+    bed = tmp_path / "x.tsv"
+    bed.write_text("chr1\t100\t200\n")
+    with pytest.raises(OutputError, match="is the input"):
+        predict_bed(bed, FASTA, model, bed, progress=False)
+    assert bed.read_text() == "chr1\t100\t200\n"
 
 
 def test_the_strand_column_is_used_by_models_of_rna_or_on_request(tmp_path, codes):
@@ -65,7 +181,7 @@ BAD = {
     "empty": ("", "no interval"),
     "end before start": ("chr1\t9\t5\n", "line 1: end 5 is not after start 9"),
     "letters": ("chr1\ta\t5\n", "line 1: start 'a'"),
-    "contig": ("chr1\t1\t5\nchrX\t1\t5\n", "line 2: .*no contig 'chrX'"),
+    "contig": ("chrX\t1\t5\n", "line 1: .*no contig 'chrX'"),
 }
 
 
@@ -92,10 +208,16 @@ def test_bad_beds_are_named_and_leave_nothing(kind, tmp_path, model):
         (["-m", MODEL, "-o", "o.tsv", "-t", "tf7"], "has no target 'tf7'; it has tf0, tf1"),
     ],
 )
-def test_the_command_refuses_without_a_traceback(arguments, message, tmp_path):
-    _, err = run("regzoo", "predict", BED, "-f", FASTA, *arguments, "-q", expect=1, cwd=tmp_path)
-    assert err.startswith("error: ") and message in err and "Traceback" not in err
+def test_the_command_refuses(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["predict", str(BED), "-f", str(FASTA), *arguments, "-q"])
+    assert isinstance(done.exception, RegzooError) and message in str(done.exception)
     assert os.listdir(tmp_path) == []
+
+
+def test_errors_are_shown_without_a_traceback(tmp_path):
+    _, err = run("regzoo", "predict", "none.bed", "-f", FASTA, "-m", MODEL, "-o", "o.tsv", "-q", expect=1, cwd=tmp_path)
+    assert err == "error: none.bed: no such BED file\n" and os.listdir(tmp_path) == []
 
 
 def test_a_window_over_the_end_is_refused_when_strict(tmp_path, model):
@@ -103,7 +225,8 @@ def test_a_window_over_the_end_is_refused_when_strict(tmp_path, model):
     bed.write_text("chr1\t100\t200\nchr1\t0\t10\n")
     with pytest.raises(InputError, match="line 2: the window chr1:-45-56 reaches over"):
         predict_bed(bed, FASTA, model, tmp_path / "o.tsv", strict=True, progress=False)
-    assert predict_bed(bed, FASTA, model, tmp_path / "o.tsv", progress=False) == 2
+    found = predict_bed(bed, FASTA, model, tmp_path / "o.tsv", progress=False)
+    assert found.statuses == {"ok": 2} and found.padded == 1
 
 
 def test_profiles_are_a_column_a_bin(tmp_path, profile_model):

@@ -19,6 +19,7 @@ from training.fit import fit
 from training.pretrain import pretrain
 from training.probe import export_probe, fit_probe
 from training.recipe import recipe_kind
+from training.scores import metrics_table
 from training.search import search as run_search
 
 THREADS = typer.Option(None, help="CPU threads (default: all)")
@@ -42,9 +43,9 @@ def fit_command(
     track: Tracker = TRACK,
     dry_run: bool = typer.Option(False, help="A few batches the whole way, and how long all of it would take"),
 ):
-    """Train a recipe, or go on where a stopped run of it was; weights and metrics go to runs/GROUP/NAME.
+    """Train a recipe, or go on where a stopped run of it was; weights and metrics go to runs/GROUP/MODEL.
 
-    On several GPUs: accelerate launch -m training fit RECIPE
+    Metrics are those on dev; `evaluate` gives those on test. On several GPUs: accelerate launch -m training fit RECIPE
     """
     probe = recipe_kind(recipe) == "probe"
     if probe and (track or dry_run):
@@ -52,8 +53,13 @@ def fit_command(
     metrics = (
         fit_probe(recipe, threads=threads) if probe else fit(recipe, threads=threads, track=track, dry_run=dry_run)
     )
-    if metrics:
-        print(json.dumps({split: metrics[split] for split in ("dry run", "dev", "test") if split in metrics}, indent=1))
+    if not metrics:  # another process than the main one
+        return
+    if dry_run:
+        found = metrics["dry run"]
+        print(f"{found['steps']:,} steps, about {found['hours']} hours, {found['peak_memory_mb']:,} MB at most; dev after "
+              "these few batches:\n")  # fmt: skip
+    print(metrics_table(metrics["dev"]))
 
 
 @app.command("pretrain")
@@ -98,7 +104,7 @@ def tokenizer_command(
 
 @app.command("baseline")
 def baseline_command(recipe: str = typer.Argument(..., help="A recipe")):
-    """Fit the k-mer models that the card compares with; their metrics go to runs/GROUP/NAME."""
+    """Fit the k-mer models that the card compares with; their metrics go to runs/baselines."""
     print(json.dumps(fit_baseline(recipe), indent=1))
 
 
@@ -113,7 +119,10 @@ def search_command(
 
 @app.command("evaluate")
 def evaluate_command(recipe: str = typer.Argument(..., help="A recipe whose run has finished")):
-    """Evaluate a run on dev and test: every metric, thresholds of dev, calibration; TSV, Markdown and curves go to its folder."""
+    """Evaluate a run on dev and test: every metric, thresholds of dev, calibration; TSV, Markdown and curves go to its folder.
+
+    `export` needs the metrics on test that this adds to the run.
+    """
     print(evaluate_run(recipe))
 
 
@@ -129,7 +138,7 @@ def predict_command(
 
 @app.command("export")
 def export_command(recipe: str = typer.Argument(..., help="A recipe whose run has finished")):
-    """Write the Kipoi model directory of a finished run under models/, and its entry in zoo_index.yaml."""
+    """Write the Kipoi model directory of an evaluated run under models/, and its entry in zoo_index.yaml."""
     kinds = {"language_model": export_language_model, "probe": export_probe, "supervised": export}
     print(kinds[recipe_kind(recipe)](recipe))
 

@@ -1,8 +1,9 @@
 """The floor that every trained model is held against: logistic or ridge regression on the k-mers of a window."""
 
+import hashlib
 import itertools
 import json
-import logging
+from pathlib import Path
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -12,11 +13,8 @@ from training.data import load_examples
 from training.data.holdout import alike_rows
 from training.estimators import fit_linear, fit_svr, predict_rows
 from training.loop import write_text
-from training.networks import run_folder
 from training.recipe import load_recipe
 from training.scores import evaluate_splits
-
-logger = logging.getLogger(__name__)
 
 
 def kmer_counts(codes, k=6, stranded=False, presence=False):
@@ -56,7 +54,7 @@ def kmer_counts(codes, k=6, stranded=False, presence=False):
 
 
 def fit_baseline(recipe_path):
-    """Fit and evaluate the baselines of a recipe's data; kept in runs/GROUP/baseline.json for all recipes of the same data.
+    """Fit and evaluate the baselines of a recipe's data; kept in runs/baselines for all recipes of the same data section.
 
     Of classes: logistic regression on 6-mer presence. Of a regression: ridge regression and a support vector machine on
     the square roots of 5-mer counts.
@@ -91,7 +89,7 @@ def fit_baseline(recipe_path):
             else:
                 predictors.append(_linear(*fit_linear(x, y, regression, together)[:2], regression))
         result[name] = evaluate_splits(data, splits, predict_rows(splits, features, predictors))
-    path = _path(recipe_path)
+    path = _path(data)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, json.dumps({"data": _fixed(data), "baselines": result}, indent=1))
     return result
@@ -99,16 +97,18 @@ def fit_baseline(recipe_path):
 
 def read_baseline(recipe_path, data):
     """As `fit_baseline` gave it for the same data, or an empty dict."""
-    path = _path(recipe_path)
-    content = json.loads(path.read_text()) if path.exists() else {}
-    if content and content["data"] != _fixed(data):
-        logger.warning("%s: of another data section than %s has; run baseline again", path, recipe_path)
-        return {}
-    return content.get("baselines", {})
+    before = Path("runs") / Path(recipe_path).resolve().parent.name / "baseline.json"  # where they once were
+    for path in (_path(data), before):
+        content = json.loads(path.read_text()) if path.exists() else {}
+        if content and content["data"] == _fixed(data):
+            return content["baselines"]
+    return {}
 
 
-def _path(recipe_path):
-    return run_folder(recipe_path).parent / "baseline.json"
+def _path(data):
+    """By a digest of the data section, but for its prose."""
+    text = json.dumps(_fixed(data), sort_keys=True)
+    return Path("runs") / "baselines" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
 
 
 def _fixed(data):

@@ -65,7 +65,7 @@ def model_card(recipe, metrics, baselines, how):
         ]
         lines.append("")
     lines += ["## Limits", "", recipe.limits, "", "## Training", "",
-              f"{how} Train it again with `python -m training fit` and `python -m training export`.", ""]  # fmt: skip
+              f"{how} Train it again with `python -m training fit`, `evaluate` and `export`.", ""]  # fmt: skip
     return "\n".join(lines)
 
 

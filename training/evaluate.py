@@ -1,5 +1,6 @@
 """Evaluation and prediction of a finished run."""
 
+import json
 import logging
 from pathlib import Path
 
@@ -16,12 +17,15 @@ from training.export import finished_metrics
 from training.loop import write, write_text
 from training.networks import load_run, predict, run_folder
 from training.recipe import load_recipe
+from training.scores import evaluate_splits
 
 logger = logging.getLogger(__name__)
 
 
 def evaluate_run(recipe_path):
     """Every metric of a run on dev and test; evaluation-SPLIT.tsv, .png, .svg and evaluation.md are written to its folder.
+
+    Metrics on test are also added to metrics.json, from where `export` takes them.
 
     Parameters
     ----------
@@ -38,6 +42,7 @@ def evaluate_run(recipe_path):
         If the run has not finished or its data is not usable.
     """
     recipe, folder, network = load_recipe(recipe_path), run_folder(recipe_path), load_run(recipe_path)
+    metrics = finished_metrics(recipe_path, folder)
     splits, _ = load_examples(recipe.data)
     predictions = {
         split: predict(network, part.codes, recipe.data).cpu().numpy()
@@ -61,6 +66,12 @@ def evaluate_run(recipe_path):
             with finished_file(folder / f"evaluation-{split}.{suffix}") as temporary:
                 figure.savefig(temporary, format=suffix, dpi=120)
     write_text(folder / "evaluation.md", "\n".join(text))
+    unseen = predictions.keys() - {"dev"}
+    metrics |= evaluate_splits(recipe.data, splits, {split: predictions[split] for split in unseen})
+    if (folder / "svr.npz").is_file():
+        with np.load(folder / "svr.npz") as machine:
+            metrics["svr"] |= evaluate_splits(recipe.data, splits, {split: machine[split] for split in unseen})
+    write_text(folder / "metrics.json", json.dumps(metrics, indent=1))
     return "\n".join(text)
 
 

@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import h5py
 import torch
 from safetensors.torch import load_file
 
@@ -11,12 +10,13 @@ from regzoo.errors import InputError
 from regzoo.nets.checkpoint import file_digest
 from regzoo.sequence import Genome, one_hot, read_bed
 from regzoo.sequence.files import finished_file
+from regzoo.sequence.hdf5 import NewHdf5
 from regzoo.zoo import load_model, zoo_folder
 from training.baseline import read_baseline
 from training.card import mean_metrics, model_card
 from training.index import update_index, write_yaml
 from training.loop import write_weights
-from training.networks import make_network, predict, run_folder
+from training.networks import HOME, make_network, predict, recipe_name, run_folder
 from training.recipe import load_recipe
 
 SCORES = ("diff", "ref", "alt", "logit", "logit_ref", "logit_alt", "deepsea_effect")
@@ -88,7 +88,10 @@ def model_yaml(
 
 
 def export(recipe_path):
-    """Write the model directory of a finished run, and its entry in zoo_index.yaml.
+    """Write the model directory of a finished and evaluated run, and its entry in zoo_index.yaml.
+
+    model.yaml, model.safetensors, targets.txt, expected.h5 and README.md of the directory are written anew, and with the
+    index what is made from it (see `training.index.update_index`).
 
     Parameters
     ----------
@@ -102,10 +105,10 @@ def export(recipe_path):
     Raises
     ------
     InputError
-        If the run has not finished.
+        If the run has not finished, or has not been evaluated.
     """
     recipe, run = load_recipe(recipe_path), run_folder(recipe_path)
-    metrics, architecture = finished_metrics(recipe_path, run), recipe.architecture
+    metrics, architecture = evaluated_metrics(recipe_path, run), recipe.architecture
     length = metrics["input_length"]
     codes, network = example_codes(length), make_network(recipe, length).eval()
 
@@ -145,9 +148,12 @@ def announce(recipe_path):
     Raises
     ------
     InputError
-        If the data section does not say how long windows are, or the size of the network cannot be told.
+        If the recipe is not one of the checkout's, the data section does not say how long windows are, or the size of the
+        network cannot be told.
     """
     recipe, path = load_recipe(recipe_path), Path(recipe_path)
+    if not path.resolve().is_relative_to(HOME):
+        raise InputError(f"{path}: the index lists recipes of {HOME} only; put it under training/recipes there")
     if recipe.data.length is None:
         raise InputError(f"{path}: the data's `length` is needed for the index")
     count = recipe.parameters
@@ -156,7 +162,7 @@ def announce(recipe_path):
             count = sum(p.numel() for p in make_network(recipe, recipe.data.length).parameters())
     update_index(recipe.model, {
         "status": "recipe", "title": recipe.title, "input_length": recipe.data.length, "targets": len(recipe.data.targets),
-        "parameters": count, "recipe": f"training/recipes/{path.parent.name}/{path.name}",
+        "parameters": count, "recipe": recipe_name(path),
     })  # fmt: skip
     return recipe.model
 
@@ -165,7 +171,22 @@ def finished_metrics(recipe_path, run):
     """A run's metrics, or an InputError if it has not finished."""
     if not (run / "metrics.json").exists():
         raise InputError(f"{recipe_path}: no finished run in {run}; fit it first")
-    return json.loads((run / "metrics.json").read_text())
+    try:
+        return json.loads((run / "metrics.json").read_text())
+    except ValueError as error:
+        raise InputError(f"{run / 'metrics.json'}: not JSON ({error}); fit {recipe_path} again") from error
+
+
+def evaluated_metrics(recipe_path, run):
+    """A run's metrics on dev and test, or an InputError if it has not finished or has not been evaluated on test."""
+    metrics = finished_metrics(recipe_path, run)
+    splits = {split for counts in metrics["data"]["targets"].values() for split in counts} - {"train"}
+    if missing := sorted(splits - metrics.keys()):
+        raise InputError(
+            f"{recipe_path}: the run in {run} has no metrics on {' and '.join(missing)}; run "
+            f"`python -m training evaluate {recipe_path}` first"
+        )
+    return metrics
 
 
 def smaller_weights(state, outputs):
@@ -219,7 +240,7 @@ def write_model(recipe, recipe_path, metrics, state, architecture, of, how):
         model_yaml(args, length, len(targets), doc, expect="expected.h5", scores=scores, stranded=data.stranded),
     )
     write_expected(folder)
-    how = f"Recipe: `training/recipes/{path.parent.name}/{path.name}`, {how}."
+    how = f"Recipe: `{recipe_name(path)}`, {how}."
     (folder / "README.md").write_text(model_card(recipe, metrics, read_baseline(recipe_path, data), how))
     update_index(recipe.model, {
         "status": "trained", "title": recipe.title, "input_length": length, "targets": len(targets),
@@ -239,6 +260,6 @@ def write_expected(folder):
     """expected.h5: inputs and predictions on the example, as `kipoi test` reads them."""
     model = load_model(str(folder), device="cpu")
     codes = example_codes(model.input_length)
-    with finished_file(folder / "expected.h5") as temporary, h5py.File(temporary, "w") as out:
+    with finished_file(folder / "expected.h5") as temporary, NewHdf5(temporary) as out:
         out.create_dataset("inputs", data=one_hot(codes), compression="gzip")
         out.create_dataset("preds", data=model.predict(codes), compression="gzip")

@@ -15,6 +15,7 @@ from regzoo.zoo import zoo_folder
 from training.export import example_codes, model_yaml, smaller_weights, write_expected
 from training.index import update_index, write_yaml
 from training.loop import write_weights
+from training.networks import recipe_name
 from training.pretrain import run_of
 
 WINDOW = 510  # of the Kipoi model; `regzoo embed` takes any
@@ -114,7 +115,7 @@ def _card(recipe, recipe_path, metrics):
         lines[-1] += " Unlike the baselines it has to tell how the bases are cut into tokens, too."
     lines.append("")
     lines += ["## Limits", "", recipe.limits, "", "## Training", "",
-              f"Recipe: `training/recipes/{recipe_path.parent.name}/{recipe_path.name}`, {recipe.optimiser.steps:,} steps of about "
+              f"Recipe: `{recipe_name(recipe_path)}`, {recipe.optimiser.steps:,} steps of about "
               f"{recipe.optimiser.tokens:,} tokens, {metrics['minutes']:.0f} minutes on {metrics['threads']} CPU thread(s), seed "
               f"{recipe.seed}. Train it again with `python -m training pretrain` and `python -m training export`.", ""]  # fmt: skip
     return "\n".join(lines)

@@ -14,7 +14,7 @@ from training.loop import Loop, Plan, peak_memory, write_text, write_weights
 from training.networks import load_run, make_network, predict, run_folder
 from training.objective import Supervised
 from training.recipe import load_recipe
-from training.scores import dev_line, evaluate_splits
+from training.scores import check_dev, dev_line, evaluate_splits
 
 _PROSE = {
     "notes": True,
@@ -42,13 +42,14 @@ def fit(recipe_path, threads=None, track=None, dry_run=False):
     Returns
     -------
     dict
-        Metrics on dev and test, as written to metrics.json in the run's folder; of several processes only the main one has
-        them.
+        Metrics on dev, as written to metrics.json in the run's folder; of several processes only the main one has them.
+        `training.evaluate.evaluate_run` adds those on test.
 
     Raises
     ------
     InputError
-        If the recipe, its data, or a teacher's run is not usable, or the checkpoint is of another recipe.
+        If the recipe, its data, or a teacher's run is not usable, no target can be judged on dev, or the checkpoint is of
+        another recipe.
     TrainingError
         If the loss is not finite, or the disk is full; the last checkpoint is kept.
     """
@@ -60,6 +61,7 @@ def fit(recipe_path, threads=None, track=None, dry_run=False):
     if dry_run:
         steps = recipe.optimiser.epochs * steps_of_epoch(recipe, splits["train"])
         recipe, splits, folder = _shortened(recipe, splits, folder)
+    check_dev(recipe.data, splits["dev"])  # in every process, before any of them waits for another
     network, loop = fit_network(recipe, splits, folder, track)
     state = loop.run()
     if not loop.accelerator.is_main_process:
@@ -76,18 +78,14 @@ def fit(recipe_path, threads=None, track=None, dry_run=False):
         "peak_memory_mb": peak_memory(), "data": report,
         "rows": {split: len(part) for split, part in splits.items()},
     }  # fmt: skip
-    predictions = {
-        split: predict(network, part.codes, recipe.data).cpu().numpy()
-        for split, part in splits.items()
-        if split != "train"
-    }
+    predictions = {"dev": predict(network, splits["dev"].codes, recipe.data).cpu().numpy()}
     metrics |= evaluate_splits(recipe.data, splits, predictions)
     if dry_run:
         shutil.rmtree(folder)
         return {"dry run": {"steps": steps, "hours": round(loop.minutes / loop.step * steps / 60, 2),
                             "peak_memory_mb": round(metrics["peak_memory_mb"])}} | metrics  # fmt: skip
     write_text(folder / "metrics.json", json.dumps(metrics, indent=1))
-    loop.finish({split: metrics[split] for split in predictions}, ["model.safetensors", "metrics.json"])
+    loop.finish({"dev": metrics["dev"]}, ["model.safetensors", "metrics.json"])
     return metrics
 
 

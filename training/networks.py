@@ -12,15 +12,32 @@ from regzoo.errors import InputError
 from regzoo.nets import build
 from regzoo.zoo import with_backbone
 from training.augment import reverse_complement
-from training.recipe import load_recipe
+from training.recipe import load_recipe, model_name
 
 CHANNELS = torch.arange(4, dtype=torch.uint8)[:, None]
+HOME = Path(__file__).resolve().parents[1]
 
 
 def run_folder(recipe_path):
-    """Where a recipe's checkpoint, weights and metrics are: runs/GROUP/NAME beside the working directory."""
-    path = Path(recipe_path)
-    return Path("runs") / path.parent.name / path.stem
+    """Where a recipe's checkpoint, weights and metrics are: runs/GROUP/MODEL by the model's name, in the working directory.
+
+    Runs were once named by the recipe's path, as runs/FOLDER/RECIPE; such a run of one of this checkout's recipes is found
+    as long as there is none of the model's name.
+    """
+    folder = Path("runs") / model_name(recipe_path)
+    path = Path(recipe_path).resolve()
+    before = Path("runs") / path.parent.name / path.stem
+    return before if path.is_relative_to(HOME) and _holds_run(before) and not _holds_run(folder) else folder
+
+
+def _holds_run(folder):
+    return any((folder / name).exists() for name in ("checkpoint.pt", "metrics.json"))
+
+
+def recipe_name(recipe_path):
+    """A recipe's path as cards and the index give it: from the checkout's folder if it lies in it, else as it is."""
+    path = Path(recipe_path).resolve()
+    return path.relative_to(HOME).as_posix() if path.is_relative_to(HOME) else Path(recipe_path).as_posix()
 
 
 def make_network(recipe, length):

@@ -19,6 +19,7 @@ from regzoo.tokenizers import train_bpe
 from training.data.corpus import load_corpus
 from training.loop import Loop, Optimiser, Plan, write_text, write_weights
 from training.networks import run_folder
+from training.recipe import Limits, ModelName
 from training.section import Section, read_section
 
 
@@ -28,7 +29,7 @@ class Corpus(Section):
     train: list[str]
     held_out: list[str]
     evaluation: list[str] = Field([], description="of other tasks: what overlaps with them is not trained on")
-    description: str = ""
+    description: str = Field(pattern=r"\S", description="for the model card: what it is, source, licence")
     window: int = Field(510, description="longer sequences are cut into pieces of this length")
     overlap_kmer: int = 32
 
@@ -53,7 +54,7 @@ class Schedule(Optimiser):
 class LanguageModelRecipe(Section):
     """Everything that makes a language model again."""
 
-    model: str
+    model: ModelName
     title: str
     corpus: Corpus
     start: str | None = Field(
@@ -66,7 +67,7 @@ class LanguageModelRecipe(Section):
     masking: Masking = Masking()
     optimiser: Schedule
     seed: int = 1
-    limits: str = ""
+    limits: Limits
     notes: str = ""
 
 
@@ -75,6 +76,10 @@ def load_language_model_recipe(path):
     recipe = read_section(path, LanguageModelRecipe)
     if bool(recipe.start) == bool(recipe.tokenizer and recipe.network):
         raise InputError(f"{path}: give either `start`, or `tokenizer` and `network`")
+    if not recipe.start and not ("kind" in recipe.tokenizer and "kind" in recipe.network):
+        raise InputError(f"{path}: `tokenizer` and `network` need a `kind`")
+    if recipe.tokenizer.get("kind") == "bpe" and not isinstance(recipe.tokenizer.get("vocabulary"), int):
+        raise InputError(f"{path}: tokenizer.vocabulary: a bpe needs its number of tokens")
     return recipe
 
 

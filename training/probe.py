@@ -15,7 +15,7 @@ from training.data import Examples, load_examples
 from training.data.holdout import alike_rows
 from training.data.overlap import window_hashes
 from training.estimators import fit_linear, fit_svr, predict_rows
-from training.export import finished_metrics, write_model
+from training.export import evaluated_metrics, write_model
 from training.loop import write, write_text, write_weights
 from training.networks import run_folder
 from training.recipe import load_recipe
@@ -57,6 +57,11 @@ def _save(path, values):
         np.save(out, values)
 
 
+def _save_all(path, arrays):
+    with open(path, "wb") as out:
+        np.savez(out, **arrays)
+
+
 def fit_probe(recipe_path, threads=None):
     """Fit a probe; weights and metrics go to runs/GROUP/NAME.
 
@@ -70,7 +75,8 @@ def fit_probe(recipe_path, threads=None):
     Returns
     -------
     dict
-        As of `training.fit.fit`; 'svr' has a support vector machine's metrics where the recipe asks for one.
+        As of `training.fit.fit`; 'svr' has a support vector machine's metrics where the recipe asks for one, and its
+        predictions are kept in svr.npz.
 
     Raises
     ------
@@ -108,12 +114,11 @@ def fit_probe(recipe_path, threads=None):
         "input_length": splits["train"].codes.shape[1], "threads": torch.get_num_threads(), "data": report,
         "strengths": chosen,
     }  # fmt: skip
-    predictions = {
-        split: _predictions(values, head, regression) for split, values in features.items() if split != "train"
-    }
-    metrics |= evaluate_splits(recipe.data, splits, predictions)
+    metrics |= evaluate_splits(recipe.data, splits, {"dev": _predictions(features["dev"], head, regression)})
     if machines:
-        metrics["svr"] = evaluate_splits(recipe.data, splits, predict_rows(splits, scaled, machines))
+        predictions = predict_rows(splits, scaled, machines)
+        write(folder / "svr.npz", lambda temporary: _save_all(temporary, predictions))
+        metrics["svr"] = evaluate_splits(recipe.data, splits, {"dev": predictions["dev"]})
     write_text(folder / "metrics.json", json.dumps(metrics, indent=1))
     return metrics
 
@@ -139,10 +144,10 @@ def export_probe(recipe_path):
     Raises
     ------
     InputError
-        If the run has not finished.
+        If the run has not finished, or has not been evaluated.
     """
     recipe, run = load_recipe(recipe_path), run_folder(recipe_path)
-    metrics = finished_metrics(recipe_path, run)
+    metrics = evaluated_metrics(recipe_path, run)
     kind = "ridge" if recipe.data.task == "regression" else "logistic"
     how = (
         f"{kind} regression on the embeddings of `{recipe.backbone}` (pooling: {recipe.pooling}) of "

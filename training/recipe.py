@@ -1,13 +1,27 @@
 """Recipes: one YAML per model, checked field by field before any work starts."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from regzoo.errors import InputError
 from training.data.sources import Data
 from training.loop import Optimiser
-from training.section import Section, read_section, read_yaml
+from training.section import Section, read_section, read_yaml, validated
+
+#: GROUP/MODEL, which is also the name of folders under models/ and runs/.
+ModelName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.+-]*/[A-Za-z0-9][\w.+-]*$", max_length=200)]
+#: For the model card: when a prediction should not be relied on.
+Limits = Annotated[str, Field(pattern=r"\S")]
+
+
+def _described(data):
+    if not data.description.strip():
+        raise ValueError("`description` is needed for the model card: what the data is, its source and licence")
+    return data
+
+
+Described = Annotated[Data, AfterValidator(_described)]
 
 
 class Architecture(Section):
@@ -67,12 +81,13 @@ class Recipe(Section):
     """Everything that makes a trained model again.
 
     `model` is its name in the zoo (GROUP/MODEL). `published` holds other models' figures in the order of the targets (MCC × 100
-    of classifiers, Pearson's r of regressions), for the model card, as `limits` does; `notes` keeps the log of what was tried.
+    of classifiers, Pearson's r of regressions), for the model card. `limits`, which the card needs, says when a prediction
+    should not be relied on; `notes` keeps the log of what was tried.
     """
 
-    model: str
+    model: ModelName
     title: str
-    data: Data
+    data: Described
     architecture: Architecture
     augmentation: Augmentation = Augmentation()
     distillation: Distillation | None = None
@@ -81,23 +96,23 @@ class Recipe(Section):
     seed: int = 1
     parameters: int | None = Field(None, description="for the index, where neither weights nor backbone are at hand")
     published: dict[str, list[float | None]] = {}
-    limits: str = ""
+    limits: Limits
     notes: str = ""
 
 
 class ProbeRecipe(Section):
     """Everything that makes a probe again."""
 
-    model: str
+    model: ModelName
     title: str
-    data: Data
+    data: Described
     backbone: str = Field(description="a language model of the zoo, LM/NAME")
     pooling: str = "mean"
     rows: int = Field(20_000, gt=0, description="most training rows of a target, drawn by the seed")
     svr: bool = Field(False, description="of a regression: also evaluate a support vector machine on the embeddings")
     seed: int = 1
     published: dict[str, list[float | None]] = {}
-    limits: str = ""
+    limits: Limits
     notes: str = ""
 
     @property
@@ -109,6 +124,18 @@ class ProbeRecipe(Section):
     def adapters(self):
         """None: the backbone is frozen."""
         return None
+
+
+class _Named(BaseModel):
+    """The one key that every recipe has."""
+
+    model_config = ConfigDict(extra="ignore")
+    model: ModelName
+
+
+def model_name(path):
+    """`model` of a recipe of any kind; an InputError if it is missing or not GROUP/MODEL."""
+    return validated(_Named, read_yaml(path), path).model
 
 
 def recipe_kind(path):

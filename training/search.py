@@ -14,6 +14,7 @@ from training.data import load_examples
 from training.fit import fit_network
 from training.loop import write_text
 from training.recipe import Recipe, load_recipe
+from training.scores import check_dev
 from training.section import Section, read_section, validated
 
 
@@ -66,6 +67,7 @@ def search(path, threads=None):
     folder = Path("runs") / "searches" / path.stem
     folder.mkdir(parents=True, exist_ok=True)
     splits, _ = load_examples(base.data)
+    check_dev(base.data, splits["dev"])
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         storage=f"sqlite:///{folder.resolve()}/study.db", study_name=path.stem, direction="maximize",

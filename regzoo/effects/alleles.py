@@ -8,12 +8,19 @@ from regzoo.errors import InputError
 from regzoo.sequence.codes import UNKNOWN, decode, encode
 
 
-def variant_offset(length):
-    """0-based place of a variant's first base in a window of `length` bases: L/2 - 1, as in kipoi-veff 0.3.1."""
-    return length // 2 - 1
+def variant_offset(length, anchor="veff"):
+    """0-based place of a variant's first base in a window of `length` bases.
+
+    Parameters
+    ----------
+    length : int
+    anchor : str
+        'veff': L // 2 - 1, as in kipoi-veff 0.3.1; 'veff2': (L - 1) // 2, the middle of an odd window, as in kipoi-veff2.
+    """
+    return length // 2 - 1 if anchor == "veff" else (length - 1) // 2
 
 
-def problem_with(allele, genome, length, strict=False):
+def problem_with(allele, genome, length, strict=False, offsets=(0,), grid=1, any_reference=False):
     """Why an allele cannot be scored against a genome, or '' when it can.
 
     Parameters
@@ -23,7 +30,13 @@ def problem_with(allele, genome, length, strict=False):
     length : int
         Of the window.
     strict : bool
-        A window that reaches over a contig's end is a reason; otherwise it is padded with N.
+        A window that reaches over a contig's end, of either allele, is a reason; otherwise it is padded with N.
+    offsets : sequence of int
+        Bases by which windows are moved.
+    grid : int
+        Windows start at multiples of it.
+    any_reference : bool
+        REF may differ from the FASTA.
     """
     if allele.problem:
         return allele.problem
@@ -34,11 +47,13 @@ def problem_with(allele, genome, length, strict=False):
     first = allele.pos - 1
     if first < 0 or first + len(allele.ref) > len(codes):
         return "position outside the contig"
-    if not np.array_equal(codes[first : first + len(allele.ref)], encode(allele.ref)):
+    if not any_reference and not np.array_equal(codes[first : first + len(allele.ref)], encode(allele.ref)):
         return "REF differs from the FASTA"
-    start = first - variant_offset(length)
-    if strict and (start < 0 or start + length > len(codes)):
-        return "too near a contig's end"
+    if strict:
+        length_read = length + max(0, len(allele.ref) - len(allele.alt))  # a deletion draws bases in
+        starts = [(first - variant_offset(length) + offset) // grid * grid for offset in offsets]
+        if min(starts) < 0 or max(starts) + length_read > len(codes):
+            return "too near a contig's end"
     return ""
 
 
@@ -81,7 +96,7 @@ def allele_windows(alleles, genome, length, grid=1, offset=0):
     """Reference and alternate windows, with the variant at `variant_offset`, or up to `grid` - 1 bases after it.
 
     The alternate window holds what follows the variant in the genome: an insertion pushes bases out at the right, a
-    deletion draws bases in.
+    deletion draws bases in. A REF that differs from the genome stands in the reference window in the genome's place.
 
     Parameters
     ----------
@@ -99,7 +114,8 @@ def allele_windows(alleles, genome, length, grid=1, offset=0):
     ref, alt : numpy.ndarray, uint8, shape (N, length)
         Base codes.
     places : numpy.ndarray, int64, shape (N, 2)
-        Contig number and start of each window.
+        Contig number and start of each window. Where REF differs from the genome the number is negative and no other
+        window's, so that no other allele shares the window.
     """
     numbers = np.array([genome.number(a.contig) for a in alleles], dtype=np.int64)
     firsts = np.array([a.pos - 1 for a in alleles], dtype=np.int64)
@@ -109,6 +125,10 @@ def allele_windows(alleles, genome, length, grid=1, offset=0):
     for row, (allele, place) in enumerate(zip(alleles, firsts - starts)):
         if not 0 <= place < length:
             raise InputError(f"offset {offset} moves {allele.contig}:{allele.pos} out of its window of {length} bases")
+        own = encode(allele.ref)[: length - place]
+        if not np.array_equal(ref[row, place : place + len(own)], own):
+            ref[row, place : place + len(own)] = own
+            numbers[row] = -1 - row
         inserted = encode(allele.alt)[: length - place]
         end = place + len(inserted)
         alt[row, place:end] = inserted

@@ -3,15 +3,17 @@
 import numpy as np
 import torch
 
-from regzoo.effects.incremental import Incremental, has_plan
+from regzoo.effects.incremental import Incremental, Stretch, has_plan
 from regzoo.effects.splice import Splice
 from regzoo.options import PRECISIONS, check_choice
 from regzoo.sequence.codes import UNKNOWN, reverse_complement
 
-#: Reference windows whose activations are held at once (2.4 MB each in DeepSEA).
-WINDOWS = 32
+#: Reference windows that are evaluated at once (activations of 2.4 MB each in DeepSEA).
+WINDOWS = 64
 #: Changed windows gathered before their dense layers are multiplied.
 CHANGES = 4096
+#: Fewest changes at one position, among those of `WINDOWS` reference windows, that are evaluated together.
+FEWEST_ALIKE = 8
 _DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 
 _ONE_HOT = torch.cat([torch.eye(4), torch.zeros(1, 4)])
@@ -111,19 +113,41 @@ class Evaluator:
         return np.concatenate(parts)
 
     @torch.inference_mode()
-    def _one_strand(self, reference, windows, changed, places, batch_size):
+    def _one_strand(self, reference, windows, changed, positions, batch_size):
         length = reference.shape[1]
         results = [np.empty((len(rows), *self.model.output_shape), dtype=np.float32) for rows in (reference, changed)]
         first, width = _extent(reference[windows], changed)
         steps = {w: self.incremental.steps_worthwhile(w, length) for w in np.unique(width).tolist()}
-        full = np.array([steps[w] == 0 for w in width.tolist()], dtype=bool)
-        changes = _Changes(windows, first, width, changed, np.flatnonzero(~full))
-        for members, starts in self._runs(places, len(reference), length):
-            logits, tape = self._reference(reference, members, starts)
+        count = np.array([steps[w] for w in width.tolist()], dtype=np.int64)
+        # Where the layers' deltas would not stay short to the end, changes at one position are evaluated without gathers.
+        _, group, sizes = np.unique(first * length + width, return_inverse=True, return_counts=True)
+        common = sizes >= max(FEWEST_ALIKE, FEWEST_ALIKE * len(reference) / WINDOWS)
+        alike = common[group] & (count < len(self.incremental.steps)) & (not self.incremental.shares)
+        rest = np.flatnonzero((count == 0) & ~alike)
+        at_one_place = _Changes(np.flatnonzero(alike), windows, group)
+        others = _Changes(np.flatnonzero((count > 0) & ~alike), windows, width)
+        for members, starts in self._runs(positions, len(reference), length):
+            alike_rows, stretches = [], []
+            for rows, local in at_one_place.of(members):
+                start, end = first[rows[0]], first[rows[0]] + width[rows[0]]
+                own = None if torch.equal(local, torch.arange(len(members))) else local
+                alike_rows.append(rows)
+                stretches.append(Stretch(own, int(start), _one_hot(changed[rows, start:end])))
+            other = list(others.of(members))
+            if stretches:
+                values = self.incremental.together(_one_hot(reference[members]), stretches)
+                logits = values[None]
+                for rows, stretch in zip(alike_rows, stretches):
+                    results[1][rows] = self._predictions(values[stretch])
+            if other or not stretches:
+                logits, tape = self._reference(reference, members, starts)
             results[0][members] = self._predictions(logits)
-            for rows, local, place, delta in changes.of(members, reference):
+            for rows, local in other:
+                spans = first[rows, None] + np.arange(width[rows[0]])
+                old = np.take_along_axis(reference[windows[rows]], spans, 1)
+                delta = _one_hot(np.take_along_axis(changed[rows], spans, 1)) - _one_hot(old)
+                place = torch.from_numpy(first[rows])
                 results[1][rows] = self._predictions(self.incremental.changed(tape, local, place, delta))
-        rest = np.flatnonzero(full)
         for start in range(0, len(rest), batch_size):
             rows = rest[start : start + batch_size]
             results[1][rows] = self._predictions(self.incremental.reference(_one_hot(changed[rows]))[0])
@@ -164,28 +188,31 @@ class Evaluator:
 
 
 class _Changes:
-    """Changed windows by their reference window, in batches of one width."""
+    """Some of the changed windows, by their reference window.
 
-    def __init__(self, windows, first, width, changed, members):
-        order = members[np.argsort(windows[members], kind="stable")]
-        self.order, self.keys = order, windows[order]
-        self.windows, self.first, self.width, self.changed = windows, first, width, changed
+    Parameters
+    ----------
+    members : numpy.ndarray, int
+        Rows of the changed windows.
+    windows : numpy.ndarray, int, shape (N,)
+    keys : numpy.ndarray, int, shape (N,)
+        Rows with the same key are yielded together.
+    """
 
-    def of(self, members, reference):
-        """Yield (rows, window within `members`, first changed position, delta) of the changes of some windows."""
-        low, high = np.searchsorted(self.keys, members), np.searchsorted(self.keys, members, side="right")
+    def __init__(self, members, windows, keys):
+        self.order = members[np.argsort(windows[members], kind="stable")]
+        self.windows, self.keys = windows[self.order], keys
+
+    def of(self, members):
+        """Yield (rows, window within `members`, int64 tensor) of the changes of some reference windows."""
+        low, high = np.searchsorted(self.windows, members), np.searchsorted(self.windows, members, side="right")
         rows = np.concatenate([self.order[a:b] for a, b in zip(low, high)])
         local = np.repeat(np.arange(len(members)), high - low)
-        for size in np.unique(self.width[rows]):
-            same = np.flatnonzero(self.width[rows] == size)
+        for key in np.unique(self.keys[rows]):
+            same = np.flatnonzero(self.keys[rows] == key)
             for start in range(0, len(same), CHANGES):
                 chosen = same[start : start + CHANGES]
-                batch = rows[chosen]
-                spans = self.first[batch, None] + np.arange(size)
-                new = np.take_along_axis(self.changed[batch], spans, 1)
-                old = np.take_along_axis(reference[self.windows[batch]], spans, 1)
-                places = torch.from_numpy(local[chosen]), torch.from_numpy(self.first[batch])
-                yield batch, *places, _one_hot(new) - _one_hot(old)
+                yield rows[chosen], torch.from_numpy(local[chosen])
 
 
 def _one_hot(codes):

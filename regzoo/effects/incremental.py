@@ -22,6 +22,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from regzoo.nets.blocks import Exponential, Residual
+from regzoo.nets.fourier import FourierConvolution
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,8 @@ POINTWISE = (
     nn.Identity,
     Exponential,
 )
+#: Those that never fall.
+RISING = (nn.ReLU, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Identity, Exponential)
 _DROPOUT = (nn.Dropout, nn.Dropout1d)
 
 #: Changed windows evaluated together: enough rows for a product at full speed, few enough that a layer's rows (up to
@@ -98,15 +101,25 @@ class Tape:
     length: int
 
 
-def product(rows, weights):
-    """rows @ weights in float32, for weights of shape (in, out), contiguous; in bfloat16 where the weights are.
+def product(rows, weights, bias=None):
+    """rows @ weights + bias in float32, for weights of shape (in, out), contiguous; the product in bfloat16 where the weights are.
 
     Through oneDNN where torch has it: 1.5 to 2.3 times MKL's float32 product on the AMD processor this was measured on.
     """
     if torch.backends.mkldnn.is_available() and rows.dtype == torch.float32:
         rows = rows.to(weights.dtype)
-        return torch.ops.mkldnn._linear_pointwise(rows, weights.t(), None, "none", [], "").float()
-    return (rows.to(weights.dtype) @ weights).to(rows.dtype)
+        result = torch.ops.mkldnn._linear_pointwise(rows, weights.t(), None, "none", [], "").float()
+    else:
+        result = (rows.to(weights.dtype) @ weights).to(rows.dtype)
+    return result if bias is None else result.add_(bias)
+
+
+def affine(norm):
+    """Scale and shift of a batch norm in evaluation mode, each float32 of shape (channels,)."""
+    scale = torch.rsqrt(norm.running_var + norm.eps)
+    if norm.affine:
+        scale = norm.weight.detach() * scale
+    return scale, (norm.bias.detach() if norm.affine else 0) - norm.running_mean * scale
 
 
 def gather(reference, windows, start, width):
@@ -118,23 +131,29 @@ def gather(reference, windows, start, width):
 
 
 class Convolution:
-    """Rule for Conv1d of stride 1: the delta times every tap's weights, each product added where it belongs."""
+    """Rule for Conv1d of stride 1, with the batch norm that follows it.
+
+    A change is evaluated in delta form, the delta times every tap's weights and each product added where it belongs; whole
+    windows and long stretches by products of spectra where those are fewer (`regzoo.nets.fourier`).
+    """
 
     pool = 1
 
-    def __init__(self, layer, dtype):
-        self.layer, self.dtype = layer, dtype
+    def __init__(self, layer, dtype, norm=None):
         kernel, dilation = layer.kernel_size[0], layer.dilation[0]
         self.kernel, self.dilation, self.reach = kernel, dilation, (kernel - 1) * dilation
         padding = layer.padding if isinstance(layer.padding, str) else layer.padding[0]
         self.left = {"valid": 0, "same": self.reach // 2}.get(padding, padding)
         self.right = {"valid": 0, "same": self.reach - self.left}.get(padding, padding)
-        self.padding = padding if isinstance(padding, str) else (0, padding)
-        self.weight = layer.weight.detach()[:, :, None].to(dtype)  # for the reference pass, 2-D and channels-last
-        self.weight = self.weight.contiguous(memory_format=torch.channels_last)
-        self.bias = None if layer.bias is None else layer.bias.detach().to(dtype)
+        weight, bias = layer.weight.detach(), None if layer.bias is None else layer.bias.detach()
+        if norm is not None:
+            scale, shift = affine(norm)
+            weight, bias = weight * scale[:, None, None], shift if bias is None else bias * scale + shift
+        self.weight, self.bias, self.dtype = weight, bias, dtype
+        self.fourier = FourierConvolution(weight, bias, self.left, dilation) if dtype == torch.float32 else None
+        self.direct = weight[:, :, None].to(dtype).contiguous(memory_format=torch.channels_last)
         # (in, taps x out), taps from the last: a changed input adds to outputs in this order.
-        self.taps = layer.weight.detach().flip(2).permute(1, 2, 0).reshape(layer.in_channels, -1).to(dtype).contiguous()
+        self.taps = weight.flip(2).permute(1, 2, 0).reshape(layer.in_channels, -1).to(dtype).contiguous()
 
     @staticmethod
     def fits(layer):
@@ -146,14 +165,29 @@ class Convolution:
         )
 
     def reference(self, tapes):
-        x = tapes[-1].permute(0, 2, 1)[:, :, None].to(self.weight.dtype)  # (N, C, 1, L), channels-last in memory
-        y = F.conv2d(x, self.weight, self.bias, padding=self.padding, dilation=(1, self.dilation))
-        return y.permute(0, 2, 3, 1).reshape(y.shape[0], y.shape[3], y.shape[1]).to(tapes[-1].dtype)
+        length = tapes[-1].shape[1]
+        return self.outputs(tapes[-1], 0, self.length(length), length)
+
+    def outputs(self, x, low, high, length):
+        """Outputs [low, high), of the inputs in [0, length) that they read, shape (rows, positions, in)."""
+        if self.fourier and self.fourier.worthwhile(len(x), low, high, length):
+            return self.fourier(x, low, high, length)
+        first = low - self.left
+        left, right = max(0, -first), max(0, high + self.reach - self.left - length)
+        if self.kernel == 1 and not left and not right:
+            return product(x.flatten(0, 1), self._patch_weights, self.bias).unflatten(0, x.shape[:2])
+        bias = None if self.bias is None else self.bias.to(self.dtype)
+        image = x.transpose(1, 2)[:, :, None].to(self.dtype)  # (rows, channels, 1, positions), channels last in memory
+        if left == right:
+            y = F.conv2d(image, self.direct, bias, padding=(0, left), dilation=(1, self.dilation))
+        else:
+            y = F.conv2d(F.pad(image, (left, right)), self.direct, bias, dilation=(1, self.dilation))
+        return y[:, :, 0].transpose(1, 2).to(x.dtype)
 
     def update(self, spans, tapes, windows):
         span = spans[-1]
         rows, width, channels = span.delta.shape
-        out = self.layer.out_channels
+        out = self.weight.shape[0]
         products = product(span.delta.reshape(-1, channels), self.taps).view(rows, width, self.kernel, out)
         total = products.new_zeros(rows, width + self.reach, out)
         if self.dilation == 1 and width <= self.kernel:
@@ -165,15 +199,25 @@ class Convolution:
                 total[:, first : first + width] += products[:, :, tap]
         return Span(total, span.start + self.left - self.reach).masked(tapes[len(spans)].shape[1])
 
+    def stretch(self, changes, tapes):
+        """Activations of changed windows after this step, where the change reaches: (first position, activations)."""
+        first, x = changes.last
+        index = len(changes.activations) - 1
+        length = tapes[index].shape[1]
+        low = max(first + self.left - self.reach, 0)
+        high = min(first + x.shape[1] + self.left, self.length(length))
+        low = min(low, high - 1)
+        begin, end = max(low - self.left, 0), min(high - self.left + self.reach, length)
+        return low, self.outputs(changes.around(tapes, index, begin, end), low, high, length)
+
     @cached_property
     def _patch_weights(self):
-        return self.layer.weight.detach().permute(1, 2, 0).flatten(0, 1).to(self.dtype).contiguous()
+        return self.weight.permute(1, 2, 0).flatten(0, 1).to(self.dtype).contiguous()
 
     def products(self, x):
         """Outputs without padding, (rows, width - reach, out), of a stretch of inputs, (rows, width, in)."""
         patches = x.unfold(1, self.reach + 1, 1)[..., :: self.dilation]
-        y = product(patches.flatten(2).flatten(0, 1), self._patch_weights).view(*patches.shape[:2], -1)
-        return y if self.bias is None else y + self.bias.float()
+        return product(patches.flatten(2).flatten(0, 1), self._patch_weights, self.bias).view(*patches.shape[:2], -1)
 
     def length(self, length):
         return length + self.left + self.right - self.reach
@@ -188,19 +232,34 @@ class _Pointwise:
     left = right = 0
 
     def __init__(self, layers, pool=1):
-        self.layers, self.pool = layers, pool
+        self.layers, self.pool = [affine(la) if isinstance(la, nn.BatchNorm1d) else la for la in layers], pool
+        # Pooling commutes with functions that never fall, and leaves them less to do.
+        self.first = len(layers)
+        while self.first and isinstance(layers[self.first - 1], RISING):
+            self.first -= 1
 
     def apply(self, x):
-        for layer in self.layers:
-            if isinstance(layer, nn.BatchNorm1d):
-                scale = layer.weight.detach() * torch.rsqrt(layer.running_var + layer.eps)
-                x = torch.addcmul(layer.bias.detach() - layer.running_mean * scale, x, scale)
-            else:
-                x = layer(x)
+        for layer in self.layers[: self.first]:
+            x = self._one(layer, x)
         if self.pool > 1:
             whole = x.shape[1] // self.pool
             x = x[:, : whole * self.pool].unflatten(1, (whole, self.pool)).amax(2)
+        for layer in self.layers[self.first :]:
+            x = self._one(layer, x)
         return x
+
+    @staticmethod
+    def _one(layer, x):
+        return torch.addcmul(layer[1], x, layer[0]) if isinstance(layer, tuple) else layer(x)
+
+    def stretch(self, changes, tapes):
+        """Activations of changed windows after this step, where the change reaches: (first position, activations)."""
+        first, x = changes.last
+        index = len(changes.activations) - 1
+        groups = self.length(tapes[index].shape[1])
+        low = min(first // self.pool, groups - 1)
+        high = max(low + 1, min(-(-(first + x.shape[1]) // self.pool), groups))
+        return low, self.apply(changes.around(tapes, index, low * self.pool, high * self.pool))
 
     def reference(self, tapes):
         return self.apply(tapes[-1])
@@ -250,11 +309,51 @@ class Merge:
             total[chosen, place : place + width] += begun.delta[chosen]
         return Span(total, inner.start).masked(tapes[len(spans)].shape[1])
 
+    def stretch(self, changes, tapes):
+        """Activations of changed windows after this step, where the change reaches: (first position, activations)."""
+        first, x = changes.last
+        return first, x + changes.around(tapes, self.source, first, first + x.shape[1])
+
     def length(self, length):
         return length
 
     def cost(self, width):
         return 0, width
+
+
+class Stretch:
+    """Windows that all change at the same positions: their activations where the change reaches, layer after layer.
+
+    Parameters
+    ----------
+    windows : torch.Tensor, int64, shape (B,)
+        The reference window of each changed one.
+    first : int
+        First changed position.
+    x : torch.Tensor, float32, shape (B, width, 4)
+        One-hot of the changed bases.
+    """
+
+    def __init__(self, windows, first, x):
+        self.windows, self.activations = windows, [(first, x)]
+
+    @property
+    def last(self):
+        return self.activations[-1]
+
+    def around(self, tapes, index, low, high):
+        """Activations of the changed windows after `index` steps at [low, high), with the reference's around the stretch."""
+        first, x = self.activations[index]
+        end = first + x.shape[1]
+        parts = [x[:, max(low - first, 0) : max(high - first, 0)]]
+        if low < first:
+            parts.insert(0, self._reference(tapes[index], low, min(first, high)))
+        if high > end:
+            parts.append(self._reference(tapes[index], max(end, low), high))
+        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+
+    def _reference(self, tape, low, high):
+        return tape[:, low:high] if self.windows is None else tape[self.windows, low:high]
 
 
 def _flat(layers):
@@ -276,7 +375,7 @@ def _has_rule(layer):
 
 def _add_steps(layers, steps, dtype):
     """Append the steps of layers that have rules."""
-    pending = []
+    pending, convolution = [], None
 
     def flush(pool=1):
         if pending or pool > 1:
@@ -293,9 +392,14 @@ def _add_steps(layers, steps, dtype):
             steps.append(Merge(source))
         elif isinstance(layer, nn.Conv1d):
             flush()
+            convolution = layer
             steps.append(Convolution(layer, dtype))
+            continue
+        elif isinstance(layer, nn.BatchNorm1d) and convolution is not None:
+            steps[-1] = Convolution(convolution, dtype, layer)
         else:
             pending.append(layer)
+        convolution = None
     flush()
 
 
@@ -391,6 +495,45 @@ class Incremental:
         logits = self._finish(tapes[-1].transpose(1, 2) if hidden is None else hidden)
         rows = torch.arange(len(x))
         return logits, Tape(tapes, hidden, rows, torch.zeros_like(rows), x.shape[1])
+
+    @torch.inference_mode()
+    def together(self, x, stretches):
+        """Logits of reference windows and of changed ones, layer by layer, so that no layer's activations are kept for long.
+
+        Parameters
+        ----------
+        x : torch.Tensor, float32, shape (W, L, 4)
+            One-hot reference windows, channels last.
+        stretches : list of Stretch
+
+        Returns
+        -------
+        dict of Stretch to torch.Tensor, float32, shape (rows, targets) or (rows, targets, bins)
+            The reference's are under None.
+        """
+        last_use = {step.source: number for number, step in enumerate(self.steps) if isinstance(step, Merge)}
+        tapes, parts = [x], [(None, len(x))]  # whose rows `tapes` holds: the reference's, then those of stretches that grew whole
+        for number, step in enumerate(self.steps):
+            tapes.append(step.reference(tapes))
+            for changes in stretches:
+                changes.activations.append(step.stretch(changes, tapes))
+            for index in [i for i in (number, getattr(step, "source", number)) if last_use.get(i, number) <= number]:
+                tapes[index] = None
+                for changes in stretches:
+                    changes.activations[index] = None
+            whole = [c for c in stretches if c.last[1].shape[1] == tapes[-1].shape[1]]
+            if whole and all(tape is None for tape in tapes[:-1]):
+                tapes[-1] = torch.cat([tapes[-1], *(c.last[1] for c in whole)])
+                parts += [(c, len(c.last[1])) for c in whole]
+                stretches = [c for c in stretches if c not in whole]
+        count, length = len(self.steps), tapes[-1].shape[1]
+        values = dict(zip((c for c, _ in parts), self._tail(tapes[-1]).split([size for _, size in parts])))
+        for changes in stretches:
+            values[changes] = self._tail(changes.around(tapes, count, 0, length))
+        return values
+
+    def _tail(self, last):
+        return self._finish(last.transpose(1, 2) if self.dense is None else self.hidden_layer(last))
 
     @torch.inference_mode()
     def shared_reference(self, x, starts, length):
@@ -528,8 +671,7 @@ class Incremental:
         """
         needed = {count, *(step.source for step in self.steps[count:] if isinstance(step, Merge))}
         tapes = [activations(i) if i in needed else None for i in range(count + 1)]
-        last = self._continue(tapes)[-1]
-        return self._finish(last.transpose(1, 2) if self.dense is None else self.hidden_layer(last))
+        return self._tail(self._continue(tapes)[-1])
 
     def _applied(self, spans, tape, windows, index):
         """Activations of changed windows after a number of steps, shape (B, length, channels)."""
@@ -573,7 +715,7 @@ class Incremental:
 
 @cache
 def _say_once(layers):
-    logger.warning(
+    logger.info(
         "variant effects: the network's last layers (%s) are evaluated in full, since there is no rule for them", layers
     )
 

@@ -14,6 +14,7 @@ from regzoo.errors import InputError
 from regzoo.options import STRANDS, check_choice
 from regzoo.sequence import Genome, read_bed, reverse_complement
 from regzoo.sequence.codes import UNKNOWN
+from regzoo.sequence.files import refuse_overwrite
 from regzoo.zoo import load_model
 
 #: Columns of the effects: bases in the reference's place, its deletion; and on request a base inserted before it.
@@ -159,7 +160,7 @@ def mutate_loci(
     fasta : str or pathlib.Path
     model : str or regzoo.zoo.Model
     outputs : str or pathlib.Path, or a list of them
-        .h5 (a group a locus), .tsv (a row a change), .mutmap.h5 (kipoi's mutation map), or .png / .svg (one locus).
+        .h5 (a group a locus), .tsv (a row a change), .mutmap.h5 (kipoi's mutation map), or .png, .svg, .pdf (one locus).
     bed : str or pathlib.Path, optional
     loci : sequence of str
         CONTIG:START-END, 1-based and inclusive as genome browsers write it.
@@ -186,17 +187,19 @@ def mutate_loci(
     regzoo.errors.RegzooError
         If an input or an output is not usable; nothing is written then.
     """
-    outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+    outputs = list(dict.fromkeys(outputs if isinstance(outputs, (list, tuple)) else [outputs]))
+    for output in outputs:
+        refuse_overwrite(output, (fasta, bed))
     check_choice("choice of strands", strands, STRANDS)
     model = load_model(model) if isinstance(model, str) else model
     check_score(model, kind)
-    columns = target_columns(model, targets)
+    columns = target_columns(model, list(dict.fromkeys(targets or ())))
     names = [model.targets[i] for i in columns]
     genome, evaluator = Genome(fasta), Evaluator(model, precision=precision)
     wanted = [_parse_locus(text) for text in loci] + (_bed_loci(bed, genome) if bed else [])
     for contig, start, end, _ in wanted:
         check_locus(genome, contig, start, end)
-    check_outputs(outputs, len(wanted))
+    check_outputs(outputs, [end - start for _, start, end, _ in wanted], len(names))
     alleles = ALLELES + INSERTIONS if insertions else ALLELES
     with ExitStack() as stack:
         writers = [stack.enter_context(open_output(path, names, alleles, kind, model.name)) for path in outputs]
@@ -221,6 +224,6 @@ def _bed_loci(path, genome):
 def _parse_locus(text):
     contig, _, span = text.rpartition(":")
     start, _, end = span.replace(",", "").partition("-")
-    if not (contig and start.isdigit() and end.isdigit()):
+    if not (contig and all(number.isascii() and number.isdigit() and len(number) <= 12 for number in (start, end))):
         raise InputError(f"locus {text!r}: expected CONTIG:START-END, e.g. chr1:1,000-1,100")
     return contig, int(start) - 1, int(end), text

@@ -1,25 +1,47 @@
 """Files of saturation mutagenesis, chosen by suffix: HDF5, TSV, pictures, kipoi's mutation maps."""
 
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 import h5py
 import numpy as np
 
+from regzoo.effects.picture import BASES_A_ROW, MOST_ROWS, draw, rows_of
 from regzoo.errors import OutputError
+from regzoo.pictures import DPI, SUFFIXES, require_packages
 from regzoo.sequence import decode
 from regzoo.sequence.files import finished_file
+from regzoo.sequence.hdf5 import NewHdf5
 
-_PICTURES = (".png", ".svg")
 
+def check_outputs(outputs, sizes, targets):
+    """Raise an OutputError if an output cannot be written as asked.
 
-def check_outputs(outputs, loci):
-    """Raise an OutputError if a suffix is unknown, or a picture is asked of several loci."""
+    Parameters
+    ----------
+    outputs : list of str or pathlib.Path
+        An unknown suffix, or a format whose packages are not installed, is refused.
+    sizes : list of int
+        Bases of each locus; a picture shows one.
+    targets : int
+        Number of targets; a picture has room for some.
+    """
     for output in outputs:
         name = str(output)
         if not name.endswith(tuple(_WRITERS)):
             raise OutputError(f"{output}: unknown suffix; use one of {', '.join(_WRITERS)}")
-        if name.endswith(_PICTURES) and loci > 1:
-            raise OutputError(f"{output}: a picture shows one locus, but there are {loci}; use .h5 or .tsv")
+        if name.endswith(".mutmap.h5") and find_spec("kipoi_veff") is None:
+            raise OutputError(f"{output}: this needs kipoi-veff, which is not installed; `regzoo doctor` says how")
+        if not name.endswith(SUFFIXES):
+            continue
+        if len(sizes) > 1:
+            raise OutputError(f"{output}: a picture shows one locus, but there are {len(sizes)}; use .h5 or .tsv")
+        if rows_of(sizes[0]) * targets > MOST_ROWS:
+            raise OutputError(
+                f"{output}: {targets} targets of {sizes[0]} bases take {rows_of(sizes[0]) * targets} rows, but a picture has "
+                f"{MOST_ROWS} of {BASES_A_ROW} bases at most; choose targets, or a shorter locus"
+            )
+        require_packages(output, "matplotlib", "logomaker")
 
 
 @contextmanager
@@ -49,7 +71,7 @@ def open_output(output, targets, alleles, kind, model_name):
 
 def _hdf5(path, targets, alleles, kind, model_name):
     """/loci/000000/effects (positions, alleles, targets), with contig, start, name and reference; /alleles, /targets."""
-    out = h5py.File(path, "w")
+    out = NewHdf5(path)
     out.attrs.update(model=model_name, score=kind)
     out.create_dataset("targets", data=targets, dtype=h5py.string_dtype())
     out.create_dataset("alleles", data=alleles, dtype=h5py.string_dtype())
@@ -83,10 +105,8 @@ def _tsv(path, targets, alleles, kind, model_name):
 
 def _picture(path, targets, alleles, kind, model_name):
     def write(result):
-        from regzoo.effects.picture import draw
-
         figure = draw(result, targets, kind, model_name)
-        figure.savefig(path, bbox_inches="tight", dpi=150)
+        figure.savefig(path, dpi=DPI)
 
     return write, lambda: None
 
@@ -107,6 +127,5 @@ _WRITERS = {
     ".h5": _hdf5,
     ".hdf5": _hdf5,
     ".tsv": _tsv,
-    ".png": _picture,
-    ".svg": _picture,
+    **dict.fromkeys(SUFFIXES, _picture),
 }

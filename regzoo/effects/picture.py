@@ -1,17 +1,23 @@
 """A locus as people look at it: the reference as a logo of how much each base matters, over a heat map of every change."""
 
-import logomaker
 import numpy as np
-import pandas as pd
-from matplotlib.figure import Figure
 
 from regzoo.sequence.codes import decode
 
-COLOURS = {"A": "#109648", "C": "#255C99", "G": "#F7B32B", "T": "#D62839"}
+COLOURS = {"A": "#109648", "C": "#255C99", "G": "#F7B32B", "T": "#D62839", "N": "#999999"}
+BASES_A_ROW = 100
+#: Most rows, of all targets together, in one picture.
+MOST_ROWS = 40
+_LETTER = 0.092  # inches that a base takes
+
+
+def rows_of(positions):
+    """Rows that a locus of so many bases is wrapped into."""
+    return -(-positions // BASES_A_ROW)
 
 
 def draw(result, targets, kind, model_name):
-    """Picture of one locus, a panel a target.
+    """Picture of one locus: for each target a logo over a heat map, wrapped at 100 bases.
 
     Parameters
     ----------
@@ -23,42 +29,76 @@ def draw(result, targets, kind, model_name):
     Returns
     -------
     matplotlib.figure.Figure
-        A letter's height is the mean effect of losing its base (minus the mean over substitutions): letters above the
-        line hold the prediction up. Below it, the effect of every base at every position, red up and blue down.
+        A letter's height is minus the mean effect of the three substitutions of its base: letters above the line hold the
+        prediction up. Below it, under the letters of the reference, the effect of every change at every position, red up
+        and blue down.
     """
+    from matplotlib.figure import Figure
+
     positions = len(result.reference)
-    width = min(40, max(6, positions * 0.13))
-    figure = Figure(figsize=(width, 2.6 * len(targets)), layout="constrained")
-    axes = figure.subplots(2 * len(targets), 1, sharex=True, squeeze=False, height_ratios=[1.2, 1] * len(targets))[:, 0]
+    rows, width = rows_of(positions), min(positions, BASES_A_ROW)
+    heights = [0.8, 0.13 * len(result.alleles)]
+    figure = Figure(
+        figsize=(max(3.6, 1.3 + _LETTER * width), len(targets) * (0.4 + rows * (sum(heights) + 0.55)) + 0.2),
+        layout="constrained",
+    )
+    parts = figure.subfigures(len(targets), 1, squeeze=False)[:, 0]
     sequence = decode(result.reference)
-    for number, target in enumerate(targets):
-        effects = result.effects[:, :, number]
-        _letters(axes[2 * number], sequence, -np.nan_to_num(effects[:, :4].sum(axis=1) / 3))
-        axes[2 * number].set_title(f"{target} ({model_name})", loc="left", fontsize=9)
-        _heat_map(figure, axes[2 * number + 1], effects, kind, result.alleles)
-    labels = np.arange(0, positions, max(1, positions // 10))
-    axes[-1].set_xticks(labels, [f"{result.start + i + 1:,}" for i in labels], fontsize=7)
-    axes[-1].set_xlabel(f"{result.contig} position" + (f", {result.name}" if result.name else ""), fontsize=8)
+    for part, target, effects in zip(parts, targets, np.moveaxis(result.effects, 2, 0)):
+        axes = part.subplots(2 * rows, 1, squeeze=False, height_ratios=heights * rows)[:, 0]
+        letters = -np.nan_to_num(effects[:, :4].sum(axis=1) / 3)
+        limits = min(0, letters.min()) * 1.05, max(letters.max() * 1.05, 1e-9)
+        strongest = np.nanmax(np.abs(effects)) if np.isfinite(effects).any() else 1.0
+        for row in range(rows):
+            start, end = row * BASES_A_ROW, min((row + 1) * BASES_A_ROW, positions)
+            logo, heat = axes[2 * row : 2 * row + 2]
+            _letters(logo, sequence[start:end], letters[start:end])
+            logo.set(ylim=limits, ylabel=f"−mean {kind}")
+            image = heat.imshow(effects[start:end].T, aspect="auto", cmap="RdBu_r", vmin=-strongest, vmax=strongest,
+                                interpolation="nearest")  # fmt: skip
+            _label(heat, result, sequence[start:end], start)
+            for axis in (logo, heat):
+                axis.set_xlim(-0.5, width - 0.5)
+        bar = part.colorbar(image, ax=axes, pad=0.01, fraction=0.025, shrink=0.8 if rows == 1 else 0.5, aspect=15)
+        bar.set_label(f"Effect ({kind})", fontsize=7)
+        bar.ax.tick_params(labelsize=6)
+        axes[-1].set_xlabel(f"Position on {result.contig}", fontsize=7)
+        name = f", {result.name}" if result.name else ""
+        part.suptitle(f"{target}{name} ({model_name})", fontsize=9)
     return figure
 
 
 def _letters(axis, sequence, heights):
+    import logomaker
+    import pandas as pd
+
     table = pd.DataFrame(0.0, index=range(len(sequence)), columns=list("ACGT"))
     for place, (letter, height) in enumerate(zip(sequence, heights)):
         if letter in table:
             table.loc[place, letter] = height
     logomaker.Logo(table, ax=axis, color_scheme=COLOURS, show_spines=False, baseline_width=0.5)
-    axis.set(xlim=(-0.5, len(sequence) - 0.5), ylim=(min(0, heights.min()) * 1.05, max(heights.max() * 1.05, 1e-9)))
-    axis.tick_params(labelsize=6, bottom=False)
+    axis.tick_params(labelsize=6, length=2)
+    axis.yaxis.label.set_size(7)
+    axis.set_xticks([])
     axis.spines["left"].set_visible(True)
 
 
-def _heat_map(figure, axis, effects, kind, alleles):
-    strongest = np.nanmax(np.abs(effects)) if np.isfinite(effects).any() else 1.0
-    image = axis.imshow(
-        effects.T, aspect="auto", cmap="RdBu_r", vmin=-strongest, vmax=strongest, interpolation="nearest"
-    )
-    axis.set_yticks(range(len(alleles)), ["del" if allele == "-" else allele for allele in alleles], fontsize=6)
-    bar = figure.colorbar(image, ax=axis, pad=0.005, fraction=0.02)
-    bar.set_label(kind, fontsize=7)
-    bar.ax.tick_params(labelsize=6)
+def _label(axis, result, sequence, start):
+    """The reference's letters above a heat map, positions below it, and what was changed beside it."""
+    names = {"-": "del"}
+    axis.set_yticks(range(len(result.alleles)), [names.get(allele, allele) for allele in result.alleles], fontsize=5.5)
+    first = result.start + start + 1
+    step = 10 if len(sequence) > 20 else 5 if len(sequence) > 8 else 1
+    places = [i for i in range(len(sequence)) if (first + i) % step == 0]
+    axis.set_xticks(places, [f"{first + i:,}" for i in places], fontsize=5.5)
+    if len(places) > 5:
+        for label in axis.get_xticklabels()[1::2]:
+            label.set_visible(False)
+    axis.tick_params(length=2, pad=1.5)
+    letters = axis.secondary_xaxis("top")
+    letters.set_xticks(range(len(sequence)), list(sequence), fontsize=5.5, family="monospace")
+    letters.tick_params(length=0, pad=0.5)
+    letters.spines["top"].set_visible(False)
+    for label, base in zip(letters.get_xticklabels(), sequence):
+        label.set_color(COLOURS[base])
+    axis.spines[:].set_linewidth(0.5)

@@ -1,6 +1,11 @@
 """Variant scores from the predictions of both alleles: those of kipoi-veff 0.3.1 as it defines them, and a few more."""
 
+import importlib
+from functools import cache
+
 import numpy as np
+
+from regzoo.errors import InputError
 
 #: Probabilities are kept this far from 0 and 1 before a logit: float32's spacing below 1, so that no logit is infinite.
 CLIP = 2.0**-24
@@ -57,7 +62,7 @@ def score(name, ref, alt, ref_rc=None, alt_rc=None, strands="mean"):
     Parameters
     ----------
     name : str
-        A key of `regzoo.options.SCORES`.
+        A key of `regzoo.options.SCORES`, or the import path of a function (see `imported_score`).
     ref, alt : numpy.ndarray, shape (N, targets) or (N, targets, bins)
         Predictions of both alleles. Of a profile, scores other than 'l2' and 'js' take the mean over bins.
     ref_rc, alt_rc : numpy.ndarray, same shape, optional
@@ -80,7 +85,46 @@ def score(name, ref, alt, ref_rc=None, alt_rc=None, strands="mean"):
     return np.asarray(value, dtype=np.float32)
 
 
+@cache
+def imported_score(name):
+    """A scoring function by its import path, 'package.module.function'.
+
+    It takes the predictions of both alleles, `ref` and `alt`, shape (N, targets) or (N, targets, bins), and gives scores, shape
+    (N, targets).
+
+    Raises
+    ------
+    InputError
+        If there is no such function.
+    """
+    module, _, attribute = name.rpartition(".")
+    try:
+        function = getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # a module may fail in any way
+        where = "give package.module.function, and put the module's folder in PYTHONPATH"
+        raise InputError(f"score {name!r}: cannot import it ({error}); {where}") from error
+    if not callable(function):
+        raise InputError(f"score {name!r}: is not a function")
+    return function
+
+
+def _imported_values(name, ref, alt):
+    try:
+        values = np.asarray(imported_score(name)(ref, alt), dtype=np.float64)
+    except InputError:
+        raise
+    except Exception as error:  # a user's function may fail in any way
+        raise InputError(f"score {name!r}: the function failed ({type(error).__name__}: {error})") from error
+    if values.shape != ref.shape[:2]:
+        raise InputError(
+            f"score {name!r}: gave an array of shape {values.shape}; (alleles, targets) is {ref.shape[:2]}"
+        )
+    return values
+
+
 def _one_strand(name, ref, alt):
+    if "." in name:
+        return _imported_values(name, ref, alt)
     if name in _PROFILE:
         return _PROFILE[name](ref, alt)
     if np.ndim(ref) == 3:
@@ -91,7 +135,12 @@ def _one_strand(name, ref, alt):
 def summarise(name, values):
     """One of `regzoo.options.SUMMARIES` over targets; (N, targets) -> (N,)."""
     if name == "absmax":
-        return np.abs(values).max(axis=1)
+        return values[np.arange(len(values)), largest_target(values)]
     if name == "l2":
         return np.sqrt(np.square(values, dtype=np.float64).sum(axis=1))
     return values.mean(axis=1)
+
+
+def largest_target(values):
+    """Index of the target of largest magnitude, int64; (N, targets) -> (N,)."""
+    return np.abs(values).argmax(axis=1)

@@ -2,9 +2,17 @@
 
 import numpy as np
 
-from regzoo.effects.alleles import allele_windows
+from regzoo.effects.alleles import allele_windows, problem_with, variant_offset
 from regzoo.effects.evaluator import Evaluator
-from regzoo.effects.scores import PROBABILITY_SCORES, PROFILE_SCORES, score, summarise
+from regzoo.effects.scores import (
+    PROBABILITY_SCORES,
+    PROFILE_SCORES,
+    imported_score,
+    largest_target,
+    score,
+    summarise,
+)
+from regzoo.effects.strands import Strands
 from regzoo.errors import InputError
 from regzoo.options import SCORES, check_choice
 from regzoo.sequence import Genome, reverse_complement
@@ -27,6 +35,11 @@ def target_columns(model, targets):
     return [model.targets.index(name) for name in targets]
 
 
+def default_scores(model):
+    """Scores of a model when none are named: diff, and logit where it predicts probabilities."""
+    return ("diff", "logit") if model.gives("probabilities") else ("diff",)
+
+
 class Scorer:
     """Scores of alleles.
 
@@ -34,30 +47,47 @@ class Scorer:
     ----------
     fasta : str or pathlib.Path
     models : sequence of regzoo.zoo.Model
+        Of distinct names.
     options : regzoo.options.Scoring
 
     Attributes
     ----------
     groups : dict of str to list of str
         Tables of scores and their columns: 'SCORE', with several models 'MODEL:SCORE' -> targets or summaries.
+    named : dict of str to list of str
+        With the summary 'absmax': for each table the targets of which one has the largest magnitude.
+    strands : regzoo.effects.strands.Strands or None
 
     Raises
     ------
     InputError
-        If a model lacks a target, or its outputs are not what a score is made for.
+        If a model lacks a target, its outputs are not what a score is made for, or two models have one name.
     """
 
     def __init__(self, fasta, models, options):
+        names = [model.name for model in models]
+        if len(set(names)) < len(names):
+            raise InputError(f"several models are called {max(names, key=names.count)}; give them different names")
         self.options, self.genome = options, Genome(fasta)
         self.evaluators = [Evaluator(model, options.incremental, options.precision) for model in models]
         self.columns = [self._columns(model, models) for model in models]
-        self.groups = {}
-        for model, columns in zip(models, self.columns):
-            for name in options.scores:
+        self.scores = [options.scores or default_scores(model) for model in models]
+        self.groups, self.named = {}, {}
+        for model, columns, scores in zip(models, self.columns, self.scores):
+            targets = [model.targets[i] for i in columns]
+            for name in scores:
                 check_score(model, name)
                 key = f"{model.name}:{name}" if len(models) > 1 else name
-                self.groups[key] = list(options.summaries) or [model.targets[i] for i in columns]
-        self.length = max(model.input_length for model in models)
+                self.groups[key] = list(options.summaries) or targets
+                if "absmax" in options.summaries:
+                    self.named[key] = targets
+        self.strands = Strands(options.strands_from, self.genome) if options.strands_from else None
+        self._offsets = {model.input_length: self._moved(model.input_length) for model in models}
+
+    def _moved(self, length):
+        """Offsets by which windows move from where `variant_offset` puts them."""
+        anchor = variant_offset(length, self.options.anchor) - variant_offset(length)
+        return [offset - anchor for offset in self.options.offsets]
 
     def _columns(self, model, models):
         wanted = self.options.targets
@@ -68,6 +98,17 @@ class Scorer:
                 raise InputError(f"model {model.name} has none of the targets {', '.join(self.options.targets)}")
         return target_columns(model, wanted)
 
+    def problem(self, allele):
+        """Why an allele cannot be scored, or '' when it can."""
+        options = self.options
+        for length, offsets in self._offsets.items():
+            reason = problem_with(
+                allele, self.genome, length, options.strict, offsets, options.grid, options.ref_mismatch == "replace"
+            )
+            if reason:
+                return reason
+        return ""
+
     def __call__(self, alleles):
         """Scores of alleles without a problem.
 
@@ -77,32 +118,51 @@ class Scorer:
 
         Returns
         -------
-        dict of str to numpy.ndarray, float32, shape (N, columns)
-            By the keys of `groups`.
+        dict of str to numpy.ndarray
+            float32, shape (N, columns), by the keys of `groups`; int64, shape (N,), by those of `named` with ':absmax_target', the
+            index of a target.
         """
+        if self.strands is None:
+            return self._tables(alleles, self.options.strands)
+        result = {}
+        for sign, strands in (("+", "forward"), ("-", "reverse")):
+            rows = [i for i, allele in enumerate(alleles) if allele.strand == sign]
+            if rows:
+                for key, values in self._tables([alleles[i] for i in rows], strands).items():
+                    result.setdefault(key, np.zeros((len(alleles), *values.shape[1:]), values.dtype))[rows] = values
+        return result
+
+    def _tables(self, alleles, strands):
         tables = [
             table
-            for evaluator, columns in zip(self.evaluators, self.columns)
-            for table in self._tables(alleles, evaluator, columns)
+            for evaluator, columns, scores in zip(self.evaluators, self.columns, self.scores)
+            for table in self._of_model(alleles, evaluator, columns, scores, strands)
         ]
-        return dict(zip(self.groups, tables))
+        result = {}
+        for key, values in zip(self.groups, tables, strict=True):
+            if key in self.named:
+                result[f"{key}:absmax_target"] = largest_target(values)
+            if self.options.summaries:
+                values = np.stack([summarise(name, values) for name in self.options.summaries], axis=1)
+            result[key] = np.asarray(values, dtype=np.float32)
+        return result
 
-    def _tables(self, alleles, evaluator, columns):
-        options, sums = self.options, [0.0] * len(self.options.scores)
-        merge = "max" if options.strands == "max" else "mean"
-        for offset in options.offsets:
-            sides = predict_alleles(
-                alleles, self.genome, evaluator, options.batch_size, options.grid, offset, options.strands
-            )
+    def _of_model(self, alleles, evaluator, columns, scores, strands):
+        """Scores by one model, shape (N, targets) each, averaged over offsets."""
+        options, sums = self.options, [0.0] * len(scores)
+        merge = "max" if strands == "max" else "mean"
+        for offset in self._offsets[evaluator.model.input_length]:
+            sides = predict_alleles(alleles, self.genome, evaluator, options.batch_size, options.grid, offset, strands)
             sides = [None if side is None else side[:, columns] for side in sides]
             sums = [
-                total + score(name, *sides, strands=merge) / len(options.offsets)
-                for total, name in zip(sums, options.scores)
+                total + score(name, *sides, strands=merge) / len(options.offsets) for total, name in zip(sums, scores)
             ]
-        for total in sums:
-            if options.summaries:
-                total = np.stack([summarise(name, total) for name in options.summaries], axis=1)
-            yield np.asarray(total, dtype=np.float32)
+        return sums
+
+    def unscored(self, alleles, tables):
+        """Why an allele has no score although it was computed, '' where it has; list of length N."""
+        finite = np.all([np.isfinite(tables[key]).all(axis=1) for key in self.groups], axis=0)
+        return ["" if good else "prediction is not a finite number" for good in finite]
 
 
 def turns(model, strands):
@@ -115,6 +175,9 @@ def turns(model, strands):
 
 def check_score(model, name):
     """Raise an InputError if a score is not made for what a model predicts."""
+    if "." in name:
+        imported_score(name)
+        return
     check_choice("score", name, SCORES)
     if name in PROFILE_SCORES and len(model.output_shape) == 1:
         raise InputError(f"score {name!r} compares profiles, but model {model.name} predicts one value a target")

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from regzoo.effects.alleles import allele_windows
+from regzoo.effects.alleles import allele_windows, problem_with
 from regzoo.errors import InputError
 from regzoo.nets.sequence_model import in_batches
-from regzoo.options import ZERO_SHOT, check_choice
+from regzoo.options import ZERO_SHOT, check_choice, distinct
 from regzoo.sequence import Genome
 from regzoo.sequence.codes import UNKNOWN
 from regzoo.tokenizers import OverlappingKmers, SingleBases, SixMers
@@ -36,10 +36,10 @@ class ZeroShot:
     length: int = 512
     around: int = 10
     batch_size: int = 64
-    strict: bool = False
     normalise: bool = False
 
     def __post_init__(self):
+        object.__setattr__(self, "scores", distinct(self.scores))
         for name in self.scores:
             check_choice("zero-shot score", name, ZERO_SHOT)
         if self.length <= 2 * self.around:
@@ -174,6 +174,13 @@ def allele_log_likelihood(lm, codes, starts, ends):
     return np.bincount(rows, values, minlength=len(codes))
 
 
+def _meaningful(allele):
+    """Scores that have a meaning for an allele."""
+    if len(allele.ref) == len(allele.alt) == 1 and allele.ref != "N":
+        return tuple(ZERO_SHOT)
+    return () if "N" in allele.ref else ("llr",)
+
+
 class ZeroShotScorer:
     """Scores of alleles, in the place of `regzoo.effects.scoring.Scorer`.
 
@@ -187,12 +194,31 @@ class ZeroShotScorer:
     ----------
     groups : dict of str to list of str
         One table, 'zero_shot', whose columns are the scores.
+    named : dict
+        Empty; see `regzoo.effects.scoring.Scorer`.
+    strands : None
     """
 
     def __init__(self, fasta, lm, options):
         self.genome, self.lm, self.options = Genome(fasta), lm, options
-        self.groups = {"zero_shot": list(options.scores)}
-        self.length = options.length
+        self.groups, self.named, self.strands = {"zero_shot": list(options.scores)}, {}, None
+
+    def problem(self, allele):
+        """Why an allele cannot be scored, or '' when it can."""
+        return problem_with(allele, self.genome, self.options.length)
+
+    def unscored(self, alleles, tables):
+        """Why an allele has no score although it was computed, '' where it has; list of length N."""
+        table, scores = tables["zero_shot"], self.options.scores
+        reasons = []
+        for allele, row in zip(alleles, table):
+            means = _meaningful(allele)
+            wanted = [value for name, value in zip(scores, row) if name in means]
+            reasons.append(
+                "none of the scores is defined for this allele" if not wanted
+                else "" if np.isfinite(wanted).all() else "prediction is not a finite number"
+            )  # fmt: skip
+        return reasons
 
     def __call__(self, alleles):
         """Scores of alleles without a problem, {'zero_shot': float32, shape (N, scores)}; NaN where one has no meaning.
@@ -202,12 +228,10 @@ class ZeroShotScorer:
         """
         ref, alt, places = allele_windows(alleles, self.genome, self.options.length)
         first = np.array([a.pos - 1 for a in alleles], dtype=np.int64) - places[:, 1]
-        single = np.array([len(a.ref) == len(a.alt) == 1 and a.ref != "N" for a in alleles], dtype=bool)
         functions = {"p_ref": self._p_ref, "llr": self._llr, "vis_mean": self._influence, "vis_max": self._influence}
         table = np.full((len(alleles), len(self.options.scores)), np.nan)
         for column, name in enumerate(self.options.scores):
-            known = np.array(["N" not in a.ref for a in alleles], dtype=bool)
-            chosen = np.flatnonzero(known if name == "llr" else single)
+            chosen = np.flatnonzero([name in _meaningful(a) for a in alleles])
             if len(chosen):
                 part = [alleles[i] for i in chosen]
                 table[chosen, column] = functions[name](name, part, ref[chosen], alt[chosen], first[chosen])

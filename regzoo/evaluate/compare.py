@@ -5,6 +5,7 @@ import resource
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,15 +15,16 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from regzoo.effects.scoring import target_columns
-from regzoo.errors import OutputError
-from regzoo.evaluate.labelled import read_sets
+from regzoo.errors import ModelError, OutputError
+from regzoo.evaluate.labelled import read_sets, say_how_sequences_fit
 from regzoo.evaluate.metrics import CORRELATIONS, METRICS, evaluate_predictions, pearson
 from regzoo.evaluate.paired import delong, paired_bootstrap
+from regzoo.pictures import DPI, SUFFIXES, require_packages
 from regzoo.sequence.codes import fitted, one_hot
-from regzoo.sequence.files import finished_file
+from regzoo.sequence.files import finished_file, refuse_overwrite
 from regzoo.zoo import load_model
 
-_SUFFIXES = (".tsv", ".md", ".png", ".svg")
+_PANELS = 3  # scatter plots in a row
 
 
 @dataclass
@@ -39,6 +41,8 @@ class Run:
         Peak resident MB of the process.
     parameters, operations : int
         Operations are multiplications and additions of one window's forward pass, as PyTorch counts them.
+    length : int
+        Bases of the model's window.
     """
 
     scores: dict
@@ -46,21 +50,24 @@ class Run:
     memory: float
     parameters: int
     operations: int
+    length: int
 
 
 def compare_models(models, data, outputs=(), batch_size=64, progress=True):
     """Evaluate models on the same examples.
 
-    Sequences that are shorter than a model's window stand in its middle, between N; of longer ones the middle is taken.
+    Every sequence is centred in a model's window: of a longer one both ends are cut, a shorter one is padded with N. How many
+    are is logged, and stands in the table's columns `cut` and `padded`.
 
     Parameters
     ----------
     models : list of str
-        Names or directories.
+        Names or directories; one that is repeated counts once.
     data : list of str
         TARGET=FILE.
     outputs : list of str
-        .tsv and .md hold the table, .png and .svg curves, or of values predictions against them.
+        .tsv and .md hold the table; .png, .svg and .pdf ROC and precision-recall curves, or predictions against measured
+        values.
     batch_size : int
     progress : bool
 
@@ -76,15 +83,24 @@ def compare_models(models, data, outputs=(), batch_size=64, progress=True):
         If a model, a target, a file or an output is not usable.
     """
     for output in outputs:
-        if not str(output).endswith(_SUFFIXES):
-            raise OutputError(f"{output}: unknown suffix; use one of {', '.join(_SUFFIXES)}")
-    sets = read_sets(data)
+        if not str(output).endswith((".tsv", ".md", *SUFFIXES)):
+            raise OutputError(f"{output}: unknown suffix; use one of .tsv, .md, {', '.join(SUFFIXES)}")
+        if str(output).endswith(SUFFIXES):
+            require_packages(output, "matplotlib", "scikit-learn")
+        refuse_overwrite(output, [text.partition("=")[2] for text in data])
+    sets, models = read_sets(data), list(dict.fromkeys(models))
     runs = {}
     for name in tqdm(models, desc="comparing", unit=" models", disable=not progress):
         # A fresh process, so that its peak memory is this model's.
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
             codes = {target: labelled.codes for target, labelled in sets.items()}
-            runs[name] = pool.submit(_evaluate, name, codes, batch_size, torch.get_num_threads()).result()
+            try:
+                runs[name] = pool.submit(_evaluate, name, codes, batch_size, torch.get_num_threads()).result()
+            except BrokenProcessPool as error:
+                raise ModelError(
+                    f"{name}: its process was killed, perhaps for want of memory; try a smaller batch"
+                ) from error
+    say_how_sequences_fit(sets, {name: run.length for name, run in runs.items()})
     table = _table(runs, sets)
     text = _markdown(table, runs, sets)
     for output in outputs:
@@ -94,7 +110,7 @@ def compare_models(models, data, outputs=(), batch_size=64, progress=True):
             elif str(output).endswith(".md"):
                 temporary.write_text(text + "\n")
             else:
-                _curves(runs, sets).savefig(temporary, bbox_inches="tight", dpi=150)
+                _figure(runs, sets).savefig(temporary, dpi=DPI)
     return text
 
 
@@ -112,7 +128,7 @@ def _evaluate(name, sets, batch_size, threads):
     with FlopCounterMode(display=False) as counter:
         model.module(x)
     parameters = sum(p.numel() for p in model.module.parameters())
-    return Run(scores, seconds, memory, parameters, counter.get_total_flops())
+    return Run(scores, seconds, memory, parameters, counter.get_total_flops(), model.input_length)
 
 
 def _table(runs, sets):
@@ -120,7 +136,8 @@ def _table(runs, sets):
     for target, labelled in sets.items():
         labels = labelled.labels
         for name, run in runs.items():
-            row = {"target": target, "model": name, "examples": len(labels)}
+            row = {"target": target, "model": name, "examples": len(labels), "cut": labelled.cut(run.length),
+                   "padded": labelled.padded(run.length)}  # fmt: skip
             if not labelled.regression:
                 row["positive"] = int(labels.sum())
             for metric, value in evaluate_predictions(labels, run.scores[target], labelled.regression).items():
@@ -157,23 +174,67 @@ def _markdown(table, runs, sets):
     return "\n".join(lines)
 
 
-def _curves(runs, sets):
+def _figure(runs, sets):
+    """Of each target, ROC and precision-recall curves side by side, or a scatter plot a model."""
     from matplotlib.figure import Figure
-    from sklearn.metrics import PrecisionRecallDisplay, RocCurveDisplay
 
-    figure = Figure(figsize=(8, 3.6 * len(sets)), layout="constrained")
-    axes = figure.subplots(len(sets), 2, squeeze=False)
-    for row, (target, labelled) in zip(axes, sets.items()):
-        for name, run in runs.items():
-            if labelled.regression:
-                row[0].scatter(labelled.labels, run.scores[target], s=2, label=name)
-                continue
-            for axis, kind in zip(row, (RocCurveDisplay, PrecisionRecallDisplay)):
-                kind.from_predictions(labelled.labels, run.scores[target], name=name, ax=axis)
-        if labelled.regression:
-            row[0].set(xlabel="measured", ylabel="predicted")
-            row[1].set_axis_off()
-        for axis in row[: 2 - labelled.regression]:
-            axis.set_title(target, loc="left", fontsize=9)
-            axis.legend(fontsize=7)
+    rows = -(-len(runs) // _PANELS)
+    heights = [2.7 * rows if labelled.regression else 3.6 for labelled in sets.values()]
+    figure = Figure(figsize=(7.2, sum(heights)), layout="constrained")
+    parts = figure.subfigures(len(sets), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for part, (target, labelled) in zip(parts, sets.items()):
+        (_scatter if labelled.regression else _curves)(part, target, labelled, runs)
     return figure
+
+
+def _curves(figure, target, labelled, runs):
+    from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
+
+    labels = labelled.labels
+    roc, precision = figure.subplots(1, 2)
+    for name, run in runs.items():
+        scores = run.scores[target]
+        false, true, _ = roc_curve(labels, scores)
+        roc.plot(false, true, linewidth=1.2, label=f"{name} ({roc_auc_score(labels, scores):.3f})")
+        found, recall, _ = precision_recall_curve(labels, scores)
+        area = average_precision_score(labels, scores)
+        precision.step(recall, found, where="post", linewidth=1.2, label=f"{name} ({area:.3f})")
+    chance = {"color": "0.6", "linewidth": 0.8, "linestyle": "--", "zorder": 0}
+    roc.plot([0, 1], [0, 1], **chance)
+    precision.axhline(labels.mean(), **chance)
+    roc.set(xlabel="False positive rate", ylabel="True positive rate")
+    precision.set(xlabel="Recall", ylabel="Precision")
+    for axis, area, place in ((roc, "AUROC", "lower right"), (precision, "average precision", "lower left")):
+        axis.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), box_aspect=1)
+        _plain(axis)
+        axis.legend(title=f"Model ({area})", fontsize=6.5, title_fontsize=6.5, loc=place, edgecolor="none")
+    figure.suptitle(f"{target} (n = {len(labels):,}, {labels.mean():.0%} positive)", fontsize=9)
+
+
+def _scatter(figure, target, labelled, runs):
+    from matplotlib.ticker import MaxNLocator
+
+    labels = labelled.labels
+    rows = -(-len(runs) // _PANELS)
+    axes = figure.subplots(rows, -(-len(runs) // rows), squeeze=False).ravel()
+    ones = np.ones((1, len(labels)))
+    for number, (axis, (name, run)) in enumerate(zip(axes, runs.items())):
+        scores = run.scores[target]
+        size = float(np.clip(4000 / len(labels), 1, 12))
+        axis.scatter(labels, scores, s=size, alpha=0.5, linewidths=0, color=f"C{number % 10}", rasterized=True)
+        axis.set_title(f"{name}\nr = {pearson(labels, scores, ones)[0]:.3f}", fontsize=7.5)
+        axis.set(xlabel="Measured", ylabel="Predicted")
+        axis.xaxis.set_major_locator(MaxNLocator(5))
+        axis.yaxis.set_major_locator(MaxNLocator(5))
+        _plain(axis)
+    for axis in axes[len(runs) :]:
+        axis.set_axis_off()
+    figure.suptitle(f"{target} (n = {len(labels):,})", fontsize=9)
+
+
+def _plain(axis):
+    """Small labels, and no line on the top and on the right."""
+    axis.tick_params(labelsize=7)
+    axis.xaxis.label.set_size(8)
+    axis.yaxis.label.set_size(8)
+    axis.spines[["top", "right"]].set_visible(False)

@@ -1,14 +1,19 @@
 """Labelled sequences: CSV files as those of the GUE benchmark (Zhou et al. 2023), or with measured values."""
 
 import csv
-import gzip
+import io
+import logging
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from regzoo.errors import InputError
-from regzoo.sequence.codes import encode, encode_many, fitted
+from regzoo.sequence.codes import UNKNOWN, encode_checked, fitted
+from regzoo.sequence.files import open_bytes
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -18,26 +23,43 @@ class Labelled:
     Attributes
     ----------
     codes : numpy.ndarray, uint8, shape (N, L)
+        Shorter sequences stand in the middle of unknown bases.
     labels : numpy.ndarray, float32, shape (N,)
         0 or 1, or values.
     regression : bool
         Whether they are values.
+    lengths : numpy.ndarray, int64, shape (N,)
+        Bases of each sequence in the file.
+    unknown : int
+        Bases of all sequences in the file that are not A, C, G, T or U.
     """
 
     codes: np.ndarray
     labels: np.ndarray
     regression: bool
+    lengths: np.ndarray
+    unknown: int
+
+    def cut(self, length):
+        """How many sequences are longer than a window, so that bases at both ends are not read."""
+        return int((self.lengths > length).sum())
+
+    def padded(self, length):
+        """How many sequences are shorter than a window, so that unknown bases surround them."""
+        return int((self.lengths < length).sum())
 
 
-def read_labelled(path, length=None):
+def read_labelled(path, length=None, mixed=False):
     """Sequences and labels of one file.
 
     Parameters
     ----------
     path : pathlib.Path
-        CSV, plain or gzipped, headed `sequence,label` with labels 0 and 1, or `sequence,value` with numbers.
+        CSV, plain or gzipped, headed `sequence,label` with labels 0 and 1, or `sequence,value` with numbers. U is read as T.
     length : int, optional
         Centre sequences of any length in windows of this one.
+    mixed : bool
+        Without `length`, centre sequences of different lengths in windows of the longest one's.
 
     Returns
     -------
@@ -46,36 +68,38 @@ def read_labelled(path, length=None):
     Raises
     ------
     InputError
-        If the file cannot be read, or a row is not a sequence and its label, of the first row's length without `length`.
+        If the file cannot be read, a row is not a sequence of DNA or RNA and its label, or without `length` and `mixed` a
+        sequence is not as long as the first; the line is named.
     """
-    opener = gzip.open if path.suffix == ".gz" else open
     sequences, labels = [], []
     try:
-        with opener(path, "rt", newline="") as handle:
+        with open_bytes(path) as source, io.TextIOWrapper(source, encoding="utf-8-sig", newline="") as handle:
             rows = csv.reader(handle)
             header = next(rows, None)
             if header not in (["sequence", "label"], ["sequence", "value"]):
                 raise InputError(f"{path}: the first line must be 'sequence,label' or 'sequence,value', found {header}")
             regression = header[1] == "value"
             for row in rows:
+                where = f"{path}, line {rows.line_num}"
                 if len(row) != 2 or not (_is_number(row[1]) if regression else row[1] in ("0", "1")):
                     kinds = "'sequence,NUMBER'" if regression else "'sequence,0' or 'sequence,1'"
-                    raise InputError(f"{path}, line {rows.line_num}: expected {kinds}, found {row}")
-                if not length and sequences and len(row[0]) != len(sequences[0]):
-                    raise InputError(
-                        f"{path}, line {rows.line_num}: {len(row[0])} bases, but {len(sequences[0])} in the first row"
-                    )
-                sequences.append(row[0])
+                    raise InputError(f"{where}: expected {kinds}, found {row}")
+                codes = encode_checked(row[0].strip(), where)
+                if not len(codes):
+                    raise InputError(f"{where}: the sequence is empty")
+                if not (length or mixed) and sequences and len(codes) != len(sequences[0]):
+                    raise InputError(f"{where}: {len(codes)} bases, but {len(sequences[0])} in the first row")
+                sequences.append(codes)
                 labels.append(float(row[1]))
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error) as error:
         raise InputError(f"{path}: cannot read this file ({error})") from error
     if not sequences:
         raise InputError(f"{path}: no example in it")
-    if length:
-        codes = np.concatenate([fitted(encode(sequence)[None], length) for sequence in sequences])
-    else:
-        codes = encode_many(sequences)
-    return Labelled(codes, np.array(labels, dtype=np.float32), regression)
+    lengths = np.array([len(codes) for codes in sequences])
+    width = length or int(lengths.max())
+    windows = np.concatenate([fitted(codes[None], width) for codes in sequences])
+    unknown = sum(int(np.count_nonzero(codes == UNKNOWN)) for codes in sequences)
+    return Labelled(windows, np.array(labels, dtype=np.float32), regression, lengths, unknown)
 
 
 def _is_number(text):
@@ -88,19 +112,48 @@ def _is_number(text):
 def read_sets(data):
     """Labelled sets by target, of texts TARGET=FILE.
 
+    Sequences of one file may differ in length: they are centred in each model's window.
+
     Raises
     ------
     InputError
-        If a text is not of this form, or a file is not usable or has one class only.
+        If a text is not of this form, a target is given twice, or a file is not usable or has one class only.
     """
     sets = {}
     for text in data:
         target, _, path = text.partition("=")
-        if not path:
+        if not (target and path):
             raise InputError(f"data {text!r}: expected TARGET=FILE, e.g. tf0=test.csv")
+        if target in sets:
+            raise InputError(f"data {text!r}: {target!r} is given twice; one file for each name")
         if not Path(path).is_file():
             raise InputError(f"{path}: no such data file")
-        sets[target] = read_labelled(Path(path))
+        sets[target] = read_labelled(Path(path), mixed=True)
         if len(np.unique(sets[target].labels)) < 2:
             raise InputError(f"{path}: only one class in the labels")
     return sets
+
+
+def say_how_sequences_fit(sets, lengths):
+    """Log, for each data set, how many sequences are cut or padded in each model's window, and how many bases are unknown.
+
+    Parameters
+    ----------
+    sets : dict of str to Labelled
+    lengths : dict of str to int
+        Model -> bases of its window.
+    """
+    for name, labelled in sets.items():
+        count = len(labelled.labels)
+        if labelled.unknown:
+            logger.warning(
+                "%s: %s of %s bases are unknown", name, f"{labelled.unknown:,}", f"{labelled.lengths.sum():,}"
+            )
+        for model, length in lengths.items():
+            for number, done in (
+                (labelled.cut(length), "cut at both ends"),
+                (labelled.padded(length), "padded with N"),
+            ):
+                if number:
+                    logger.warning("%s: %s of %s sequences %s to the %s bases of %s", name, f"{number:,}", f"{count:,}",
+                                   done, length, model)  # fmt: skip

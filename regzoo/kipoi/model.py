@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from kipoi.model import PyTorchModel
 
+from regzoo.description import inside, read_description
+from regzoo.errors import InputError
 from regzoo.zoo import load_module
 
 
@@ -25,7 +28,10 @@ class ZooModel(PyTorchModel):
 
     def __init__(self, auto_use_cuda=True, **args):
         self._folder, self._test = Path.cwd(), None
+        if (self._folder / "model.yaml").is_file():
+            read_description(self._folder)  # more of the file than `args` is checked
         self.model = load_module(self._folder, "/".join(self._folder.parts[-2:]), **args)
+        self.input_length = args["arguments"]["input_length"]
         self.use_cuda = auto_use_cuda and torch.cuda.is_available()
         if self.use_cuda:
             self.model = self.model.cuda()
@@ -39,11 +45,33 @@ class ZooModel(PyTorchModel):
     @test.setter
     def test(self, section):
         if isinstance(section.expect, str):
-            section.expect = str(self._folder / section.expect)
+            section.expect = str(inside(self._folder, section.expect, "test.expect"))
         self._test = section
 
     def predict_on_batch(self, x):
-        """Predictions, float32, shape (N, targets), of one-hot windows, shape (N, 4, L)."""
+        """Predictions of one-hot windows.
+
+        Parameters
+        ----------
+        x : numpy.ndarray, float32, shape (N, 4, L)
+            L as the model's schema says.
+
+        Returns
+        -------
+        numpy.ndarray, float32, shape (N, targets), or (N, targets, bins) of a profile model
+
+        Raises
+        ------
+        regzoo.errors.InputError
+            If the array has another shape or type.
+        """
+        x = np.asarray(x)
+        if x.dtype.kind != "f" or x.ndim != 3 or x.shape[1:] != (4, self.input_length):
+            raise InputError(
+                f"{'/'.join(self._folder.parts[-2:])} reads one-hot windows, float32 of shape (N, 4, {self.input_length}), not "
+                f"{x.dtype} of shape {x.shape}"
+            )
+        x = x.astype(np.float32, copy=False)
         with torch.inference_mode():
             return super().predict_on_batch(x)
 

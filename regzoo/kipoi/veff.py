@@ -119,18 +119,17 @@ def _scorable_records(path, fasta, length, folder):
     chosen = str(Path(folder) / "scorable.vcf")
     left_out = Counter()
     vcf = open_vcf(path)
-    writer = cyvcf2.Writer(chosen, vcf)
-    writer.write_header()
-    for record, alleles in read_records(vcf, path):
-        first = alleles[0]
-        reason = first.problem or _plugin_problem(first, genome, length)
-        if reason:
-            left_out[reason] += len(alleles)
-            continue
-        if len(alleles) > 1:
-            left_out["further alternates of a record"] += len(alleles) - 1
-        writer.write_record(record)
-    writer.close()
+    with open(chosen, "w", encoding="utf-8", errors="surrogateescape") as out:
+        out.writelines(f"{line}\n" for line in vcf.header)
+        for record, alleles in read_records(vcf):
+            first = alleles[0]
+            reason = first.problem or _plugin_problem(first, genome, length)
+            if reason:
+                left_out[reason] += len(alleles)
+                continue
+            if len(alleles) > 1:
+                left_out["further alternates of a record"] += len(alleles) - 1
+            out.write(f"{record.text}\n")
     return ensure_tabixed_vcf(chosen), left_out
 
 

@@ -1,6 +1,7 @@
 """Architectures as plain modules: one-hot (N, 4, L) in, logits (N, targets) out, of profiles (N, targets, bins)."""
 
 from regzoo.errors import ModelError
+from regzoo.nets.arguments import check_arguments
 from regzoo.nets.basenji import Basenji
 from regzoo.nets.basset import Basset
 from regzoo.nets.deepsea import Beluga, DeepSEA
@@ -35,13 +36,14 @@ def build(architecture, **arguments):
     Raises
     ------
     ModelError
-        If the name or an argument is unknown.
+        If the name or an argument is unknown, or an argument is of another type or size than the architecture takes.
     """
-    if architecture not in ARCHITECTURES:
+    if not isinstance(architecture, str) or architecture not in ARCHITECTURES:
         raise ModelError(f"unknown architecture {architecture!r}; there are {', '.join(ARCHITECTURES)}")
+    check_arguments(ARCHITECTURES[architecture], arguments, f"architecture {architecture!r}")
     try:
         return ARCHITECTURES[architecture](**arguments)
-    except TypeError as error:
+    except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:  # sizes that do not go together
         raise ModelError(f"architecture {architecture!r}: {error}") from error
 
 

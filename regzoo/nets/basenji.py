@@ -1,10 +1,13 @@
 """Basenji (Kelley et al. 2018): a convolutional tower with pooling, dilated residual blocks, an output for every bin."""
 
 from math import prod
+from typing import Annotated
 
+from pydantic import Field
 from torch import nn
 
 from regzoo.errors import ModelError
+from regzoo.nets.arguments import Share, Size, Sizes
 from regzoo.nets.blocks import Residual
 
 
@@ -43,9 +46,11 @@ class Basenji(nn.Module):
         Give an output for every bin of the product of `pools` bases; otherwise their mean.
     """
 
-    def __init__(self, input_length=131072, n_targets=1, width=64, kernel=15, tower_width=64, tower_factor=1.125,
-                 tower_kernel=5, pools=(8, 4, 4), residual_width=32, residual_blocks=6, residual_dropout=0.25,
-                 final_width=64, final_dropout=0.05, profile=True):  # fmt: skip
+    def __init__(self, input_length: Size = 131072, n_targets: Size = 1, width: Size = 64, kernel: Size = 15,
+                 tower_width: Size = 64, tower_factor: Annotated[float, Field(gt=0, le=4)] = 1.125,
+                 tower_kernel: Size = 5, pools: Sizes = (8, 4, 4), residual_width: Size = 32,
+                 residual_blocks: Annotated[int, Field(ge=0, le=20)] = 6, residual_dropout: Share = 0.25,
+                 final_width: Size = 64, final_dropout: Share = 0.05, profile: bool = True):  # fmt: skip
         super().__init__()
         if input_length % prod(pools):
             raise ModelError(

@@ -1,6 +1,10 @@
 """Basset (Kelley, Snoek & Rinn 2016): three convolutions with batch norm, three poolings, three dense layers."""
 
+from typing import Literal
+
 from torch import nn
+
+from regzoo.nets.arguments import Share, Size, Three
 
 
 class Basset(nn.Module):
@@ -20,8 +24,9 @@ class Basset(nn.Module):
         Of the hidden dense layers.
     """
 
-    def __init__(self, input_length=600, n_targets=164, channels=(300, 200, 200), kernels=(19, 11, 7),
-                 pools=(3, 4, 4), hidden=1000, padding="valid", dropout=0.3):  # fmt: skip
+    def __init__(self, input_length: Size = 600, n_targets: Size = 164, channels: Three = (300, 200, 200),
+                 kernels: Three = (19, 11, 7), pools: Three = (3, 4, 4), hidden: Size = 1000,
+                 padding: Literal["valid", "same"] = "valid", dropout: Share = 0.3):  # fmt: skip
         super().__init__()
         layers, width, length = [], 4, input_length
         for channel, kernel, pool in zip(channels, kernels, pools):

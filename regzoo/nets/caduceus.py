@@ -9,6 +9,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from regzoo.errors import ModelError
+from regzoo.nets.arguments import Count, Size
+
 #: Positions whose products are taken at once: quadratic within a chunk, linear across chunks.
 CHUNK = 64
 #: Positions of a batch whose activations a CPU's cache holds: 2.4 to 2.8 times quicker than whole batches (benchmarks/state_space.py).
@@ -66,8 +69,10 @@ class _Mixer(nn.Module):
         self.project = nn.Linear(hidden, 2 * self.inner + 2 * state + heads, bias=False)
         mixed = self.inner + 2 * state
         self.convolution = nn.Conv1d(mixed, mixed, kernel, groups=mixed, padding=kernel - 1)
-        self.step_bias = nn.Parameter(torch.log(torch.expm1(torch.logspace(-3, -1, heads))))  # steps of 0.001 to 0.1
-        self.log_decay = nn.Parameter(torch.log(torch.linspace(1, 16, heads)))
+        # On the CPU, since the first of these functions on the meta device takes a second of imports.
+        steps, decay = torch.logspace(-3, -1, heads, device="cpu"), torch.linspace(1, 16, heads, device="cpu")
+        self.step_bias = nn.Parameter(torch.log(torch.expm1(steps)))
+        self.log_decay = nn.Parameter(torch.log(decay))
         self.skip = nn.Parameter(torch.ones(heads))
         self.norm = nn.RMSNorm(self.inner, eps=1e-5)
         self.out = nn.Linear(self.inner, hidden, bias=False)
@@ -105,14 +110,24 @@ class Caduceus(nn.Module):
         Tokens; of them those from `bases` on are A, C, G, T and N.
     bases : int
 
+    Raises
+    ------
+    ModelError
+        If the heads do not divide the inner width, or the vocabulary does not hold the bases.
+
     Attributes
     ----------
     hidden : int
         Width of `encode`'s vectors: both strands beside each other, twice the argument.
     """
 
-    def __init__(self, hidden=128, layers=4, heads=4, state=32, vocabulary=12, bases=7):
+    def __init__(self, hidden: Size = 128, layers: Count = 4, heads: Count = 4, state: Size = 32, vocabulary: Size = 12,
+                 bases: Size = 7):  # fmt: skip
         super().__init__()
+        if 2 * hidden % heads:
+            raise ModelError(f"twice `hidden`, {2 * hidden}, is not a multiple of `heads`, {heads}")
+        if bases + 4 > vocabulary:
+            raise ModelError(f"a vocabulary of {vocabulary} has no four bases from token {bases} on")
         self.hidden = 2 * hidden
         self.words = nn.Embedding(vocabulary, hidden)
         nn.init.normal_(self.words.weight, std=0.02)

@@ -2,6 +2,8 @@
 
 from torch import nn
 
+from regzoo.nets.arguments import Size, Three
+
 
 def _flat_length(length, layers):
     """Length that is left of `length` after `layers`: (kernel, pool) pairs of valid convolutions."""
@@ -28,7 +30,8 @@ class DeepSEA(nn.Module):
         Units of the first dense layer.
     """
 
-    def __init__(self, input_length=1000, n_targets=919, channels=(320, 480, 960), hidden=925):
+    def __init__(self, input_length: Size = 1000, n_targets: Size = 919, channels: Three = (320, 480, 960),
+                 hidden: Size = 925):  # fmt: skip
         super().__init__()
         a, b, c = channels
         flat = c * _flat_length(input_length, [(8, 4), (8, 4), (8, 1)])
@@ -59,7 +62,8 @@ class Beluga(nn.Module):
         Units of the first dense layer.
     """
 
-    def __init__(self, input_length=2000, n_targets=2002, channels=(320, 480, 640), hidden=2003):
+    def __init__(self, input_length: Size = 2000, n_targets: Size = 2002, channels: Three = (320, 480, 640),
+                 hidden: Size = 2003):  # fmt: skip
         super().__init__()
         a, b, c = channels
         flat = c * _flat_length(input_length, [(8, 1), (8, 4), (8, 1), (8, 4), (8, 1), (8, 1)])

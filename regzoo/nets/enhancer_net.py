@@ -6,6 +6,8 @@ network goes by the name.
 
 from torch import nn
 
+from regzoo.nets.arguments import Share, Size, Two
+
 
 class EnhancerNet(nn.Module):
     """CNN for enhancer classification.
@@ -22,9 +24,8 @@ class EnhancerNet(nn.Module):
         After each dense layer.
     """
 
-    def __init__(
-        self, input_length=200, n_targets=1, channels=(128, 64), kernels=(8, 3), hidden=(256, 128), dropout=0.1
-    ):
+    def __init__(self, input_length: Size = 200, n_targets: Size = 1, channels: Two = (128, 64), kernels: Two = (8, 3),
+                 hidden: Two = (256, 128), dropout: Share = 0.1):  # fmt: skip
         super().__init__()
         layers, before, length = [], 4, input_length
         for channel, kernel in zip(channels, kernels):

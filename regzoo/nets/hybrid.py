@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from regzoo.nets.arguments import Count, Share, Size
 from regzoo.nets.blocks import Exponential
 from regzoo.nets.transformer import rotary, rotate
 
@@ -49,8 +50,8 @@ class Hybrid(nn.Module):
     dropout : float
     """
 
-    def __init__(self, input_length=101, n_targets=1, motifs=192, motif_width=15, width=128, kernel=5, layers=3, heads=4,
-                 dropout=0.2):  # fmt: skip
+    def __init__(self, input_length: Size = 101, n_targets: Size = 1, motifs: Size = 192, motif_width: Size = 15,
+                 width: Size = 128, kernel: Size = 5, layers: Count = 3, heads: Count = 4, dropout: Share = 0.2):  # fmt: skip
         super().__init__()
         self.trunk = nn.Sequential(
             nn.Conv1d(4, motifs, motif_width, padding="same"), nn.BatchNorm1d(motifs), Exponential(), nn.MaxPool1d(2),

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from safetensors.torch import save_file
 
 from regzoo.errors import ModelError
-from regzoo.nets.checkpoint import load_pickled, without_initialisation
+from regzoo.nets.checkpoint import load_pickled, read_weights, without_initialisation
 from regzoo.nets.transformer import MaskedLM, TransformerConfig
+from regzoo.sections import problems, validated
 from regzoo.sequence.files import finished_file
 from regzoo.tokenizers import BPE, OverlappingKmers, SixMers, Tokenizer
 
@@ -39,6 +40,33 @@ class LanguageModel:
     net: MaskedLM
     tokenizer: Tokenizer
     source: dict
+
+
+class _Config(BaseModel):
+    """The keys of a config.json that are read; a null stands for the default."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+    model_type: str = "bert"
+    vocab_size: int
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    intermediate_size: int
+    layer_norm_eps: float = 1e-12
+    type_vocab_size: int = 2
+    max_position_embeddings: int | None = None
+    position_embedding_type: str = "absolute"
+    pad_token_id: int = 1
+    mask_token_id: int = 2
+    token_dropout: bool = False
+    tie_word_embeddings: bool = True
+    add_bias_fnn: bool = True
+    alibi_starting_size: int | None = None
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _null(cls, value, info):
+        return cls.model_fields[info.field_name].get_default() if value is None else value
 
 
 #: The authors' names -> ours, `{i}` for a layer's number; several of theirs are stacked. The head's come last.
@@ -105,42 +133,50 @@ def kind_of(config):
     ModelError
         If it is none that is known here.
     """
-    if "alibi_starting_size" in config:
+    size = config.get("vocab_size")
+    if config.get("alibi_starting_size") is not None:
         return "dnabert2"
-    if config.get("model_type") == "esm" and config.get("vocab_size") in (4105, 4107):
+    if config.get("model_type") == "esm" and size in (4105, 4107):
         return "nucleotide_transformer"
-    if config.get("model_type", "bert") == "bert" and config.get("vocab_size") in (4**k + 5 for k in (3, 4, 5, 6)):
+    if config.get("model_type", "bert") == "bert" and size in (4**k + 5 for k in (3, 4, 5, 6)):
         return "dnabert"
     raise ModelError(
-        f"config.json describes {config.get('model_type')!r} with a vocabulary of {config.get('vocab_size')}: "
+        f"config.json describes {config.get('model_type')!r} with a vocabulary of {size}: "
         "neither DNABERT, DNABERT-2 nor the Nucleotide Transformer"
     )
 
 
 def make_config(config):
-    """`TransformerConfig` of a checkpoint's config.json."""
+    """`TransformerConfig` of a checkpoint's config.json.
+
+    Raises
+    ------
+    ModelError
+        If a key is missing or impossible, or the model is none that is known here.
+    """
     kind = kind_of(config)
+    given = validated(_Config, config, "config.json", ModelError)
     sizes = {
-        "vocabulary": config["vocab_size"], "hidden": config["hidden_size"], "layers": config["num_hidden_layers"],
-        "heads": config["num_attention_heads"], "feed_forward": config["intermediate_size"],
-        "epsilon": config.get("layer_norm_eps", 1e-12),
+        "vocabulary": given.vocab_size, "hidden": given.hidden_size, "layers": given.num_hidden_layers,
+        "heads": given.num_attention_heads, "feed_forward": given.intermediate_size, "epsilon": given.layer_norm_eps,
     }  # fmt: skip
-    if kind == "dnabert2":
-        return TransformerConfig(**sizes, token_types=config.get("type_vocab_size", 2), pad=3, mask=4)
-    if kind == "dnabert":
-        places = config.get("max_position_embeddings", 512)
-        return TransformerConfig(**sizes, gate="none", positions="learned", max_positions=places, limit=places, pad=0,
-                                 mask=4, token_types=config.get("type_vocab_size", 2))  # fmt: skip
-    rotary = config.get("position_embedding_type", "absolute") == "rotary"
-    pad = config.get("pad_token_id", 1)
-    places = config.get("max_position_embeddings", 1002)
-    swiglu = not config.get("add_bias_fnn", True)  # a switch that only version 2 has
-    return TransformerConfig(
-        **sizes, norm="pre", positions="rotary" if rotary else "learned", max_positions=0 if rotary else places,
-        first_position=0 if rotary else pad + 1, gate="silu" if swiglu else "none", output_bias=not swiglu, pad=pad,
-        mask=config.get("mask_token_id", 2), token_dropout=config.get("token_dropout", False),
-        tied=config.get("tie_word_embeddings", True), limit=places - 2,
-    )  # fmt: skip
+    try:
+        if kind == "dnabert2":
+            return TransformerConfig(**sizes, token_types=given.type_vocab_size, pad=3, mask=4)
+        if kind == "dnabert":
+            places = given.max_position_embeddings or 512
+            return TransformerConfig(**sizes, gate="none", positions="learned", max_positions=places, limit=places, pad=0,
+                                     mask=4, token_types=given.type_vocab_size)  # fmt: skip
+        rotary, places = given.position_embedding_type == "rotary", given.max_position_embeddings or 1002
+        swiglu = not given.add_bias_fnn  # a switch that only version 2 has
+        return TransformerConfig(
+            **sizes, norm="pre", positions="rotary" if rotary else "learned", max_positions=0 if rotary else places,
+            first_position=0 if rotary else given.pad_token_id + 1, gate="silu" if swiglu else "none",
+            output_bias=not swiglu, pad=given.pad_token_id, mask=given.mask_token_id, token_dropout=given.token_dropout,
+            tied=given.tie_word_embeddings, limit=places - 2,
+        )  # fmt: skip
+    except ValidationError as error:
+        raise ModelError(f"config.json: {problems(error)}") from error
 
 
 def _pairs(kind, config):
@@ -157,19 +193,34 @@ def _pairs(kind, config):
 
 
 def from_authors(kind, net, state):
-    """Load the authors' tensors into a network.
-
-    Parameters
-    ----------
-    kind : str
-    net : MaskedLM
-    state : dict of str to torch.Tensor
-        Of the whole model or of the bare encoder, whose names then lack their first part.
+    """Load the authors' tensors into a network; arguments and errors as of `matched`.
 
     Returns
     -------
     bool
         Whether the head was there; otherwise it keeps its fresh weights.
+    """
+    loaded, head = matched(kind, net, state)
+    net.load_state_dict(loaded, strict=False)
+    return head
+
+
+def matched(kind, net, state):
+    """The authors' tensors under a network's own names.
+
+    Parameters
+    ----------
+    kind : str
+    net : MaskedLM
+        Whose shapes count; it may be on the meta device.
+    state : dict of str to torch.Tensor
+        Of the whole model or of the bare encoder, whose names then lack their first part.
+
+    Returns
+    -------
+    loaded : dict of str to torch.Tensor
+    head : bool
+        Whether the head was there.
 
     Raises
     ------
@@ -195,7 +246,10 @@ def from_authors(kind, net, state):
         if lacking:
             missing += [(ours, lacking)]
             continue
-        value = torch.cat([state[name] for name in names]).to(own[ours].dtype)
+        try:
+            value = torch.cat([state[name] for name in names]).to(own[ours].dtype)
+        except RuntimeError as error:
+            raise ModelError(f"{names[0]} and those that belong to it have shapes that differ: {error}") from error
         if value.shape != own[ours].shape:
             raise ModelError(
                 f"{names[0]} has shape {tuple(value.shape)}, but the configuration asks for {tuple(own[ours].shape)}"
@@ -211,8 +265,7 @@ def from_authors(kind, net, state):
         told = [f"{what} {', '.join(names[:4])}{' …' if len(names) > 4 else ''} ({len(names)})"
                 for what, names in (("missing", missing), ("unexpected", extra)) if names]  # fmt: skip
         raise ModelError(f"these weights are not of this {kind}: {'; '.join(told)}")
-    net.load_state_dict(loaded, strict=False)
-    return head
+    return loaded, head
 
 
 def to_authors(kind, net):
@@ -226,11 +279,32 @@ def to_authors(kind, net):
 
 
 def _tokenizer(kind, config, folder):
+    """The tokenizer of a folder; a ModelError if it has a vocab.txt with another order, or more tokens than the network."""
     if kind == "dnabert2":
-        return BPE(folder / "tokenizer.json")
+        tokenizer = BPE(folder / "tokenizer.json")
+        if len(tokenizer) > config.vocabulary:
+            raise ModelError(
+                f"{folder / 'tokenizer.json'}: {len(tokenizer)} tokens, but config.json has a vocab_size of {config.vocabulary}"
+            )
+        return tokenizer
     if kind == "dnabert":
-        return OverlappingKmers(next(k for k in (3, 4, 5, 6) if 4**k + 5 == config.vocabulary))
-    return SixMers(2 if config.vocabulary == 4107 else 1)
+        tokenizer = OverlappingKmers(next(k for k in (3, 4, 5, 6) if 4**k + 5 == config.vocabulary))
+    else:
+        tokenizer = SixMers(2 if config.vocabulary == 4107 else 1)
+    path = folder / "vocab.txt"
+    if path.is_file():
+        try:
+            found = path.read_text(encoding="utf-8").split()
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{path}: cannot be read as UTF-8 text ({error})") from error
+        # Some files of the Nucleotide Transformer end with tokens that its network does not have.
+        wrong = next((i for i, token in enumerate(tokenizer.vocabulary) if found[i : i + 1] != [token]), None)
+        if wrong is not None:
+            raise ModelError(
+                f"{path}: line {wrong + 1} holds {' '.join(found[wrong : wrong + 1])!r}, but a {kind} has "
+                f"{tokenizer.vocabulary[wrong]!r} there"
+            )
+    return tokenizer
 
 
 def load_pretrained(name, revision="main", legacy_mask=False):
@@ -255,7 +329,7 @@ def load_pretrained(name, revision="main", legacy_mask=False):
         If a file is missing, corrupt or of another architecture, or the hub cannot be reached; the message then says what
         to download and where to put it.
     """
-    if Path(name).is_dir():
+    if str(name) and Path(name).is_dir():
         folder = Path(name)
     else:
         from regzoo.nets.hub import fetch_folder  # takes 0.4 s to import, which nothing else needs
@@ -263,23 +337,31 @@ def load_pretrained(name, revision="main", legacy_mask=False):
         folder = fetch_folder(str(name), revision)
     path = folder / "config.json"
     try:
-        source = json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
+        source = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path}: missing or not JSON ({error})") from error
-    kind = kind_of(source)
-    if legacy_mask and kind != "dnabert":
-        raise ModelError(f"{folder}: legacy_mask is for DNABERT's code; this is a {kind}")
-    with without_initialisation():
-        net = MaskedLM(make_config(source)).eval()
-    weights = folder / "model.safetensors"
+    if not isinstance(source, dict):
+        raise ModelError(f"{path}: expected a JSON object, not {type(source).__name__}")
     try:
-        state = load_file(weights) if weights.is_file() else load_pickled(folder / "pytorch_model.bin")
-        if not from_authors(kind, net, state):  # an encoder without its head, which then starts afresh
+        kind = kind_of(source)
+        if legacy_mask and kind != "dnabert":
+            raise ModelError(f"legacy_mask is for DNABERT's code; this is a {kind}")
+        config = make_config(source)
+        tokenizer = _tokenizer(kind, config, folder)
+        weights = folder / "model.safetensors"
+        state = read_weights(weights) if weights.is_file() else load_pickled(folder / "pytorch_model.bin")
+        # Shapes are compared with the file's before any memory is taken.
+        with torch.device("meta"), without_initialisation():
+            loaded, head = matched(kind, MaskedLM(config), state)
+        with without_initialisation():
+            net = MaskedLM(config).eval()
+        net.load_state_dict(loaded, strict=False)
+        if not head:  # an encoder without its head, which then starts afresh
             net.start_head()
-    except (SafetensorError, ModelError) as error:
-        raise ModelError(f"{folder}: {error}") from error
+    except ModelError as error:
+        raise error if str(folder) in str(error) else ModelError(f"{folder}: {error}") from error
     net.encoder.legacy_mask = legacy_mask
-    return LanguageModel(kind, net, _tokenizer(kind, net.config, folder), source)
+    return LanguageModel(kind, net, tokenizer, source)
 
 
 def save_pretrained(model, folder):

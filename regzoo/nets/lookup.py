@@ -13,7 +13,7 @@ def load_language_model(name):
 
     Parameters
     ----------
-    name : str
+    name : str or pathlib.Path
         GROUP/MODEL of the zoo, a model directory, a folder with config.json and weights, or OWNER/NAME on the hub.
 
     Returns
@@ -25,6 +25,7 @@ def load_language_model(name):
     ModelError
         If there is none of that name, or it is not a language model.
     """
+    name = str(name)
     if name in catalogue() or (Path(name) / "model.yaml").is_file():
         net = load_model(name, device="cpu").module.net
         if not isinstance(net, LanguageModelNet):

@@ -1,8 +1,13 @@
 """MotifResNet: wide motif detectors, a pre-activation residual tower, attention pooling. Made for short windows."""
 
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
 import torch
+from pydantic import Field
 from torch import nn
 
+from regzoo.nets.arguments import Share, Size, Sizes
 from regzoo.nets.blocks import Exponential, Residual
 
 
@@ -33,8 +38,10 @@ class MotifResNet(nn.Module):
         Of whole channels, before the second convolution of each block and before the output.
     """
 
-    def __init__(self, input_length=101, n_targets=1, motifs=256, motif_width=15, width=128, kernel=5,
-                 dilations=((1, 2, 4), (1, 2, 4)), activation="exponential", dropout=0.2):  # fmt: skip
+    def __init__(self, input_length: Size = 101, n_targets: Size = 1, motifs: Size = 256, motif_width: Size = 15,
+                 width: Size = 128, kernel: Size = 5,
+                 dilations: Annotated[Sequence[Sizes], Field(max_length=16)] = ((1, 2, 4), (1, 2, 4)),
+                 activation: Literal["exponential", "gelu"] = "exponential", dropout: Share = 0.2):  # fmt: skip
         super().__init__()
         first = Exponential() if activation == "exponential" else nn.GELU()
         layers = [nn.Conv1d(4, motifs, motif_width, padding="same"), nn.BatchNorm1d(motifs), first]

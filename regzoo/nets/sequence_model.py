@@ -1,13 +1,18 @@
 """Language models as models of sequence: one-hot windows in; tokens, packed batches and pooling inside."""
 
+from typing import Any, Literal
+
 import numpy as np
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from regzoo.errors import InputError, ModelError
+from regzoo.nets.arguments import Size, check_arguments
 from regzoo.nets.caduceus import Caduceus
 from regzoo.nets.transformer import MaskedLM, TransformerConfig
-from regzoo.tokenizers import BPE, HybridBPE, OverlappingKmers, SingleBases, SixMers
+from regzoo.sections import problems
+from regzoo.tokenizers import BPE, HybridBPE, OverlappingKmers, SingleBases, SixMers, Tokenizer
 
 TOKENIZERS = {"kmers": OverlappingKmers, "six_mers": SixMers, "single": SingleBases, "bpe": BPE, "hybrid": HybridBPE}
 POOLINGS = ("mean", "cls", "max")
@@ -16,9 +21,10 @@ TOKENS = 4096
 
 
 def make_tokenizer(kind, **options):
-    """A tokenizer by its name, a key of `TOKENIZERS`, and the arguments of its class."""
-    if kind not in TOKENIZERS:
+    """A tokenizer by its name, a key of `TOKENIZERS`, and the arguments of its class; a ModelError if it has no such."""
+    if not isinstance(kind, str) or kind not in TOKENIZERS:
         raise ModelError(f"unknown tokenizer {kind!r}; there are {', '.join(TOKENIZERS)}")
+    check_arguments(TOKENIZERS[kind], options, f"tokenizer {kind!r}")
     return TOKENIZERS[kind](**options)
 
 
@@ -38,14 +44,22 @@ def make_language_model(tokenizer, kind, dropout=0.1, **sizes):
     Returns
     -------
     MaskedLM or Caduceus
+
+    Raises
+    ------
+    ModelError
+        If the kind or an argument is unknown or impossible.
     """
     try:
         if kind == "caduceus":
+            check_arguments(Caduceus, {"vocabulary": len(tokenizer), **sizes}, "language model 'caduceus'")
             return Caduceus(vocabulary=len(tokenizer), **sizes)
         if kind == "transformer":
             config = TransformerConfig(len(tokenizer), **sizes, pad=tokenizer.pad, mask=tokenizer.mask)
             return MaskedLM(config, dropout)
-    except TypeError as error:
+    except ValidationError as error:
+        raise ModelError(f"language model {kind!r}: {problems(error)}") from error
+    except (TypeError, ValueError, RuntimeError) as error:
         raise ModelError(f"language model {kind!r}: {error}") from error
     raise ModelError(f"unknown language model {kind!r}; there are transformer, caduceus")
 
@@ -138,12 +152,13 @@ class LanguageModelNet(nn.Module):
         Outputs of a linear head; without it the outputs are the embedding.
     """
 
-    def __init__(self, input_length, tokenizer, network, pooling="mean", n_targets=None):
+    def __init__(self, input_length: Size, tokenizer: dict[str, Any] | Tokenizer, network: dict[str, Any] | nn.Module,
+                 pooling: Literal[POOLINGS] = "mean", n_targets: Size | None = None):  # fmt: skip
         super().__init__()
-        if pooling not in POOLINGS:
-            raise ModelError(f"unknown pooling {pooling!r}; there are {', '.join(POOLINGS)}")
-        self.tokenizer = make_tokenizer(**tokenizer) if isinstance(tokenizer, dict) else tokenizer
-        self.lm = make_language_model(self.tokenizer, **network) if isinstance(network, dict) else network
+        self.tokenizer = tokenizer if isinstance(tokenizer, Tokenizer) else make_tokenizer(**{"kind": None} | tokenizer)
+        self.lm = network if isinstance(network, nn.Module) else make_language_model(
+            self.tokenizer, **{"kind": None} | network
+        )  # fmt: skip
         self.pooling = pooling
         self.head = nn.Linear(self.lm.hidden, n_targets) if n_targets else nn.Identity()
 

@@ -6,14 +6,20 @@ gives.
 """
 
 import math
-from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import torch
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.dataclasses import dataclass
 from torch import nn
 from torch.nn import functional as F
 
+from regzoo.nets.arguments import Count, Size
 
-@dataclass(frozen=True)
+_Number = Annotated[int, Field(ge=0, le=2**20)]
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class TransformerConfig:
     """What tells the published encoders apart.
 
@@ -45,26 +51,42 @@ class TransformerConfig:
         The head for masked tokens shares the embedding's weights.
     limit : int or None
         Most tokens of a sequence.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        If a value is of another type or impossible, or two do not go together; a ValueError.
     """
 
-    vocabulary: int
-    hidden: int
-    layers: int
-    heads: int
-    feed_forward: int
-    norm: str = "post"
-    positions: str = "alibi"
-    max_positions: int = 0
-    first_position: int = 0
-    gate: str = "gelu"
+    vocabulary: Size
+    hidden: Size
+    layers: Count
+    heads: Count
+    feed_forward: Size
+    norm: Literal["post", "pre"] = "post"
+    positions: Literal["alibi", "rotary", "learned"] = "alibi"
+    max_positions: _Number = 0
+    first_position: _Number = 0
+    gate: Literal["none", "gelu", "silu"] = "gelu"
     output_bias: bool = True
-    token_types: int = 0
-    epsilon: float = 1e-12
-    pad: int = 0
-    mask: int = 4
+    token_types: _Number = 0
+    epsilon: Annotated[float, Field(gt=0, lt=1)] = 1e-12
+    pad: _Number = 0
+    mask: _Number = 4
     token_dropout: bool = False
     tied: bool = True
-    limit: int | None = None
+    limit: Size | None = None
+
+    @model_validator(mode="after")
+    def _go_together(self):
+        if self.hidden % self.heads or (self.positions == "rotary" and self.hidden // self.heads % 2):
+            raise ValueError(
+                f"hidden size {self.hidden} is not a multiple of {self.heads} heads"
+                + (" of an even width, which rotary positions need" if self.positions == "rotary" else "")
+            )
+        if self.positions == "learned" and self.max_positions <= self.first_position:
+            raise ValueError(f"learned positions need a table of more than {self.first_position} rows")
+        return self
 
 
 class Linear(nn.Linear):

@@ -7,10 +7,20 @@ from regzoo.errors import InputError
 BASES = "ACGT"
 UNKNOWN = 4
 
-#: Byte value -> base code; lower case (soft-masked) letters count as bases.
+#: Byte value -> base code. Lower case (soft-masked) letters are bases, and U is read as T.
 CODE_OF_BYTE = np.full(256, UNKNOWN, dtype=np.uint8)
-for _code, _base in enumerate(BASES):
+for _code, _base in [*enumerate(BASES), (3, "U")]:
     CODE_OF_BYTE[ord(_base)] = CODE_OF_BYTE[ord(_base.lower())] = _code
+
+#: The code of bytes that stand for no nucleotide at all, in `CODE_OR_FOREIGN` alone.
+FOREIGN = 5
+#: As `CODE_OF_BYTE`, but 5 for what is no IUPAC letter of DNA or RNA, X, or sign of a gap or an end ('-', '.', '*').
+CODE_OR_FOREIGN = np.where(
+    np.isin(np.arange(256), list(b"ACGTUNRYSWKMBDHVXacgtunryswkmbdhvx-.*")), CODE_OF_BYTE, FOREIGN
+)
+CODE_OR_FOREIGN = CODE_OR_FOREIGN.astype(np.uint8)
+#: A text with a larger share of such bytes is not DNA or RNA.
+MOST_FOREIGN = 0.1
 
 _BYTE_OF_CODE = np.frombuffer(b"ACGTN", dtype=np.uint8)
 _COMPLEMENT = np.array([3, 2, 1, 0, 4], dtype=np.uint8)
@@ -23,7 +33,7 @@ def encode(sequence):
     Parameters
     ----------
     sequence : str or bytes
-        Letters of any case; U and IUPAC ambiguity codes become 4.
+        Letters of any case. U is read as T; IUPAC ambiguity codes and everything else become 4.
 
     Returns
     -------
@@ -32,6 +42,35 @@ def encode(sequence):
     if isinstance(sequence, str):
         sequence = sequence.encode("ascii", "replace")
     return CODE_OF_BYTE[np.frombuffer(sequence, dtype=np.uint8)]
+
+
+def check_nucleotides(foreign, letters, where):
+    """Refuse a text that is not DNA or RNA, such as a protein.
+
+    Parameters
+    ----------
+    foreign, letters : int
+        How many of its letters have the code `FOREIGN`, and how many letters there are.
+    where : str
+        File and record, for the message.
+
+    Raises
+    ------
+    InputError
+        If more than a tenth of the letters stand for no nucleotide.
+    """
+    if foreign > MOST_FOREIGN * letters:
+        raise InputError(
+            f"{where}: {foreign:,} of {letters:,} letters are not DNA or RNA; is this a protein? Models of the zoo read "
+            "nucleotides (A, C, G, T or U, and IUPAC codes such as N for unknown bases)"
+        )
+
+
+def encode_checked(sequence, where):
+    """As `encode`, with an InputError that says `where` if the sequence is not DNA or RNA."""
+    codes = CODE_OR_FOREIGN[np.frombuffer(sequence.encode("ascii", "replace"), dtype=np.uint8)]
+    check_nucleotides(int(np.count_nonzero(codes == FOREIGN)), len(codes), where)
+    return np.minimum(codes, UNKNOWN)
 
 
 def encode_many(sequences):

@@ -1,60 +1,78 @@
-"""A FASTA file as one memory-mapped array of base codes.
+"""A FASTA or .2bit file as one memory-mapped array of base codes.
 
-The first use of a FASTA turns it into base codes, one byte a base, in REGZOO_CACHE; later uses map that file, so that
-the system's page cache holds it once for all processes and nothing is parsed again. Windows are rows of a strided view.
+The first use of a file turns it into base codes, one byte a base, in REGZOO_CACHE. Later uses map the codes, so that the
+system's page cache holds them once for all processes and nothing is parsed again. Windows are rows of a strided view.
 """
 
 import gzip
 import hashlib
 import json
 import logging
-import shutil
-import tempfile
-from pathlib import Path
+import os
+import re
+import zlib
 
 import numpy as np
 
-from regzoo.errors import InputError
-from regzoo.sequence.codes import CODE_OF_BYTE, UNKNOWN, reverse_complement
+from regzoo.errors import InputError, OutputError
+from regzoo.sequence.codes import CODE_OR_FOREIGN, FOREIGN, UNKNOWN, check_nucleotides, reverse_complement
 from regzoo.sequence.files import cache_folder, check_complete, finished_file, is_gzip, require_file
 
 logger = logging.getLogger(__name__)
 
-_CHUNK = 1 << 24  # bases converted at once: memory stays at some tens of MB whatever a contig's length
+_FORMAT = 2  # of the cache: a change of the codes or of the layout makes it another
+_CHUNK = 1 << 24  # bytes of FASTA converted at once: memory stays at some tens of MB whatever a contig's length
+_BLOCK = 1 << 20  # bytes of the codes under one checksum
+_CHECKED = 8  # blocks checked when a cache is opened
+_LINE_END = re.compile(rb"[\r\n]")
+_TWOBIT = {b"\x43\x27\x41\x1a": "<", b"\x1a\x41\x27\x43": ">"}  # signature -> byte order
 
 
 class Genome:
-    """Base codes of any window of a FASTA file, plain, gzipped or bgzipped.
+    """Base codes of any window of a FASTA file (plain, gzipped or bgzipped) or a .2bit file.
 
     Parameters
     ----------
     path : str or pathlib.Path
-        FASTA; an index beside it (.fai) is used. Nothing is written beside it.
+        Nothing is written beside it, and an index (.fai) there is not read.
 
     Attributes
     ----------
     contigs : list of str
         Names in the file's order.
     lengths : numpy.ndarray, int64, shape (contigs,)
+    unknown : int
+        Bases of the whole file that are not A, C, G, T or U.
 
     Raises
     ------
     InputError
-        If the file is missing, cut off, not FASTA, or has no base in it.
+        If the file is missing, cut off, not FASTA, a protein's, or has no base in it.
+    OutputError
+        If the codes cannot be written to the cache.
     """
 
     def __init__(self, path):
         self.path = require_file(path, "FASTA file")
-        stat = self.path.stat()
-        key = hashlib.sha256(f"{self.path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}".encode()).hexdigest()[:24]
-        codes, layout = (cache_folder("genomes") / f"{key}{suffix}" for suffix in (".codes", ".json"))
-        if not layout.exists():
-            _convert(self.path, codes, layout)
-        contigs = json.loads(layout.read_text())
-        self.contigs = list(contigs)
-        self.lengths = np.array(list(contigs.values()), dtype=np.int64)
+        try:
+            name, state = _identity(self.path)
+        except OSError as error:
+            raise InputError(f"{self.path}: cannot read this file ({error.strerror})") from error
+        codes, layout = (cache_folder("genomes") / f"{name}{suffix}" for suffix in (".codes", ".json"))
+        found = _open(codes, layout, state)
+        if found is None:
+            try:
+                _convert(self.path, codes, layout, state)
+            except OutputError as error:
+                raise OutputError(f"{error} (this is the cache of genomes; REGZOO_CACHE puts it elsewhere)") from error
+            found = _open(codes, layout, state)
+            if found is None:
+                raise OutputError(f"{codes}: what was written cannot be read back; check the disk, or set REGZOO_CACHE")
+        self._codes, about = found
+        self.contigs = list(about["contigs"])
+        self.lengths = np.array(list(about["contigs"].values()), dtype=np.int64)
+        self.unknown = about["unknown"]
         self._offsets = np.concatenate([[0], np.cumsum(self.lengths)])[:-1]
-        self._codes = np.memmap(codes, dtype=np.uint8, mode="r")
         self._number = {name: i for i, name in enumerate(self.contigs)}
         self._reported = False
 
@@ -106,7 +124,7 @@ class Genome:
         """
         starts = np.asarray(starts, dtype=np.int64)
         ends = self.lengths[numbers]
-        outside = (starts < 0) | (starts + length > ends)
+        outside = (starts < 0) | (starts > ends - length)
         positions = self._offsets[numbers] + starts
         if outside.any():
             rows = np.full((len(starts), length), UNKNOWN, dtype=np.uint8)
@@ -132,50 +150,159 @@ class Genome:
         return np.asarray(view[positions])
 
 
-def _convert(path, codes, layout):
-    """Write a FASTA's base codes and its contigs' lengths to the cache."""
-    from pyfaidx import Faidx, FastaIndexingError, IndexNotFoundError  # a tenth of a second that later uses do without
+def _identity(path):
+    """The name of a file's cache, and a digest of the file's state and of a sample of its content."""
+    state = path.stat()
+    digest = hashlib.sha256(
+        f"{_FORMAT}|{state.st_size}|{state.st_mtime_ns}|{state.st_ctime_ns}|{state.st_ino}".encode()
+    )
+    with open(path, "rb") as handle:
+        for start in np.linspace(0, max(0, state.st_size - 4096), 16).astype(int).tolist():
+            handle.seek(start)
+            digest.update(handle.read(4096))
+    return hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:24], digest.hexdigest()
 
+
+def _open(codes, layout, state):
+    """The mapped codes and the layout of a cache, or None if there is none of this state of the file, or it is damaged."""
+    if not layout.exists():
+        return None
+    try:
+        about = json.loads(layout.read_text())
+        if about["state"] != state:
+            return None
+        sums, size = about["sums"], sum(about["contigs"].values())
+        mapped = np.memmap(codes, dtype=np.uint8, mode="r")
+        whole = len(mapped) == size and len(sums) == -(-size // _BLOCK) and about["unknown"] >= 0
+        for i in np.unique(np.linspace(0, len(sums) - 1, _CHECKED).astype(int)).tolist() if whole else ():
+            whole &= zlib.crc32(mapped[i * _BLOCK : (i + 1) * _BLOCK]) == sums[i]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        whole = False
+    if not whole:
+        logger.warning("%s: damaged, so that the genome is converted anew", codes)
+    return (mapped, about) if whole else None
+
+
+def _convert(path, codes, layout, state):
+    """Write a file's base codes, its contigs' lengths and the codes' checksums to the cache."""
     check_complete(path)
-    with tempfile.TemporaryDirectory(prefix=".unpacked-", dir=codes.parent) as folder:
-        if is_gzip(path):
-            # Every base is read once, in order: unpacking is quicker than random access, and any gzip will do.
-            plain = Path(folder) / "genome.fa"
-            with gzip.open(path) as source, open(plain, "wb") as out:
-                shutil.copyfileobj(source, out, 1 << 20)
-            index_file = f"{plain}.fai"
-        elif path.suffix in (".gz", ".bgz"):
-            raise InputError(f"{path}: not a usable FASTA file (named as compressed, but it is not)")
-        else:
-            plain = path
-            beside = path.with_name(path.name + ".fai")
-            fresh = beside.is_file() and beside.stat().st_mtime >= path.stat().st_mtime
-            index_file = str(beside) if fresh else str(Path(folder) / "genome.fai")
-        try:
-            with Faidx(str(plain), indexname=index_file, rebuild=False) as index:
-                records = dict(index.index)
-        except (FastaIndexingError, IndexNotFoundError, ValueError, OSError) as error:
-            raise InputError(f"{path}: not a usable FASTA file ({error})") from error
-        contigs = {name: record.rlen for name, record in records.items()}
-        if not sum(contigs.values()):
+    contigs, sums, block, unknown, foreign = {}, [], bytearray(), 0, 0
+    with finished_file(codes) as temporary:
+        with open(temporary, "wb") as out:
+            for name, piece in _pieces(path):
+                if piece is None:
+                    if name in contigs:
+                        raise InputError(f"{path}: contig {name!r} is there twice")
+                    contigs[name] = 0
+                    continue
+                contigs[name] += len(piece)
+                unknown += int(np.count_nonzero(piece >= UNKNOWN))
+                foreign += int(np.count_nonzero(piece == FOREIGN))
+                block += np.minimum(piece, UNKNOWN).tobytes()
+                whole = len(block) - len(block) % _BLOCK
+                if whole:
+                    out.write(block[:whole])
+                    sums += [zlib.crc32(block[i : i + _BLOCK]) for i in range(0, whole, _BLOCK)]
+                    del block[:whole]
+            if block:
+                out.write(block)
+                sums.append(zlib.crc32(block))
+        size = sum(contigs.values())
+        if not size:
             raise InputError(f"{path}: no sequence in this FASTA file")
-        with finished_file(codes) as temporary, open(temporary, "wb") as out, open(plain, "rb") as handle:
-            for name, record in records.items():
-                for letters in _chunks(handle, path, name, record):
-                    CODE_OF_BYTE[np.frombuffer(letters, dtype=np.uint8)].tofile(out)
+        check_nucleotides(foreign, size, path)
     with finished_file(layout) as temporary:
-        temporary.write_text(json.dumps(contigs))
+        temporary.write_text(json.dumps({"state": state, "contigs": contigs, "unknown": unknown, "sums": sums}))
 
 
-def _chunks(handle, path, name, record):
-    """The letters of one contig in pieces of about _CHUNK, without line ends."""
-    lines = max(1, _CHUNK // record.lenc) if record.lenc else 1
-    handle.seek(record.offset)
-    left = record.rlen
-    while left > 0:
-        letters = handle.read(min(lines * record.lenb, left + (left // record.lenc + 1) * (record.lenb - record.lenc)))
-        letters = letters.translate(None, b"\r\n")[:left]
-        if not letters or b">" in letters:
-            raise InputError(f"{path}: contig {name!r} is not as long as its index (.fai) says; delete the index")
-        yield letters
-        left -= len(letters)
+def _pieces(path):
+    """Contigs of a file: (name, None), and then (name, codes) for each piece, uint8, with the code FOREIGN."""
+    try:
+        with open(path, "rb") as handle:
+            order = _TWOBIT.get(handle.read(4))
+            if order:
+                yield from _twobit(handle, order, path)
+                return
+        with gzip.open(path) if is_gzip(path) else open(path, "rb") as handle:
+            yield from _fasta(handle, path)
+    except (EOFError, zlib.error, OSError) as error:
+        raise InputError(f"{path}: truncated or corrupt file ({error})") from error
+
+
+def _fasta(handle, path):
+    table, name, header, last = CODE_OR_FOREIGN.tobytes(), None, None, b"\n"
+    while chunk := handle.read(_CHUNK):
+        at = 0
+        while at < len(chunk):
+            if header is not None:
+                end = _LINE_END.search(chunk, at)
+                stop = end.start() if end else len(chunk)
+                header += chunk[at:stop]
+                at = stop
+                if end:
+                    name, header, last = _name(header, path), None, b"\n"
+                    yield name, None
+                continue
+            end = chunk.find(b">", at)
+            body = chunk[at : end if end >= 0 else len(chunk)]
+            letters = body.translate(table, b"\r\n \t")
+            if letters and name is None:
+                raise InputError(f"{path}: not a usable FASTA file, which begins with '>'")
+            if letters:
+                yield name, np.frombuffer(letters, dtype=np.uint8)
+            last = body[-1:] or last
+            if end >= 0 and last not in (b"\n", b"\r"):
+                raise InputError(
+                    f"{path}, contig {name!r}: '>' within a line of sequence; is a line end missing before it?"
+                )
+            header, at = (b"", end + 1) if end >= 0 else (None, len(chunk))
+    if header is not None:
+        yield _name(header, path), None
+
+
+def _name(header, path):
+    words = header.split(maxsplit=1)
+    if not words:
+        raise InputError(f"{path}: a record without a name ('>' alone); give each sequence a name of its own")
+    try:
+        return words[0].decode()
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: the name {words[0]!r} of a record is not UTF-8 text") from None
+
+
+def _twobit(handle, order, path):
+    """Contigs of a .2bit file, as UCSC describes the format."""
+    size = os.fstat(handle.fileno()).st_size
+
+    def numbers(count, kind="u4"):
+        width = np.dtype(kind).itemsize
+        data = handle.read(min(count * width, size))
+        if len(data) < count * width:
+            raise EOFError(".2bit file ends too early")
+        return np.frombuffer(data, dtype=f"{order}{kind}").astype(np.int64)
+
+    version, count, _ = numbers(3).tolist()
+    if version not in (0, 1):
+        raise InputError(f"{path}: .2bit file of version {version}; versions 0 and 1 are known")
+    records = []
+    for _ in range(count):
+        name = _name(handle.read(int(numbers(1, "u1")[0])), path)
+        records.append((name, int(numbers(1, "u8" if version else "u4")[0])))
+    letters = np.array([3, 1, 0, 2], dtype=np.uint8)  # T, C, A, G
+    for name, offset in records:
+        yield name, None
+        handle.seek(offset)
+        length = int(numbers(1)[0])
+        blocks = int(numbers(1)[0])
+        starts, lengths = numbers(blocks), numbers(blocks)
+        numbers(2 * int(numbers(1)[0]))  # soft-masked blocks
+        numbers(1)
+        first = handle.tell()
+        for low in range(0, length, _CHUNK):  # a multiple of four
+            high = min(low + _CHUNK, length)
+            handle.seek(first + low // 4)
+            packed = numbers(-(-(high - low) // 4), "u1").astype(np.uint8)
+            codes = letters[(packed[:, None] >> np.array([6, 4, 2, 0], dtype=np.uint8)) & 3].ravel()[: high - low]
+            for start, end in zip(starts, starts + lengths):
+                codes[max(start - low, 0) : max(end - low, 0)] = UNKNOWN
+            yield name, codes

@@ -1,6 +1,9 @@
 """BED files as arrays."""
 
-from dataclasses import dataclass
+import sys
+import zlib
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -42,6 +45,42 @@ class Intervals:
         """Starts of windows of `length` bases around the intervals' centres, int64, shape (N,)."""
         return (self.starts + self.ends) // 2 - length // 2
 
+    def around_summits(self, path):
+        """The same records, each one base long: its summit, or its middle where it has none.
+
+        Parameters
+        ----------
+        path : str or pathlib.Path
+            The BED file, named in errors.
+
+        Returns
+        -------
+        Intervals
+            `resized` then centres windows on the summits.
+
+        Raises
+        ------
+        InputError
+            If a line has no tenth column, or it is neither -1 nor a place within the interval; the line is named.
+        """
+        offsets = np.empty(len(self), dtype=np.int64)
+        for i, fields in enumerate(self.columns):
+            text = fields[6] if len(fields) > 6 else ""
+            size = self.ends[i] - self.starts[i]
+            if text != "-1" and not (_is_integer(text) and int(text) < size):
+                raise InputError(
+                    f"{path}, line {self.lines[i]}: the tenth column is {text!r}, but narrowPeak has the summit's distance from "
+                    f"the start there, from 0 to {size - 1}, or -1 without a summit"
+                )
+            offsets[i] = int(text)
+        centres = np.where(offsets >= 0, self.starts + offsets, (self.starts + self.ends) // 2)
+        return replace(self, starts=centres, ends=centres + 1)
+
+
+def is_narrow_peak(path):
+    """Whether a file is named .narrowPeak, plain or gzipped, so that its tenth column is a summit."""
+    return str(path).lower().endswith((".narrowpeak", ".narrowpeak.gz"))
+
 
 def read_bed(path):
     """Read a BED file, plain or gzipped, of three or more columns.
@@ -49,7 +88,8 @@ def read_bed(path):
     Parameters
     ----------
     path : str or pathlib.Path
-        Lines that start with '#', 'track' or 'browser', and empty lines, are skipped.
+        '-' is standard input. Lines that start with '#', 'track' or 'browser' lines, and empty lines are skipped. Line ends
+        may be those of any system.
 
     Returns
     -------
@@ -60,24 +100,29 @@ def read_bed(path):
     InputError
         If the file is missing, cut off or empty, or a line is not BED; the message names file and line.
     """
-    path = require_file(path, "BED file")
+    standard = str(path) == "-"
+    path = "standard input" if standard else require_file(path, "BED file")
     contigs, starts, ends, names, strands, lines, columns = [], [], [], [], [], [], []
+    number = 0
     try:
-        with open_bytes(path) as handle:
-            for number, line in enumerate(handle, 1):
-                text = line.decode("utf-8", "replace").rstrip("\r\n")
-                if not text.strip() or text.startswith(("#", "track", "browser")):
+        with nullcontext(sys.stdin.buffer) if standard else open_bytes(path) as handle:
+            for line in (line for text in handle for line in text.splitlines()):
+                number += 1
+                text = _text(path, number, line)
+                if not text.strip() or text.startswith("#"):
                     continue
                 fields = text.split("\t") if "\t" in text else text.split()
+                if _is_header(text, fields):
+                    continue
                 start, end = _coordinates(path, number, fields)
                 contigs.append(fields[0])
                 starts.append(start)
                 ends.append(end)
                 names.append(fields[3] if len(fields) > 3 else str(len(names)))
-                strands.append(fields[5] if len(fields) > 5 and fields[5] in "+-" and fields[5] else ".")
+                strands.append(fields[5] if len(fields) > 5 and fields[5] in ("+", "-") else ".")
                 lines.append(number)
                 columns.append(fields[3:])
-    except (EOFError, OSError) as error:
+    except (EOFError, OSError, zlib.error) as error:
         raise InputError(f"{path}: truncated or corrupt file ({error})") from error
     if not starts:
         raise InputError(f"{path}: no interval in this BED file")
@@ -85,21 +130,81 @@ def read_bed(path):
     return Intervals(np.array(contigs), *integers, np.array(names), np.array(strands), np.array(lines), columns)
 
 
+def _text(path, number, line):
+    try:
+        text = line.decode()
+    except UnicodeDecodeError:
+        raise InputError(f"{path}, line {number}: not UTF-8 text: {line[:40]!r}") from None
+    if "\0" in text:
+        raise InputError(f"{path}, line {number}: a NUL character; BED is text")
+    return text
+
+
+def _is_header(text, fields):
+    """Whether a line is a browser's 'track' or 'browser' line, and not a record of a contig of that name."""
+    words = text.split(maxsplit=1)
+    return words[0] in ("track", "browser") and not (len(fields) > 2 and all(map(_is_integer, fields[1:3])))
+
+
+def _is_integer(text):
+    """Whether a text is a whole number of at most 12 digits, which no contig's length exceeds."""
+    return text.isascii() and text.isdigit() and len(text) <= 12
+
+
 def _coordinates(path, number, fields):
     if len(fields) < 3:
         raise InputError(f"{path}, line {number}: {len(fields)} columns; BED has contig, start and end, tab-separated")
-    try:
-        start, end = int(fields[1]), int(fields[2])
-    except ValueError:
-        raise InputError(f"{path}, line {number}: start {fields[1]!r} and end {fields[2]!r} must be numbers") from None
-    if start < 0:
-        raise InputError(f"{path}, line {number}: start {start} is negative")
+    if not fields[0].strip():
+        raise InputError(f"{path}, line {number}: the first column, the contig, is empty")
+    if fields[1][:1] == "-" and _is_integer(fields[1][1:]):
+        raise InputError(f"{path}, line {number}: start {fields[1]} is negative")
+    if not all(map(_is_integer, fields[1:3])):
+        raise InputError(
+            f"{path}, line {number}: start {fields[1]!r} and end {fields[2]!r} must be whole numbers of at most 12 digits"
+        )
+    start, end = int(fields[1]), int(fields[2])
     if end <= start:
         raise InputError(f"{path}, line {number}: end {end} is not after start {start}")
     return start, end
 
 
-def place_windows(intervals, genome, length, path, strict=False):
+#: Why an interval has no window.
+NO_CONTIG = "contig not in the FASTA"
+OFF_CONTIG = "interval off its contig"
+
+
+def locate_windows(intervals, genome, length):
+    """Where the windows around the intervals' centres lie, and which intervals have none.
+
+    Parameters
+    ----------
+    intervals : Intervals
+    genome : regzoo.sequence.Genome
+    length : int
+
+    Returns
+    -------
+    numbers : numpy.ndarray, int64, shape (N,)
+        Contigs, by `genome.number`; -1 of those that are not in the genome.
+    starts : numpy.ndarray, int64, shape (N,)
+        0-based; negative where a window starts before its contig.
+    problems : numpy.ndarray of str, shape (N,)
+        `NO_CONTIG`; `OFF_CONTIG` if the interval or its whole window lies behind the contig's end; '' otherwise.
+    """
+    names, groups = np.unique(intervals.contigs, return_inverse=True)
+    known = []
+    for name in names:
+        try:
+            known.append(genome.number(str(name)))
+        except InputError:
+            known.append(-1)
+    numbers = np.array(known, dtype=np.int64)[groups]
+    starts = intervals.resized(length)
+    off = np.maximum(intervals.starts, starts) >= genome.lengths[numbers]
+    return numbers, starts, np.where(numbers < 0, NO_CONTIG, np.where(off, OFF_CONTIG, ""))
+
+
+def place_windows(intervals, genome, length, path, strict=False, allow_outside=False):
     """Where the windows around the intervals' centres lie in a genome.
 
     Parameters
@@ -111,6 +216,8 @@ def place_windows(intervals, genome, length, path, strict=False):
         The BED file, named in errors.
     strict : bool
         Refuse windows that reach over a contig's end.
+    allow_outside : bool
+        Accept intervals that lie wholly behind their contig's end; their windows are unknown bases.
 
     Returns
     -------
@@ -122,22 +229,39 @@ def place_windows(intervals, genome, length, path, strict=False):
     Raises
     ------
     InputError
-        If a contig is not in the genome, or a window reaches over an end and `strict` is on; the line is named.
+        If a contig is not in the genome, an interval lies off its contig, or a window reaches over an end and `strict` is
+        on; the line is named.
     """
-    names, first, groups = np.unique(intervals.contigs, return_index=True, return_inverse=True)
-    numbers = []
-    for name, row in zip(names, first):
-        try:
-            numbers.append(genome.number(str(name)))
-        except InputError as error:
-            raise InputError(f"{path}, line {intervals.lines[row]}: {error}") from error
-    numbers = np.array(numbers, dtype=np.int64)[groups]
-    starts = intervals.resized(length)
-    outside = np.flatnonzero((starts < 0) | (starts + length > genome.lengths[numbers])) if strict else ()
+    numbers, starts, problems = locate_windows(intervals, genome, length)
+    refuse_problems(intervals, genome, path, problems, (NO_CONTIG,) if allow_outside else (NO_CONTIG, OFF_CONTIG))
+    if strict:
+        refuse_overhang(intervals, genome, path, numbers, starts, length, numbers >= 0)
+    return numbers, starts
+
+
+def refuse_problems(intervals, genome, path, problems, refused=(NO_CONTIG, OFF_CONTIG)):
+    """Raise an InputError for the first interval whose problem, of `locate_windows`, is one of those refused."""
+    rows = np.flatnonzero(np.isin(problems, refused))
+    if not len(rows):
+        return
+    i = rows[0]
+    contig = str(intervals.contigs[i])
+    try:
+        size = genome.lengths[genome.number(contig)]
+    except InputError as error:
+        raise InputError(f"{path}, line {intervals.lines[i]}: {error}") from error
+    raise InputError(
+        f"{path}, line {intervals.lines[i]}: {contig}:{intervals.starts[i]}-{intervals.ends[i]} lies off its contig, which has "
+        f"{size} bases in {genome.path}, as do {np.sum(problems == OFF_CONTIG)} intervals; are both of one assembly?"
+    )
+
+
+def refuse_overhang(intervals, genome, path, numbers, starts, length, among):
+    """Raise an InputError for the first window that reaches over its contig's ends, among those where a mask is True."""
+    outside = np.flatnonzero(among & ((starts < 0) | (starts + length > genome.lengths[numbers])))
     if len(outside):
         i = outside[0]
         raise InputError(
             f"{path}, line {intervals.lines[i]}: the window {intervals.contigs[i]}:{starts[i]}-{starts[i] + length} reaches "
             f"over the contig's end ({genome.lengths[numbers[i]]} bases); {len(outside)} windows do, and strict is on"
         )
-    return numbers, starts

@@ -27,28 +27,43 @@ class BPE(Tokenizer):
     Raises
     ------
     ModelError
-        If the file is missing or not a tokenizer with the special tokens that DNABERT-2 has.
+        If the file is missing or not a tokenizer with the special tokens that DNABERT-2 has; when a sequence is encoded,
+        if the tokens do not cover its bases one after the other.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | Path):
+        self.path = path
         try:
             self.model = tokenizers.Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises bare Exceptions
             raise ModelError(f"{path}: not a tokenizer.json ({error})") from error
+        self.model.no_truncation()
+        self.model.no_padding()
         ids = [self.model.token_to_id(token) for token in SPECIAL]
         if None in ids:
             raise ModelError(f"{path}: this tokenizer has no {SPECIAL[ids.index(None)]}")
         self.unknown, self.cls, self.sep, self.pad, self.mask = ids
         self.vocabulary = [self.model.id_to_token(i) for i in range(self.model.get_vocab_size())]
+        if None in self.vocabulary:
+            raise ModelError(f"{path}: the vocabulary has no token with id {self.vocabulary.index(None)}")
 
     def _encode(self, codes, lengths):
         texts = [decode(row[:length]) for row, length in zip(codes, lengths)]
-        encoded = self.model.encode_batch_fast(texts, add_special_tokens=False)
+        try:
+            encoded = self.model.encode_batch_fast(texts, add_special_tokens=False)
+        except Exception as error:
+            raise ModelError(f"{self.path}: this tokenizer cannot encode DNA ({error})") from error
         counts = np.array([len(one) for one in encoded], dtype=np.int64)
         rows = np.repeat(np.arange(len(texts)), counts)
         ids = np.concatenate([np.asarray(one.ids, dtype=np.int64) for one in encoded] + [np.empty(0, np.int64)])
         # Tokens follow each other without a gap, and [UNK] stands for one base.
         sizes = self._sizes()[ids]
+        covered = np.bincount(rows, sizes, len(texts))
+        if not np.array_equal(covered, lengths):
+            row = int(np.argmax(covered != lengths))
+            raise ModelError(
+                f"{self.path}: its tokens cover {covered[row]:.0f} of {lengths[row]} bases; not a tokenizer of DNA"
+            )
         ends = np.cumsum(sizes)
         ends -= np.repeat(np.concatenate([[0], ends[np.cumsum(counts)[:-1] - 1]]), counts) if len(ids) else 0
         return self._assembled(rows, ends - sizes, ends, ids, len(texts))
@@ -73,7 +88,7 @@ class HybridBPE(Tokenizer):
 
     unknown, cls, sep, pad, mask = range(5)
 
-    def __init__(self, path):
+    def __init__(self, path: str | Path):
         bpe = BPE(path)
         words = [token for token in bpe.vocabulary if token not in SPECIAL]
         known = set(words)

@@ -1,6 +1,7 @@
 """k-mer and single-base tokens, as array arithmetic on base codes."""
 
 from itertools import product
+from typing import Literal
 
 import numpy as np
 
@@ -44,7 +45,7 @@ class OverlappingKmers(Tokenizer):
 
     pad, unknown, cls, sep, mask = range(5)
 
-    def __init__(self, k=6):
+    def __init__(self, k: Literal[3, 4, 5, 6] = 6):
         if k not in (3, 4, 5, 6):
             raise InputError(f"overlapping k-mers are 3 to 6 bases long, not {k}")
         self.k = self.shortest = k
@@ -69,7 +70,7 @@ class SixMers(Tokenizer):
     unknown, pad, mask, cls = range(4)
     k = 6
 
-    def __init__(self, version=2):
+    def __init__(self, version: Literal[1, 2] = 2):
         special = ["<unk>", "<pad>", "<mask>", "<cls>", *(["<eos>", "<bos>"] if version == 2 else [])]
         self.special = len(special)
         self.vocabulary = [*special, *_kmers(6), *"ATCGN"]

@@ -185,6 +185,7 @@ def test_windows_of_padded_networks_are_not_shared():
 
 def test_layers_without_a_rule_are_told_once(caplog):
     incremental_module._say_once.cache_clear()
+    caplog.set_level("INFO", "regzoo")
     network = nn.Sequential(nn.Conv1d(4, 3, 3), nn.AvgPool1d(2), nn.Flatten(), nn.Linear(3 * 9, 2)).eval()
     for _ in range(2):
         compare(as_model(network, 20, 2), *edits(np.random.default_rng(0), 20, 10))

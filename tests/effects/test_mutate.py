@@ -1,6 +1,7 @@
 """Saturation mutagenesis against windows changed one by one, in every format."""
 
 import gzip
+import sys
 
 import h5py
 import numpy as np
@@ -10,8 +11,11 @@ import torch
 
 import regzoo.kipoi  # noqa: F401 - makes kipoi_veff importable
 from regzoo.effects.evaluator import Evaluator
-from regzoo.effects.mutate import ALLELES, INSERTIONS, mutate_loci, saturate
+from regzoo.effects.mutate import ALLELES, INSERTIONS, Saturation, mutate_loci, saturate
+from regzoo.effects.picture import draw
 from regzoo.errors import InputError, OutputError, RegzooError
+from regzoo.evaluate.compare import compare_models
+from regzoo.evaluate.transfer import transfer_matrix
 from regzoo.nets import build
 from regzoo.sequence import Genome, decode, encode_many, reverse_complement
 from regzoo.zoo import Model, ZooModule, load_model
@@ -90,12 +94,55 @@ def test_formats_agree(tmp_path, model):
 
 def test_the_planted_motif_stands_out(tmp_path):
     arguments = ["mutate", "-l", "chr1:1,551-1,651", "-f", FASTA, "-m", MODEL, "-t", "tf3", "--insertions", "-q"]
-    outputs = [tmp_path / f"o.{suffix}" for suffix in ("tsv", "png", "svg", "h5")]
+    outputs = [tmp_path / f"o.{suffix}" for suffix in ("tsv", "png", "svg", "pdf", "h5")]
     run("regzoo", *arguments, *(part for output in outputs for part in ("-o", output)))
     table = pd.read_csv(tmp_path / "o.tsv", sep="\t")
     strongest = table.loc[table["diff:tf3"].nsmallest(10).index].pos
     assert strongest.between(1595, 1606).all()  # where GATGACTCATCC is planted
     assert all(output.stat().st_size > 10_000 for output in outputs)
+
+
+def test_pictures_are_wrapped_and_show_the_reference():
+    genome = Genome(FASTA)
+    effects = np.random.default_rng(0).normal(size=(130, 5, 1))
+    figure = draw(Saturation("chr1", 1500, "site", genome.codes("chr1")[1500:1630], effects), ["tf3"], "diff", MODEL)
+    axes = [axis for part in figure.subfigs for axis in part.axes if axis.get_label() != "<colorbar>"]
+    letters = ["".join(label.get_text() for label in child.get_xticklabels())
+               for axis in axes for child in axis.child_axes]  # fmt: skip
+    sequence = decode(genome.codes("chr1")[1500:1630])
+    assert letters == [sequence[:100], sequence[100:]]
+    assert [axis.get_ylabel() for axis in axes[::2]] == ["−mean diff"] * 2
+    assert {axis.get_xlim() for axis in axes} == {(-0.5, 99.5)} and axes[0].get_ylim() == axes[2].get_ylim()
+    assert [axis.get_xticklabels()[0].get_text() for axis in axes[1::2]] == ["1,510", "1,610"]
+    assert max(figure.get_size_inches()) < 11
+    shown = np.concatenate([axis.images[0].get_array() for axis in axes[1::2]], axis=1)
+    np.testing.assert_array_equal(shown, effects[:, :, 0].T)
+
+
+def test_pictures_without_their_packages_and_too_large_ones_are_refused(tmp_path, model, monkeypatch):
+    with pytest.raises(OutputError, match="5 targets of 900 bases take 45 rows, but a picture has 40"):
+        mutate_loci(FASTA, model, tmp_path / "o.png", loci=["chr1:1-900"], progress=False)
+    monkeypatch.setitem(sys.modules, "logomaker", None)  # as if it were not installed
+    for suffix in ("png", "svg", "pdf"):
+        with pytest.raises(OutputError, match="not installed; run: pip install logomaker"):
+            mutate_loci(FASTA, model, tmp_path / f"o.{suffix}", loci=["chr1:1-20"], progress=False)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(OutputError, match="pip install matplotlib"):
+        compare_models([MODEL], ["tf0=x.csv"], [tmp_path / "o.png"])
+    with pytest.raises(OutputError, match="pip install matplotlib"):
+        transfer_matrix([MODEL], ["tf0=x.csv"], [tmp_path / "o.png"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_repeated_targets_and_outputs_count_once(tmp_path, model):
+    out = tmp_path / "o.tsv"
+    mutate_loci(FASTA, model, [out, out], loci=["chr1:1600-1602"], targets=["tf3", "tf3"], progress=False)
+    table = pd.read_csv(out, sep="\t")
+    assert list(table)[5:] == ["diff:tf3"] and len(table) == 3 * 4
+    bed = tmp_path / "r.tsv"
+    bed.write_text("chr1\t1\t5\n")
+    with pytest.raises(OutputError, match="is the input"):
+        mutate_loci(FASTA, model, bed, bed, progress=False)
 
 
 def test_unknown_bases_have_no_effects(tmp_path, model):
@@ -172,6 +219,7 @@ def test_what_is_refused(tmp_path, model):
         mutate_loci(FASTA, model, tmp_path / "o.tsv", bed, targets=["tf9"])
     with pytest.raises(RegzooError, match="did you mean 'MotifResNet/tf-human'"):
         mutate_loci(FASTA, "MotifResnet/tf_human", tmp_path / "o.tsv", bed)
-    with pytest.raises(InputError, match="expected CONTIG:START-END"):
-        mutate_loci(FASTA, model, tmp_path / "o.tsv", loci=["chr1"])
+    for text in ("chr1", "chr1:²-9", "chr1:1-" + "9" * 5000):
+        with pytest.raises(InputError, match="expected CONTIG:START-END"):
+            mutate_loci(FASTA, model, tmp_path / "o.tsv", loci=[text])
     assert [p.name for p in tmp_path.iterdir()] == ["two.bed"]

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -96,9 +97,13 @@ def test_offsets_move_windows_and_scores_are_averaged(tmp_path, one_strand):
 def test_summaries_take_the_place_of_targets(tmp_path, model):
     full = table_of(tmp_path, model, scores=("diff", "logit"), targets=["tf0", "tf3"])
     table = table_of(tmp_path, model, scores=("diff", "logit"), targets=["tf0", "tf3"], summaries=("absmax", "mean"))
-    assert list(table.columns[7:]) == ["diff:absmax", "diff:mean", "logit:absmax", "logit:mean"]
+    expected = ["diff:absmax", "diff:mean", "logit:absmax", "logit:mean", "diff:absmax_target", "logit:absmax_target"]
+    assert list(table.columns[7:]) == expected
     values = full[["diff:tf0", "diff:tf3"]]
-    np.testing.assert_allclose(table["diff:absmax"], values.abs().max(axis=1), rtol=1e-5)
+    largest = values.abs().idxmax(axis=1)
+    assert set(largest) == set(values) and (table["diff:absmax"] < 0).any()
+    np.testing.assert_allclose(table["diff:absmax"], [values.loc[i, c] for i, c in largest.items()], rtol=1e-5)
+    assert list("diff:" + table["diff:absmax_target"]) == list(largest)
     np.testing.assert_allclose(table["diff:mean"], values.mean(axis=1), rtol=1e-4, atol=1e-7)
 
 
@@ -174,33 +179,89 @@ def test_sorted_vcf_output_is_indexed_and_unsorted_is_told(tmp_path, model, capl
 
 
 def many_variants(path, count):
-    contig, rng = decode(Genome(FASTA).codes("chr1")), np.random.default_rng(0)
-    rows = [(p, contig[p - 1], rng.choice([b for b in "ACGT" if b != contig[p - 1]])) for p in range(100, 100 + count)]
+    """Records at consecutive positions, of which every eighth can be scored."""
+    contig = decode(Genome(FASTA).codes("chr1"))
+    rows = [(p, contig[p - 1], "*" if p % 8 else "AC"[contig[p - 1] == "A"]) for p in range(100, 100 + count)]
     path.write_text(HEADER + "".join(f"chr1\t{p}\t.\t{r}\t{a}\t.\t.\t.\n" for p, r, a in rows))
     return path
 
 
-def test_a_killed_run_is_resumed_byte_for_byte(tmp_path):
-    path = many_variants(tmp_path / "in.vcf", 4_500)
-    command = [BIN / "regzoo", "score", path, "-f", FASTA, "-m", MODEL, "-o"]
-    subprocess.run([*command, tmp_path / "whole.tsv.gz", "-q"], check=True)
+def children(process):
+    """Process ids of the worker processes of a running command."""
+    listed = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [int(p) for p in listed if b"spawn_main" in Path(f"/proc/{p}/cmdline").read_bytes()]
+
+
+def runs(pid):
+    """Whether a process runs; a zombie does not."""
+    status = Path(f"/proc/{pid}/stat")
+    return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.fixture(scope="module")
+def scored_by_two(tmp_path_factory):
+    """A VCF of three batches, and its table by two workers."""
+    folder = tmp_path_factory.mktemp("two")
+    path = many_variants(folder / "in.vcf", 4_500)
+    score_vcf(path, FASTA, MODEL, folder / "whole.tsv.gz", progress=False, workers=2, scores=("diff",))
+    return path, folder / "whole.tsv.gz"
+
+
+def test_workers_give_the_same_table(tmp_path, model, scored_by_two):
+    path, whole = scored_by_two
+    one = table_of(tmp_path, model, path, scores=("diff",))
+    pd.testing.assert_frame_equal(one, pd.read_csv(whole, sep="\t"), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_run_takes_its_workers_along_and_is_resumed_byte_for_byte(number, tmp_path, model, scored_by_two):
+    path, whole = scored_by_two
+    output = tmp_path / "o.tsv.gz"
     parts = tmp_path / "o.tsv.gz.parts"
-    process = subprocess.Popen([*command, tmp_path / "o.tsv.gz", "-q"])
+    command = [
+        BIN / "regzoo",
+        "score",
+        path,
+        "-f",
+        FASTA,
+        "-m",
+        MODEL,
+        "-o",
+        output,
+        "-s",
+        "diff",
+        "-q",
+        "--workers",
+        2,
+    ]
+    process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True)
     while not (parts / "00000000.npz").exists():
         assert process.poll() is None
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (tmp_path / "o.tsv.gz").exists()
+    workers = children(process)
+    process.send_signal(number)
+    _, error = process.communicate()
+    deadline = time.monotonic() + 30
+    while any(map(runs, workers)) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(workers) == 2 and not any(map(runs, workers))
+    assert not output.exists()
+    if number == signal.SIGTERM:
+        assert process.returncode == 128 + number
+        assert "the same command with --resume goes on" in error
+        assert not list(tmp_path.glob(".unfinished-*"))
+        return
     kept = {p: p.stat().st_mtime_ns for p in parts.glob("*.npz")}
-    refused = subprocess.run(
-        [*command, tmp_path / "o.tsv.gz", "--resume", "-s", "diff"], capture_output=True, text=True
-    )
-    assert refused.returncode == 1 and "made from other inputs or options" in refused.stderr
+    options = {"progress": False, "workers": 2}
+    with pytest.raises(InputError, match="an unfinished run left finished batches there .*; --resume"):
+        score_vcf(path, FASTA, model, output, scores=("diff",), **options)
+    with pytest.raises(InputError, match="made from other inputs or options"):
+        score_vcf(path, FASTA, model, output, scores=("alt",), resume=True, **options)
     assert {p: p.stat().st_mtime_ns for p in parts.glob("*.npz")} == kept
-    subprocess.run([*command, tmp_path / "o.tsv.gz", "--resume", "-q"], check=True)
-    assert (tmp_path / "o.tsv.gz").read_bytes() == (tmp_path / "whole.tsv.gz").read_bytes()
-    assert not parts.exists()
+    assert list(tmp_path.glob(".unfinished-*"))
+    score_vcf(path, FASTA, model, output, scores=("diff",), resume=True, **options)
+    assert output.read_bytes() == whole.read_bytes()
+    assert [p.name for p in tmp_path.iterdir()] == [output.name]
 
 
 @pytest.mark.parametrize("suffix", [".tsv", ".tsv.gz", ".vcf", ".vcf.gz", ".parquet", ".h5"])
@@ -210,14 +271,6 @@ def test_a_run_makes_the_same_bytes_again(suffix, tmp_path, model):
         score_vcf(VCF, FASTA, model, output, progress=False)
         time.sleep(1.1 * (suffix in (".tsv.gz", ".h5")))  # a time in the file would differ
     assert outputs[0].read_bytes() == outputs[1].read_bytes()
-
-
-def test_workers_give_the_same_table(tmp_path):
-    path = many_variants(tmp_path / "in.vcf", 2_500)
-    for workers in (1, 2):
-        score_vcf(path, FASTA, MODEL, tmp_path / f"{workers}.tsv", progress=False, workers=workers)
-    one, two = (pd.read_csv(tmp_path / f"{w}.tsv", sep="\t") for w in (1, 2))
-    pd.testing.assert_frame_equal(one, two, rtol=0, atol=1e-6)
 
 
 def test_bf16_is_near_and_its_distance_is_told(tmp_path, model):

@@ -154,12 +154,23 @@ def test_planted_motifs_are_broken_and_made_as_their_ids_say(tmp_path, model):
     assert ap1["neutral"].abs().max() < min(ap1["breaks"].abs().min(), ap1["makes"].abs().min())
 
 
+ROW = "chr1\t5\t.\tA\tC\t.\t.\tAF=0.5\n"
 BAD_VCFS = {
     "empty": ("", "not a VCF file"),
     "no header": ("chr1\t5\t.\tA\tC\t.\t.\t.\n", "not a VCF file"),
-    "no record": (HEADER, "no record"),
-    "cut off": (HEADER + "chr1\t5\t.\tA", "record 1 is not valid"),
-    "letters for a number": (HEADER + "chr1\tx\t.\tA\tC\t.\t.\t.\n", "record 1 is not valid"),
+    "columns apart by spaces": (HEADER.replace("\t", " "), "header is missing or damaged .line 6"),
+    "cut off": (
+        HEADER + "chr1\t5\t.\tA",
+        "record 1 is not valid VCF .line 7: it has 4 tab-separated columns, the header 8",
+    ),
+    "spaces": (HEADER + "chr1 5 . A C . . .\n", "separated by spaces, not tabs"),
+    "blank line": (HEADER + ROW + "\n" + ROW, "record 2 is not valid VCF .line 8: it is blank"),
+    "NUL byte": (HEADER + ROW.replace("AF", "A\0F"), "NUL byte"),
+    "letters for a number": (HEADER + ROW.replace("5", "x"), "POS 'x' is not a whole number"),
+    "position out of range": (HEADER + ROW.replace("5", "2147483648"), "POS '2147483648' is not a whole number"),
+    "contig of another alphabet": (HEADER + ROW.replace("chr1", "chr\xe9"), "CHROM .* holds blanks or characters"),
+    "empty ALT": (HEADER + ROW.replace("\tC\t", "\t\t"), "ALT is empty"),
+    "second header": (HEADER + ROW + HEADER, "a header line after the header's end"),
 }
 
 
@@ -167,9 +178,9 @@ BAD_VCFS = {
 def test_bad_vcfs_are_refused_and_leave_no_output(kind, tmp_path, model):
     content, message = BAD_VCFS[kind]
     path = tmp_path / "bad.vcf"
-    path.write_text(content)
+    path.write_bytes(content.encode("latin-1"))
     with pytest.raises(InputError, match=message) as error:
-        score_vcf(path, FASTA, model, tmp_path / "o.tsv", progress=False)
+        score_vcf(path, FASTA, model, tmp_path / "o.vcf.gz", progress=False)
     assert "bad.vcf" in str(error.value)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.vcf"]
 

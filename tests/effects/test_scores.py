@@ -58,7 +58,7 @@ def test_certain_predictions_give_finite_logits():
 
 def test_summaries_by_their_definitions():
     values = np.array([[0.5, -2.0, 1.0], [0, 0, 0.25]], dtype=np.float32)
-    np.testing.assert_allclose(summarise("absmax", values), [2, 0.25])
+    np.testing.assert_allclose(summarise("absmax", values), [-2, 0.25])
     np.testing.assert_allclose(summarise("mean", values), [-0.5 / 3, 0.25 / 3], rtol=1e-6)
     np.testing.assert_allclose(summarise("l2", values), np.linalg.norm(values, axis=1), rtol=1e-6)
 

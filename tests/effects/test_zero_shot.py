@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import pysam
 import pytest
 import torch
 
@@ -120,6 +121,25 @@ def test_what_is_refused(language_model, tmp_path):
     with pytest.raises(InputError, match="a window of 20 bases does not hold 10 on each side"):
         zero_shot_vcf(VCF, FASTA, language_model, tmp_path / "o.tsv", length=20)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_scores_that_no_allele_of_a_kind_has_are_reasons_and_keys_hold_numbers(language_model, tmp_path):
+    options = {"scores": ("p_ref", "p_ref"), "length": LENGTH}
+    counts = zero_shot_vcf(VCF, FASTA, language_model, tmp_path / "o.vcf", False, **options)
+    with pysam.VariantFile(str(tmp_path / "o.vcf")) as file:
+        assert (file.header.info["REGZOO_ZERO_SHOT"].type, file.header.info["REGZOO_ZERO_SHOT"].number) == (
+            "Float",
+            "A",
+        )
+        records = list(file)
+    single = [len(r.ref) == len(r.alts[0]) == 1 for r in records]
+    assert [r.info["REGZOO_ZERO_SHOT"][0] is not None for r in records] == single
+    assert counts == {"scored": sum(single), "none of the scores is defined for this allele": 46 - sum(single)}
+    zero_shot_vcf(VCF, FASTA, language_model, tmp_path / "e.vcf", False, vcf_keys="each", length=LENGTH)
+    with pysam.VariantFile(str(tmp_path / "e.vcf")) as file:
+        both = [(r.info["REGZOO_ZERO_SHOT_p_ref"][0], r.info["REGZOO_ZERO_SHOT_llr"][0]) for r in file]
+    assert [b[0] for b in both] == [r.info["REGZOO_ZERO_SHOT"][0] for r in records]
+    assert all(isinstance(b[1], float) for b in both)
 
 
 def test_the_command(language_model, tmp_path):

@@ -1,14 +1,19 @@
 """`regzoo compare` against scikit-learn on the same predictions, and what it refuses."""
 
+import gzip
+from concurrent.futures.process import BrokenProcessPool
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import average_precision_score, matthews_corrcoef, roc_auc_score
 
-from regzoo.errors import InputError, OutputError
+from regzoo.errors import InputError, ModelError, OutputError
+from regzoo.evaluate import compare as compare_module
 from regzoo.evaluate.compare import compare_models
-from regzoo.evaluate.transfer import transfer_matrix
+from regzoo.evaluate.labelled import read_labelled
+from regzoo.evaluate.transfer import specificity, transfer_matrix
 from regzoo.sequence import Genome, decode, encode_many, read_bed
 from regzoo.sequence.codes import fitted
 from regzoo.zoo import load_model
@@ -54,13 +59,17 @@ def test_sequences_of_other_lengths_stand_in_the_middle():
 def test_what_is_refused(data, tmp_path):
     path = data[0]
     with pytest.raises(OutputError, match="unknown suffix"):
-        compare_models(MODELS, [f"tf3={path}"], [tmp_path / "o.pdf"])
+        compare_models(MODELS, [f"tf3={path}"], [tmp_path / "o.gif"])
     with pytest.raises(InputError, match="expected TARGET=FILE"):
         compare_models(MODELS, [str(path)])
     with pytest.raises(InputError, match="no such data file"):
         compare_models(MODELS, ["tf3=none.csv"])
     with pytest.raises(InputError, match="has no target 'tf9'"):
         compare_models([MODEL], [f"tf9={path}"], progress=False)
+    with pytest.raises(InputError, match="'tf3' is given twice"):
+        compare_models(MODELS, [f"tf3={path}", f"tf3={path}"])
+    with pytest.raises(OutputError, match="is the input"):
+        compare_models(MODELS, [f"tf3={path}", f"tf1={tmp_path}/t.tsv"], [tmp_path / "t.tsv"])
     bad = tmp_path / "bad.csv"
     bad.write_text("sequence,label\nACGT,2\n")
     with pytest.raises(InputError, match="bad.csv, line 2: expected"):
@@ -70,21 +79,103 @@ def test_what_is_refused(data, tmp_path):
         compare_models(MODELS, [f"tf3={bad}"])
 
 
-def test_measured_values_have_correlations_and_a_paired_bootstrap(data, tmp_path):
-    _, rows, _ = data
-    scores = load_model(MODEL, device="cpu").predict(rows)[:, 3]
-    values = scores + np.random.default_rng(0).normal(0, 0.3, len(rows))
+def test_measured_values_of_sequences_of_any_length_and_of_rna(data, tmp_path, caplog):
+    """Each sequence is centred in the window: cut at both ends, or padded; a repeated model is compared once."""
+    texts = [decode(row) for row in data[1]]
+    texts = [text[:90] if i % 3 == 0 else "AC" + text + "GTT" if i % 3 == 1 else text for i, text in enumerate(texts)]
+    centred = ["N" * 5 + text + "N" * 6 if len(text) == 90 else text[len(text) // 2 - 50 :][:101] for text in texts]
+    scores = load_model(MODEL, device="cpu").predict(encode_many(centred))[:, 3]
+    values = scores + np.random.default_rng(0).normal(0, 0.3, len(texts))
     path = tmp_path / "v.csv"
-    path.write_text("sequence,value\n" + "".join(f"{decode(row)},{v:.5f}\n" for row, v in zip(rows, values)))
-    text = compare_models(MODELS, [f"tf3={path}"], [tmp_path / "o.tsv", tmp_path / "o.png"], progress=False)
+    rows = "".join(f"{text.replace('T', 'U').lower()},{v:.5f}\n" for text, v in zip(texts, values))
+    path.write_text("sequence,value\n" + rows)
+    outputs = [tmp_path / f"o.{suffix}" for suffix in ("tsv", "png", "pdf")]
+    text = compare_models([*MODELS, MODEL], [f"tf3={path}"], outputs, progress=False)
     table = pd.read_csv(tmp_path / "o.tsv", sep="\t")
+    assert list(table.model) == MODELS
+    padded, cut = (sum(len(t) == n for t in texts) for n in (90, 106))
+    assert set(table.cut) == {cut} and set(table.padded) == {padded}
+    assert f"tf3: {cut} of 92 sequences cut at both ends to the 101 bases of {MODEL}" in caplog.text
+    assert f"tf3: {padded} of 92 sequences padded with N to the 101 bases of {MODEL}" in caplog.text
+    assert (tmp_path / "o.pdf").read_bytes().startswith(b"%PDF") and (tmp_path / "o.png").stat().st_size > 5_000
     assert table.pearson[0] == pytest.approx(pearsonr(values, scores)[0], abs=1e-4)
     assert table.spearman[0] == pytest.approx(spearmanr(values, scores)[0], abs=1e-4)
     assert table.difference[1] == pytest.approx(table.pearson[1] - table.pearson[0], abs=1e-4)
     assert 0 < table.p[1] <= 1 and "paired bootstrap" in text and "auroc" not in text
+    path.write_text("sequence,value\nMKTAYIAKQRQISFVKSHFSRQLEE,1.5\n")
+    with pytest.raises(InputError, match="v.csv, line 2: .* is this a protein"):
+        compare_models(MODELS, [f"tf3={path}"])
     path.write_text("sequence,value\nACGT,high\n")
     with pytest.raises(InputError, match="line 2: expected 'sequence,NUMBER'"):
         compare_models(MODELS, [f"tf3={path}"])
+
+
+def test_a_killed_process_is_said(data, monkeypatch):
+    class Killed:
+        def __init__(self, *_):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def submit(self, *_):
+            raise BrokenProcessPool
+
+    monkeypatch.setattr(compare_module, "ProcessPoolExecutor", Killed)
+    with pytest.raises(ModelError, match=f"{MODEL}: its process was killed"):
+        compare_models([MODEL], [f"tf3={data[0]}"], progress=False)
+
+
+DAMAGED = {
+    "bad UTF-8": b"sequence,label\nACG\xe9,1\n",
+    "damaged gzip": gzip.compress(b"sequence,label\nACGT,1\n")[:12] + b"\xff" * 20,
+    "long field": b"sequence,label\n" + b"A" * 200_000 + b",1\n",
+    "no sequence": b"sequence,label\n,1\n",
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_damaged_labelled_files_are_named(kind, tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_bytes(DAMAGED[kind])
+    with pytest.raises(InputError, match="x.csv"):
+        read_labelled(path)
+
+
+def test_files_saved_by_excel_are_read(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_bytes(b"\xef\xbb\xbfsequence,label\r\nACGU,1\r\nACNN,0\r\n")
+    found = read_labelled(path)
+    assert (
+        [decode(row) for row in found.codes] == ["ACGT", "ACNN"] and found.unknown == 2 and list(found.labels) == [1, 0]
+    )
+
+
+def test_specificity_is_own_against_the_best_other_target():
+    rng = np.random.default_rng(0)
+    labels = (rng.random((300, 4)) < 0.4).astype(float)
+    labels[rng.random(labels.shape) < 0.2] = np.nan
+    labels[:, 3] = 1  # one class only
+    scores = np.nan_to_num(labels) + rng.normal(0, 0.8, labels.shape)
+    scores[:, 1] += np.nan_to_num(labels[:, 0])  # an output that tells another target's examples
+    table = specificity(list("abcd"), labels, scores)
+    assert list(table.target) == ["a", "b", "c"]
+    for row in table.itertuples():
+        known = ~np.isnan(labels[:, row.Index])
+        areas = [roc_auc_score(labels[known, row.Index], scores[known, other]) for other in range(4)]
+        best = max((area, "abcd"[i]) for i, area in enumerate(areas) if i != row.Index)
+        assert row.auroc == pytest.approx(areas[row.Index]) and (row.best_other_auroc, row.best_other) == pytest.approx(
+            best
+        )
+        assert row.difference == pytest.approx(row.auroc - row.best_other_auroc) and 0 <= row.p <= 1
+    assert table.best_other[0] == "b"
+    alone = specificity(["a"], labels[:, :1], scores[:, :1])
+    assert alone.auroc[0] == table.auroc[0] and alone.best_other.isna().all()
+    with pytest.raises(InputError, match="must be of shape"):
+        specificity(["a"], labels, scores)
 
 
 def test_transfer_is_the_auroc_of_every_target_on_every_set(data, tmp_path):
@@ -103,5 +194,10 @@ def test_transfer_is_the_auroc_of_every_target_on_every_set(data, tmp_path):
         assert row.low <= row.value <= row.high
         assert f"{row.value:.3f}" in out
     assert (tmp_path / "o.png").stat().st_size > 5_000
+    both = transfer_matrix(
+        [MODEL, MODELS[1], MODEL], [f"ap1={path}"], [tmp_path / "o.pdf"], ["tf3", "tf3"], progress=False
+    )
+    assert list(both.index) == [f"{name}:tf3" for name in MODELS]
+    assert (tmp_path / "o.pdf").read_bytes().startswith(b"%PDF")
     with pytest.raises(OutputError, match="unknown suffix"):
-        transfer_matrix([MODEL], [f"ap1={path}"], ["o.pdf"])
+        transfer_matrix([MODEL], [f"ap1={path}"], ["o.gif"])

@@ -7,13 +7,14 @@ from hypothesis import strategies as st
 
 from regzoo.errors import InputError
 from regzoo.sequence import decode, encode, encode_many, from_one_hot, one_hot, reverse_complement
+from regzoo.sequence.codes import encode_checked
 
 dna = st.text(alphabet="ACGTNacgtnRYU", max_size=60)
 
 
 @given(dna)
 def test_encode_and_decode_keep_bases_and_turn_the_rest_to_n(sequence):
-    expected = "".join(c if c in "ACGT" else "N" for c in sequence.upper())
+    expected = "".join(c if c in "ACGT" else "N" for c in sequence.upper().replace("U", "T"))
     assert decode(encode(sequence)) == expected
 
 
@@ -29,7 +30,7 @@ def test_one_hot_marks_each_base_once_and_comes_back(sequence):
     array = one_hot(codes[None])
     assert array.dtype == np.float32 and array.shape == (1, 4, len(sequence))
     for channel, base in enumerate("ACGT"):
-        assert [v == 1 for v in array[0, channel]] == [c == base for c in sequence.upper()]
+        assert [v == 1 for v in array[0, channel]] == [c == base for c in sequence.upper().replace("U", "T")]
     assert np.array_equal(from_one_hot(array)[0], codes)
 
 
@@ -41,3 +42,10 @@ def test_turning_both_axes_of_a_one_hot_is_the_reverse_complement():
 def test_sequences_of_different_lengths_are_refused():
     with pytest.raises(InputError, match="one length"):
         encode_many(["ACG", "AC"])
+
+
+def test_a_protein_is_refused_and_ambiguous_bases_are_not():
+    assert decode(encode_checked("acguRYSWKMBDHVN-.*X", "x")) == "ACGT" + "N" * 15
+    assert decode(encode_checked("ACGTACGTA?", "x")) == "ACGTACGTAN"
+    with pytest.raises(InputError, match="x.csv, line 2: 3 of 10 letters are not DNA or RNA; is this a protein"):
+        encode_checked("MKTAYEIKQR", "x.csv, line 2")

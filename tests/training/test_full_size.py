@@ -16,6 +16,7 @@ from regzoo.tokenizers.bpe import BPE
 from regzoo.zoo import catalogue, load_model
 from tests.conftest import ROOT
 from training.data.build import build
+from training.evaluate import evaluate_run
 from training.export import announce, export
 from training.fit import fit
 from training.networks import run_folder
@@ -145,6 +146,7 @@ def test_a_published_backbone_is_fine_tuned_exported_and_loaded(place):
     write_gue(place / "gue" / "tf", "01234", 101)
     path = copied("tf-human/dnabert2_117m.yaml", place, "dnabert2")
     fit(path)
+    evaluate_run(path)
     folder = export(path)
     assert all("lora" in name or "head" in name for name in load_file(folder / "model.safetensors"))
     model = load_model("DNABERT2/tf-human", device="cpu")

@@ -52,8 +52,9 @@ def recipe(tmp_path, monkeypatch, request):
     sizes = {"hidden": 32, "layers": 1, "heads": 2}
     sizes |= {"state": 8} if network["kind"] == "caduceus" else {"feed_forward": 48}
     content = {
-        "model": "LM/test", "title": "A test", "tokenizer": tokenizer, "network": network | sizes,
-        "corpus": {"train": ["a/train.csv"], "held_out": ["a/dev.csv"], "overlap_kmer": 78},
+        "model": "LM/test", "title": "A test", "limits": "Of a test.", "tokenizer": tokenizer, "network": network | sizes,
+        "corpus": {"train": ["a/train.csv"], "held_out": ["a/dev.csv"], "overlap_kmer": 78,
+                   "description": "Made-up sequences."},
         "optimiser": {"steps": 30, "tokens": 400, "learning_rate": 0.01, "precision": "float32", "save_every": 10},
     }  # fmt: skip
     path = tmp_path / "recipes" / "lm" / "small.yaml"
@@ -110,7 +111,7 @@ def test_overlaps_on_either_strand_and_repeats_are_left_out(tmp_path, monkeypatc
     (tmp_path / "h.txt").write_text("".join(f"{s}\t0.5\tNA\n" for s in held_out))
     write_csv(tmp_path / "e.csv", evaluation)
     section = training.pretrain.Corpus(
-        train=["t.fa"], held_out=["h.txt"], evaluation=["e.csv"], window=50, overlap_kmer=24
+        train=["t.fa"], held_out=["h.txt"], evaluation=["e.csv"], window=50, overlap_kmer=24, description="d"
     )
     kept, out, report = load_corpus(section)
     assert {decode(row) for row in kept[50]} == {s for i, s in enumerate(train) if i not in (3, 4, 7)}
@@ -181,12 +182,12 @@ def test_a_probe_stands_on_a_language_model_s_one_copy(recipe, tmp_path):
         noise = ["".join(rng.choice(list("ACGT"), 24)) for _ in rows]
         write_csv(tmp_path / "data" / "task" / split / f"{split}.csv", [a + b for a, b in zip(rows, noise)])
         (tmp_path / "data" / "task" / split / f"{split}.csv").rename(tmp_path / "data" / "task" / f"{split}.csv")
-    content = {"model": "Probe/test", "title": "A test", "backbone": "LM/test",
-               "data": {"folder": "task", "tasks": {"word": "."}, "overlap_kmer": 50}}  # fmt: skip
+    content = {"model": "Probe/test", "title": "A test", "backbone": "LM/test", "limits": "Of a test.",
+               "data": {"folder": "task", "tasks": {"word": "."}, "overlap_kmer": 50, "description": "Made-up."}}  # fmt: skip
     path = tmp_path / "recipes" / "task" / "probe.yaml"
     path.parent.mkdir()
     path.write_text(yaml.safe_dump(content))
-    for command in ("fit", "baseline", "export"):
+    for command in ("fit", "baseline", "evaluate", "export"):
         run("python", "-m", "training", command, path, **arguments)
     folder = zoo / "models" / "Probe" / "test"
     assert set(load_file(folder / "model.safetensors")) == {"head.weight", "head.bias"}

@@ -15,6 +15,8 @@ from training.augment import augment
 from training.baseline import fit_baseline, kmer_counts
 from training.data import load_examples
 from training.data.overlap import shares_kmer
+from training.evaluate import evaluate_run
+from training.export import export
 from training.fit import fit
 from training.loop import Loop, TrainingError
 from training.networks import run_folder
@@ -48,8 +50,8 @@ def recipe(tmp_path, monkeypatch):
     write_task(tmp_path / "data" / "a", rng, {"train": 300, "dev": 60, "test": 60})
     write_task(tmp_path / "data" / "b", rng, {"train": 200, "dev": 60})
     content = {
-        "model": "Test/small", "title": "A test",
-        "data": {"folder": "data", "tasks": {"a": "a", "b": "b"}, "overlap_kmer": 20},
+        "model": "Test/small", "title": "A test", "limits": "Of a test.",
+        "data": {"folder": "data", "description": "Made-up sequences.", "tasks": {"a": "a", "b": "b"}, "overlap_kmer": 20},
         "architecture": {"name": "motif_resnet", "arguments": {"motifs": 16, "width": 8, "dilations": [[1]]}},
         "augmentation": {"shift": 2, "mutate": 0.02, "erase": 2},
         "optimiser": {"epochs": 3, "batch_size": 64, "learning_rate": 0.01, "precision": "float32"},
@@ -146,7 +148,9 @@ def test_a_stopped_run_ends_with_the_same_weights(recipe, monkeypatch):
 
 def test_learning_finds_the_motif_and_the_checkpoint_guards_its_recipe(recipe):
     edit(recipe, optimiser={"epochs": 10, "batch_size": 32, "learning_rate": 0.01, "precision": "float32"})
-    metrics = fit(recipe)
+    fit(recipe)
+    evaluate_run(recipe)
+    metrics = json.loads((run_folder(recipe) / "metrics.json").read_text())
     assert metrics["test"]["a"]["auroc"]["value"] > 0.9
     assert metrics["test"]["a"]["auroc"]["low"] <= metrics["test"]["a"]["auroc"]["value"]
     edit(recipe, seed=5)
@@ -194,8 +198,14 @@ def test_fit_baseline_and_export_make_a_model_that_kipoi_tests(recipe, monkeypat
     (zoo / "zoo_index.yaml").write_text("models: {}\n")
     environment = {"REGZOO_HOME": str(zoo), "PYTHONPATH": str(ROOT)}
     arguments = {"cwd": tmp_path, "env": environment}
-    run("python", "-m", "training", "fit", recipe, **arguments)
+    out, _ = run("python", "-m", "training", "fit", recipe, **arguments)
+    assert out.startswith("| target") and "auroc" in out
     fit_baseline(recipe)
+    with pytest.raises(
+        InputError, match="has no metrics on test; run `python -m training evaluate .*small.yaml` first"
+    ):
+        export(recipe)
+    evaluate_run(recipe)
     run("python", "-m", "training", "export", recipe, **arguments)
     entry = yaml.safe_load((zoo / "zoo_index.yaml").read_text())["models"]["Test/small"]
     metrics = json.loads((run_folder(recipe) / "metrics.json").read_text())
@@ -204,4 +214,5 @@ def test_fit_baseline_and_export_make_a_model_that_kipoi_tests(recipe, monkeypat
     assert "All predictions match" in out
     card = (zoo / "models" / "Test" / "small" / "README.md").read_text()
     value = metrics["test"]["a"]["auroc"]["value"]
+    assert f"Recipe: `{recipe}`, " in card  # its real path, which is not under training/recipes
     assert f"{value:.3f}" in card and "logistic regression on 6-mers" in card

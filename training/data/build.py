@@ -18,6 +18,7 @@ from regzoo.nets.checkpoint import file_digest
 from regzoo.sequence import Genome
 from regzoo.sequence.codes import UNKNOWN
 from regzoo.sequence.files import finished_file
+from regzoo.sequence.hdf5 import NewHdf5
 from training.data.negatives import gc_content, gc_matched, shuffled_dinucleotides
 from training.data.overlap import kmer_hashes, near_duplicates
 from training.data.peaks import Coverage, bin_signal, overlap_labels, read_peaks, soft_masked, summit_windows, tiles
@@ -111,7 +112,7 @@ def build(path, output, progress=True):
         "sources": {file: file_digest(here / file) for file in files},
     }  # fmt: skip
     rng = np.random.default_rng(options.seed)
-    with finished_file(output) as temporary, h5py.File(temporary, "w") as out:
+    with finished_file(output) as temporary, NewHdf5(temporary) as out:
         writer = _Writer(out, options, genome, [here / file for file in options.signal.values()])
         bar = tqdm(total=len(numbers), desc="building", unit=" windows", disable=not progress)
         for at in range(0, len(numbers), CHUNK):

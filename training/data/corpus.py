@@ -5,12 +5,12 @@ import re
 import numpy as np
 
 from regzoo.errors import InputError
-from regzoo.sequence.codes import UNKNOWN, encode
+from regzoo.sequence.codes import UNKNOWN, encode_checked
 from training.data.overlap import is_among, kmer_hashes, window_hashes
 from training.data.records import read_text
 from training.data.sources import data_root
 
-_SEQUENCE = re.compile(r"[ACGTNacgtn]{20,}")
+_SEQUENCE = re.compile(r"[ACGTUNacgtun]{20,}")
 UNKNOWN_SHARE = 0.1  # windows with more unknown bases are left out
 
 
@@ -20,7 +20,7 @@ def read_sequences(path):
     Parameters
     ----------
     path : pathlib.Path
-        Of a table's line, fields that are nothing but 20 or more letters of DNA count.
+        Of a table's line, fields that are nothing but 20 or more letters of DNA or RNA count.
 
     Returns
     -------
@@ -41,7 +41,7 @@ def read_sequences(path):
                      if _SEQUENCE.fullmatch(field)]  # fmt: skip
     if not sequences:
         raise InputError(f"{path}: no sequence in it")
-    return [encode(sequence) for sequence in sequences]
+    return [encode_checked(sequence, f"{path}, sequence {i}") for i, sequence in enumerate(sequences, 1)]
 
 
 def cut_windows(paths, longest):

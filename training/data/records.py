@@ -3,12 +3,13 @@
 import csv
 import gzip
 import re
+import zlib
 
 import numpy as np
 import pandas as pd
 
 from regzoo.errors import InputError
-from regzoo.sequence.codes import encode
+from regzoo.sequence.codes import encode_checked
 
 MISSING = {"", "NA", "NaN", "nan", "."}
 
@@ -19,7 +20,7 @@ def read_text(path):
     try:
         with opener(path, "rt") as handle:
             return handle.read()
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise InputError(f"{path}: cannot read this file ({error})") from error
 
 
@@ -51,7 +52,7 @@ def read_fasta(path):
         if not body:
             raise InputError(f"{path}, record {header.strip()!r}: no sequence")
         headers.append(header.strip())
-        sequences.append(encode(body))
+        sequences.append(encode_checked(body, f"{path}, record {header.strip()!r}"))
     return headers, sequences
 
 
@@ -107,7 +108,7 @@ def numbers(values, path):
 
 def table_sequences(values, path):
     """Base codes of a column of sequences; overlapping k-mers between blanks, as DNABERT's, are put together."""
-    return [encode(_joined(text.split(), path, line)) for line, text in values.items()]
+    return [encode_checked(_joined(text.split(), path, line), f"{path}, line {line}") for line, text in values.items()]
 
 
 def _joined(words, path, line):

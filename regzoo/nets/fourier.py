@@ -1,0 +1,191 @@
+"""One-dimensional convolution with fewer multiplications, as three matrix products, for inference on a CPU.
+
+A convolution over positions is a product of spectra. Over a block of positions the real discrete Fourier transform and its
+inverse are two small matrices, applied to all channels of all windows at once; between them, each frequency multiplies the
+channels by one matrix. A complex product of matrices is made of three real ones (Gauss). A block of m outputs of a kernel of
+width k takes about 1.5 (m + k) products of channels in place of m k, and the result is as exact as that of direct evaluation:
+the transforms are orthogonal, so that their rounding is of the size of float32's own.
+"""
+
+from functools import cache
+from math import ceil
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+#: A multiplication of the transforms costs as much as this many of the products between them, since their matrices are small.
+#: Values of 1 to 2.5 chose equally fast plans for every architecture of the zoo.
+TRANSFORM_COST = 1.5
+#: Fewest blocks, over all windows: below, the products of one frequency are too small to run at full speed.
+FEWEST_ROWS = 12
+#: Numbers that are transformed at once: 8 MB, which stay in the last-level cache.
+CACHED = 1 << 21
+#: Largest cost, relative to direct evaluation, at which the transforms are used. Kernels of 3, at 0.77, were slower than directly.
+WORTHWHILE = 0.65
+
+
+@cache
+def bilinear_algorithm(
+    inputs: int, outputs: int, shift: int, taps: int, period: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Matrices A, B, G with y = A ((B x) * (G g)) for y[i] = sum_j x[i + shift + j] g[j], and x = 0 outside.
+
+    Parameters
+    ----------
+    inputs, outputs : int
+        Lengths of x and y.
+    shift : int
+        Position in x that the first tap of the first output reads; negative where it lies before x.
+    taps : int
+        Length of g.
+    period : int
+        Of the transform, long enough that no tap reaches an input around its end.
+
+    Returns
+    -------
+    A : numpy.ndarray, float64, shape (outputs, products)
+    B : numpy.ndarray, float64, shape (products, inputs)
+    G : numpy.ndarray, float64, shape (products, taps)
+    """
+    x, y, g = np.arange(inputs), np.arange(outputs) + shift, np.arange(taps)
+    rows_a, rows_b, rows_g = [], [], []
+    for frequency in range(period // 2 + 1):
+        angle = 2 * np.pi * frequency / period
+        real, imaginary = np.cos(angle * x), -np.sin(angle * x)
+        tap_real, tap_imaginary = np.cos(angle * g), np.sin(angle * g)
+        if frequency == 0 or 2 * frequency == period:  # real spectra
+            rows_b.append(real)
+            rows_g.append(tap_real)
+            rows_a.append(np.cos(angle * y) / period)
+            continue
+        # (a + ib)(c + id): with p = (a + b) c, q = a (d - c), r = b (c + d), the real part is p - r, the imaginary p + q.
+        rows_b += [real + imaginary, real, imaginary]
+        rows_g += [tap_real, tap_imaginary - tap_real, tap_real + tap_imaginary]
+        cosine, sine = 2 * np.cos(angle * y) / period, 2 * np.sin(angle * y) / period
+        rows_a += [cosine - sine, -sine, -cosine]
+    return np.array(rows_a).T, np.array(rows_b), np.array(rows_g)
+
+
+def _shortest_period(inputs, outputs, shift, taps):
+    """Smallest period in which no tap reaches an input around the end."""
+    return max(inputs - shift, outputs + shift + taps - 1, taps)
+
+
+class _Block(NamedTuple):
+    """Outputs that are evaluated together: slices of the inputs and outputs, and the transforms between them."""
+
+    inputs: slice
+    outputs: slice
+    transform: torch.Tensor
+    inverse: torch.Tensor
+
+
+class FourierConvolution:
+    """A convolution of stride 1 over arrays of shape (windows, positions, channels).
+
+    Parameters
+    ----------
+    weight : torch.Tensor, float32, shape (out, in, taps)
+    bias : torch.Tensor, float32, shape (out,), or None
+    left : int
+        Padding before the first position: output i reads inputs from i - left on.
+    dilation : int
+    """
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, left: int, dilation: int = 1):
+        self.weight, self.bias, self.left, self.dilation = weight, bias, left, dilation
+        self.reach = (weight.shape[2] - 1) * dilation
+        self._plans, self._spectra, self._matrices = {}, {}, {}
+
+    def inputs_of(self, low: int, high: int, length: int) -> tuple[int, int]:
+        """The inputs in [0, length) that outputs [low, high) read."""
+        return max(low - self.left, 0), min(high - self.left + self.reach, length)
+
+    def worthwhile(self, rows: int, low: int, high: int, length: int) -> bool:
+        """Whether outputs [low, high) of so many windows are cheaper this way than directly."""
+        if self.left > self.reach:  # outputs that read nothing but padding
+            return False
+        plan = self._plan(low, high, length)
+        return plan is not None and rows * len(plan[1]) >= FEWEST_ROWS
+
+    @torch.inference_mode()
+    def __call__(self, x: torch.Tensor, low: int, high: int, length: int) -> torch.Tensor:
+        """Outputs [low, high), shape (windows, high - low, out).
+
+        Parameters
+        ----------
+        x : torch.Tensor, float32, shape (windows, positions, in)
+            Exactly the inputs `inputs_of(low, high, length)`.
+        low, high : int
+        length : int
+            Of the whole input, which is zero outside.
+        """
+        period, blocks = self._plan(low, high, length)
+        weights = self._spectrum(period)
+        result = x.new_empty(len(x), high - low, weights.shape[2])
+        # Spectra that stay in the cache, but enough of them to make up for reading the weights once more.
+        rows = max(CACHED, weights.numel()) // (weights[:, 0].numel() + weights[:, :, 0].numel())
+        count = max(1, rows // len(x))
+        windows = max(1, rows // len(blocks))
+        for part, into in zip(x.split(windows), result.split(windows)):
+            for i in range(0, len(blocks), count):
+                self._evaluate(part, into, blocks[i : i + count], weights)
+        return result if self.bias is None else result.add_(self.bias)
+
+    @staticmethod
+    def _evaluate(x, result, blocks, weights):
+        spectra = x.new_empty(len(blocks), len(x), *weights.shape[:2])
+        for block, spectrum in zip(blocks, spectra):
+            torch.matmul(block.transform, x[:, block.inputs], out=spectrum)
+        products = torch.bmm(spectra.flatten(0, 1).transpose(0, 1), weights).transpose(0, 1)
+        for block, product in zip(blocks, products.unflatten(0, (-1, len(x)))):
+            result[:, block.outputs] = torch.matmul(block.inverse, product)
+
+    def _plan(self, low, high, length):
+        """(period, blocks), or None where direct evaluation is cheaper.
+
+        A dilated kernel reads positions of one phase: each phase is a sequence of its own with a kernel that is not dilated.
+        """
+        key = low, high, length
+        if key in self._plans:
+            return self._plans[key]
+        out, channels, taps = self.weight.shape
+        first, stop = self.inputs_of(low, high, length)
+        best = (WORTHWHILE * (high - low) * taps * channels * out, None, None)
+        longest = ceil((high - low) / self.dilation)
+        for count in range(1, max(2, longest // max(4, taps // 2))):
+            size, ranges = ceil(longest / count), []
+            for phase in range(min(self.dilation, high - low)):
+                outputs = range(low + phase, high, self.dilation)
+                for part in (outputs[i : i + size] for i in range(0, len(outputs), size)):
+                    begin = part[0] - self.left
+                    begin += max(0, ceil((first - begin) / self.dilation)) * self.dilation
+                    inputs = range(begin, min(part[-1] - self.left + self.reach + 1, stop), self.dilation)
+                    ranges.append((inputs, part, (part[0] - self.left - begin) // self.dilation))
+            period = max(_shortest_period(len(x), len(y), shift, taps) for x, y, shift in ranges)
+            products = (3 * period - 1) // 2
+            cost = sum(
+                products * (channels * out + TRANSFORM_COST * (len(x) * channels + len(y) * out)) for x, y, _ in ranges
+            )
+            if cost < best[0]:
+                best = cost, period, ranges
+        _, period, ranges = best
+        self._plans[key] = period and (period, [self._block(*r, period, first, low) for r in ranges])
+        return self._plans[key]
+
+    def _block(self, inputs, outputs, shift, period, first, low):
+        key = len(inputs), len(outputs), shift, period
+        if key not in self._matrices:
+            a, b, _ = bilinear_algorithm(len(inputs), len(outputs), shift, self.weight.shape[2], period)
+            self._matrices[key] = [torch.from_numpy(m).float().contiguous() for m in (b, a)]
+        slices = (slice(r.start - at, r[-1] + 1 - at, r.step) for r, at in ((inputs, first), (outputs, low)))
+        return _Block(*slices, *self._matrices[key])
+
+    def _spectrum(self, period):
+        """The weights of each product, shape (products, in, out)."""
+        if period not in self._spectra:
+            matrix = torch.from_numpy(bilinear_algorithm(1, 1, 0, self.weight.shape[2], period)[2])
+            spectrum = torch.einsum("pk,oik->pio", matrix, self.weight.double())
+            self._spectra[period] = spectrum.float().contiguous()
+        return self._spectra[period]
