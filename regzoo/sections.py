@@ -45,7 +45,7 @@ def read_yaml(path, error=InputError):
     try:
         return yaml.safe_load(text)
     except Exception as problem:  # besides YAMLError, PyYAML raises what int(), dates and deep nesting raise
-        raise error(f"{path}: not YAML: {type(problem).__name__}: {problem}") from problem
+        raise error(f"{path}: not valid YAML: {type(problem).__name__}: {problem}") from problem
 
 
 def validated(kind, content, where, error=InputError, prefix=""):

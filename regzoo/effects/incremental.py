@@ -512,7 +512,10 @@ class Incremental:
             The reference's are under None.
         """
         last_use = {step.source: number for number, step in enumerate(self.steps) if isinstance(step, Merge)}
-        tapes, parts = [x], [(None, len(x))]  # whose rows `tapes` holds: the reference's, then those of stretches that grew whole
+        tapes, parts = (
+            [x],
+            [(None, len(x))],
+        )  # whose rows `tapes` holds: the reference's, then those of stretches that grew whole
         for number, step in enumerate(self.steps):
             tapes.append(step.reference(tapes))
             for changes in stretches:

@@ -193,3 +193,32 @@ def test_layers_without_a_rule_are_told_once(caplog):
         "variant effects: the network's last layers (AvgPool1d, Flatten, Linear) are evaluated in full, since there is no rule "
         "for them"
     ]
+
+
+@pytest.mark.parametrize("both_strands", [False, True])
+@pytest.mark.parametrize("name", ["motif_resnet", "basset", "hybrid"])
+def test_changes_at_one_position_are_evaluated_layer_by_layer(name, both_strands, monkeypatch):
+    """Networks wide enough for convolution by spectra; substitutions, two alternates of a window, a longer change."""
+    arguments = {
+        "motif_resnet": {"motifs": 64, "width": 64},
+        "basset": {"channels": (48, 48, 48), "padding": "same", "pools": (2, 2, 2), "hidden": 16},
+        "hybrid": {"motifs": 64, "width": 64, "layers": 1},
+    }[name]
+    torch.manual_seed(1)
+    model = as_model(settle(build(name, input_length=101, n_targets=3, **arguments)), 101, 3, both_strands)
+    rng = np.random.default_rng(5)
+    reference = rng.integers(0, 5, (70, 101)).astype(np.uint8)
+    windows = np.concatenate([np.arange(70), np.arange(0, 70, 2), [3, 4]])
+    changed = reference[windows].copy()
+    changed[:, 49] = (changed[:, 49] + 1 + (np.arange(len(windows)) >= 70)) % 4
+    changed[-2:, 80:95] = (changed[-2:, 80:95] + 1) % 4
+    evaluator, stretches = Evaluator(model), []
+    together = evaluator.incremental.together
+    monkeypatch.setattr(
+        evaluator.incremental, "together", lambda x, parts: stretches.append(len(parts)) or together(x, parts)
+    )
+    got = evaluator.predict(reference, windows, changed)
+    for result, expected in zip(got, (model.predict(reference), model.predict(changed))):
+        assert np.abs(result - expected).max() <= 1e-5
+    if name == "motif_resnet":  # in the others' layers changes stay short to the end
+        assert sum(stretches) >= 2

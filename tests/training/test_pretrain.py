@@ -13,9 +13,13 @@ from regzoo.errors import InputError
 from regzoo.sequence import decode, encode, reverse_complement
 from regzoo.tokenizers import BPE, OverlappingKmers, SixMers
 from tests.conftest import ROOT, run
+from training.baseline import fit_baseline
 from training.data.corpus import load_corpus, read_sequences
-from training.fit import run_folder
+from training.evaluate import evaluate_run
+from training.export_lm import export_language_model
+from training.networks import run_folder
 from training.pretrain import choose_masked, corrupted, load_language_model_recipe, pretrain
+from training.probe import export_probe, fit_probe
 
 NETWORKS = {
     "six_mers": ({"kind": "six_mers"}, {"kind": "transformer", "positions": "rotary", "norm": "pre", "gate": "silu"}),
@@ -168,14 +172,15 @@ def test_a_tokenizer_is_trained_on_a_fasta(tmp_path):
 
 
 @pytest.mark.parametrize("recipe", ["six_mers"], indirect=True)
-def test_a_probe_stands_on_a_language_model_s_one_copy(recipe, tmp_path):
+def test_a_probe_stands_on_a_language_model_s_one_copy(recipe, tmp_path, monkeypatch):
     zoo = tmp_path / "zoo"
     zoo.mkdir()
     (zoo / "dataloaders").symlink_to(ROOT / "dataloaders")
     (zoo / "zoo_index.yaml").write_text("models: {}\n")
     arguments = {"cwd": tmp_path, "env": {"REGZOO_HOME": str(zoo), "PYTHONPATH": str(ROOT)}}
-    for command in ("pretrain", "export"):
-        run("python", "-m", "training", command, recipe, **arguments)
+    monkeypatch.setenv("REGZOO_HOME", str(zoo))
+    pretrain(recipe)
+    export_language_model(recipe)
     rng = np.random.default_rng(3)
     for split, count in (("train", 160), ("dev", 60), ("test", 60)):
         rows = [("ACGTTG" * 20 if i % 2 else "CCATGA" * 20)[int(rng.integers(0, 6)) :][:36] for i in range(count)]
@@ -187,8 +192,8 @@ def test_a_probe_stands_on_a_language_model_s_one_copy(recipe, tmp_path):
     path = tmp_path / "recipes" / "task" / "probe.yaml"
     path.parent.mkdir()
     path.write_text(yaml.safe_dump(content))
-    for command in ("fit", "baseline", "evaluate", "export"):
-        run("python", "-m", "training", command, path, **arguments)
+    for step in (fit_probe, fit_baseline, evaluate_run, export_probe):
+        step(path)
     folder = zoo / "models" / "Probe" / "test"
     assert set(load_file(folder / "model.safetensors")) == {"head.weight", "head.bias"}
     out, _ = run("kipoi", "test", folder, "--source", "dir", **arguments)

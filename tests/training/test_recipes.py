@@ -75,8 +75,8 @@ def load(path):
     ("content", "message"),
     [
         (b"\xff\xfe", "not UTF-8"), (b"- a\n", "expected keys and values"), (b"", "expected keys and values"),
-        (b"3", "expected keys and values"), (b"a: [", "not YAML"), (b"[" * 1000, "not YAML"), (b"a: 2020-99-99", "not YAML"),
-        (b"? [a]\n: 1", "not YAML"), (b"1: 2\n", "x.yaml"), (b"data: none.yaml", "none.yaml: cannot read"),
+        (b"3", "expected keys and values"), (b"a: [", "not valid YAML"), (b"[" * 1000, "not valid YAML"), (b"a: 2020-99-99", "not valid YAML"),
+        (b"? [a]\n: 1", "not valid YAML"), (b"1: 2\n", "x.yaml"), (b"data: none.yaml", "none.yaml: cannot read"),
         (b"data: x.yaml", "x.yaml"), (b'data: "a\\0b"', "a"), (b"&a a: *a", "x.yaml"),
     ],
 )  # fmt: skip
