@@ -19,6 +19,11 @@ import torch
 TRANSFORM_COST = 1.5
 #: Fewest blocks, over all windows: below, the products of one frequency are too small to run at full speed.
 FEWEST_ROWS = 12
+#: Block lengths that are tried besides even divisions of a window.
+SIZES = (8, 12, 16, 20, 24, 28, 32)
+LONGEST = 128
+#: Plans that are kept: sequences of joined windows have ever new lengths.
+PLANS = 64
 #: Numbers that are transformed at once: 8 MB, which stay in the last-level cache.
 CACHED = 1 << 21
 #: Largest cost, relative to direct evaluation, at which the transforms are used. Kernels of 3, at 0.77, were slower than directly.
@@ -151,28 +156,44 @@ class FourierConvolution:
         if key in self._plans:
             return self._plans[key]
         out, channels, taps = self.weight.shape
-        first, stop = self.inputs_of(low, high, length)
-        best = (WORTHWHILE * (high - low) * taps * channels * out, None, None)
         longest = ceil((high - low) / self.dilation)
-        for count in range(1, max(2, longest // max(4, taps // 2))):
-            size, ranges = ceil(longest / count), []
-            for phase in range(min(self.dilation, high - low)):
-                outputs = range(low + phase, high, self.dilation)
-                for part in (outputs[i : i + size] for i in range(0, len(outputs), size)):
-                    begin = part[0] - self.left
-                    begin += max(0, ceil((first - begin) / self.dilation)) * self.dilation
-                    inputs = range(begin, min(part[-1] - self.left + self.reach + 1, stop), self.dilation)
-                    ranges.append((inputs, part, (part[0] - self.left - begin) // self.dilation))
-            period = max(_shortest_period(len(x), len(y), shift, taps) for x, y, shift in ranges)
+        sizes = {ceil(longest / count) for count in range(1, 9)} | set(SIZES)
+
+        def cost(size):
+            period = self._period(size, longest, length, taps)
             products = (3 * period - 1) // 2
-            cost = sum(
-                products * (channels * out + TRANSFORM_COST * (len(x) * channels + len(y) * out)) for x, y, _ in ranges
-            )
-            if cost < best[0]:
-                best = cost, period, ranges
-        _, period, ranges = best
-        self._plans[key] = period and (period, [self._block(*r, period, first, low) for r in ranges])
+            inputs = min(size + taps - 1, length)
+            of_block = products * (channels * out + TRANSFORM_COST * (inputs * channels + size * out))
+            return ceil(longest / size) * of_block / (longest * taps * channels * out)
+
+        best = min((size for size in sizes if size <= min(longest, LONGEST)), key=cost, default=None)
+        if len(self._plans) >= PLANS:
+            self._plans.clear()
+        self._plans[key] = None
+        if best is not None and cost(best) < WORTHWHILE:
+            self._plans[key] = self._blocks(low, high, length, best)
         return self._plans[key]
+
+    def _period(self, size, longest, length, taps):
+        if size < longest or longest > length // self.dilation:
+            return size + taps - 1
+        padding = self.left // self.dilation
+        return max(
+            longest + max(padding, taps - 1 - padding), taps
+        )  # the whole window, whose padding is known to be zero
+
+    def _blocks(self, low, high, length, size):
+        taps, ranges = self.weight.shape[2], []
+        first, stop = self.inputs_of(low, high, length)
+        for phase in range(min(self.dilation, high - low)):
+            outputs = range(low + phase, high, self.dilation)
+            for part in (outputs[i : i + size] for i in range(0, len(outputs), size)):
+                begin = part[0] - self.left
+                begin += max(0, ceil((first - begin) / self.dilation)) * self.dilation
+                inputs = range(begin, min(part[-1] - self.left + self.reach + 1, stop), self.dilation)
+                ranges.append((inputs, part, (part[0] - self.left - begin) // self.dilation))
+        period = max(_shortest_period(len(x), len(y), shift, taps) for x, y, shift in ranges)
+        return period, [self._block(*r, period, first, low) for r in ranges]
 
     def _block(self, inputs, outputs, shift, period, first, low):
         key = len(inputs), len(outputs), shift, period
