@@ -54,7 +54,9 @@ def _explained(choices):
     return "; ".join(f"{name}: {meaning}" for name, meaning in choices.items())
 
 
-Fasta = Annotated[str, typer.Option("--fasta", "-f", help="Genome, FASTA (plain, gzipped, bgzipped) or .2bit; chr1 and 1 are matched")]
+Fasta = Annotated[
+    str, typer.Option("--fasta", "-f", help="Genome, FASTA (plain, gzipped, bgzipped) or .2bit; chr1 and 1 are matched")
+]
 ModelName = Annotated[str, typer.Option("--model", "-m", help="GROUP/MODEL of `regzoo ls`, or a model directory")]
 LanguageModelName = Annotated[
     str, typer.Option("--model", "-m", help="LM/MODEL of `regzoo ls`, a folder in the authors' layout, or OWNER/NAME on the "
@@ -131,7 +133,9 @@ def predict(
 
     found = predict_bed(bed, fasta, model, output, target, use_strand, strict, batch_size, not quiet, precision, centre)
     print(f"{sum(found.statuses.values()):,} intervals -> {output}", file=sys.stderr)
-    notes = Counter({"windows padded with N over a contig's end": found.padded, "windows with unknown bases": found.unknown})
+    notes = Counter(
+        {"windows padded with N over a contig's end": found.padded, "windows with unknown bases": found.unknown}
+    )
     for text, count in [*found.statuses.most_common(), *notes.items()]:
         if count:
             print(f"  {count:>9,}  {text}", file=sys.stderr)

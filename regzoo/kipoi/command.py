@@ -36,6 +36,23 @@ def _run(arguments):
         return
     if arguments[:1] == ["predict"] and _writes_bed(arguments) and not {"-m", "--keep_metadata"} & set(arguments):
         arguments.append("--keep_metadata")  # the BED writer takes the intervals from the metadata
+    if arguments[:1] == ["ls"] and not any(a.split("=")[0] in ("--source", "-h", "--help") for a in arguments):
+        try:
+            _kipoi(arguments)
+        except Exception as error:  # of git, of the network or of a half-made copy: Kipoi does not say which
+            message = f"{type(error).__name__}: {error}"
+            print(
+                f"kipoi ls: the source 'kipoi' could not be downloaded or is incomplete ({message}). "
+                "Check the network, or "
+                "choose a source with --source. These are the models of 'regzoo':",
+                file=sys.stderr,
+            )
+            _kipoi([*arguments, "--source", "regzoo"])
+        return
+    _kipoi(arguments)
+
+
+def _kipoi(arguments):
     import kipoi.__main__
 
     sys.argv = ["kipoi", *arguments]

@@ -30,15 +30,39 @@ class SequenceDataset(Dataset):
     use_strand : bool
         Reverse-complement intervals on the '-' strand.
     strict : bool
-        Refuse windows that reach over a contig's end; otherwise what is outside is N (all zeros).
+        Refuse windows that reach over a contig's end; otherwise what is outside is N.
+    neutral_value : float
+        Value of all four channels at N.
+    dtype : str or numpy.dtype
+        Type of the windows.
+    alphabet_axis : {0, 1}
+        Axis of the bases in one window: 0 gives (4, length), which this zoo's models read, 1 gives (length, 4).
+    label_dtype : str or numpy.dtype
+        Type of the labels.
 
     Raises
     ------
     regzoo.errors.InputError
-        If a file or a record is not usable; the message names both.
+        If a file, a record or an option is not usable; the message names it.
     """
 
-    def __init__(self, intervals_file, fasta_file, length=None, label_columns=None, use_strand=False, strict=False):
+    def __init__(
+        self,
+        intervals_file,
+        fasta_file,
+        length=None,
+        label_columns=None,
+        use_strand=False,
+        strict=False,
+        neutral_value=0,
+        dtype="float32",
+        alphabet_axis=0,
+        label_dtype="float32",
+    ):
+        if alphabet_axis not in (0, 1):
+            raise InputError(f"alphabet_axis is {alphabet_axis!r}; expected 0 for (4, length) or 1 for (length, 4)")
+        self.neutral_value, self.alphabet_axis = neutral_value, alphabet_axis
+        self.dtype = _dtype("dtype", dtype)
         bed = read_bed(intervals_file)
         self.genome = Genome(fasta_file)
         self.length = int(length) if length else _common_length(bed, intervals_file)
@@ -46,15 +70,18 @@ class SequenceDataset(Dataset):
         self._reverse = bed.strands == "-" if use_strand else None
         self._ranges = {
             "chr": bed.contigs, "start": self._starts, "end": self._starts + self.length, "id": bed.names,
-            "strand": np.where(bed.strands == ".", "*", bed.strands) if use_strand else np.full(len(bed), "*"),
+            "strand": bed.strands if use_strand else np.full(len(bed), "*"),
         }  # fmt: skip
         self._labels = _labels(bed, label_columns, intervals_file)
+        label_type = _dtype("label_dtype", label_dtype)
+        if self._labels is not None:
+            self._labels = self._labels.astype(label_type)
 
     def __len__(self):
         return len(self._starts)
 
     def __getitem__(self, index):
-        """One window: 'inputs', float32 (4, length), 'metadata', and 'targets' with labels."""
+        """One window: 'inputs', (4, length) or (length, 4), 'metadata', and 'targets' with labels."""
         batch = self.batch(np.arange(index, index + 1))
         sample = {"inputs": batch["inputs"][0], "metadata": {"ranges": _row(batch["metadata"]["ranges"])}}
         if self._labels is not None:
@@ -71,11 +98,16 @@ class SequenceDataset(Dataset):
         Returns
         -------
         dict
-            'inputs', float32 (N, 4, length), 'metadata' with 'ranges', and 'targets', float32 (N, labels), if asked.
+            'inputs', (N, 4, length) or (N, length, 4), 'metadata' with 'ranges', and 'targets', (N, labels), if asked.
         """
         reverse = None if self._reverse is None else self._reverse[rows]
         codes = self.genome.windows(self._numbers[rows], self._starts[rows], self.length, reverse)
-        batch = {"inputs": one_hot(codes), "metadata": {"ranges": {k: v[rows] for k, v in self._ranges.items()}}}
+        inputs = one_hot(codes).astype(self.dtype, copy=False)
+        if self.neutral_value:
+            inputs.swapaxes(1, 2)[codes == 4] = self.neutral_value
+        if self.alphabet_axis == 1:
+            inputs = np.ascontiguousarray(inputs.swapaxes(1, 2))
+        batch = {"inputs": inputs, "metadata": {"ranges": {k: v[rows] for k, v in self._ranges.items()}}}
         if self._labels is not None:
             batch["targets"] = self._labels[rows]
         return batch
@@ -121,6 +153,13 @@ class _Batches:
 
 def _only(batches):
     return batches[0]
+
+
+def _dtype(name, value):
+    try:
+        return np.dtype(value)
+    except TypeError:
+        raise InputError(f"{name} is {value!r}; expected a numpy type, e.g. float32") from None
 
 
 def _row(ranges):

@@ -1,12 +1,21 @@
 """pybedtools for kipoi-veff: sorting, compressing and indexing a BED without the bedtools binary."""
 
+import atexit
 import os
+import shutil
 import tempfile
 
 import pybedtools
 import pysam
 
 from regzoo.sequence.files import open_bytes
+
+
+def folder_until_exit():
+    """A temporary folder that is removed at the end of the program."""
+    folder = tempfile.mkdtemp(prefix="regzoo-tabix-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 class BedTool(pybedtools.BedTool):
@@ -19,7 +28,7 @@ class BedTool(pybedtools.BedTool):
                 line for line in handle.read().decode().splitlines() if line and not line.startswith(("#", "track"))
             ]
         lines.sort(key=lambda line: (line.split("\t")[0], int(line.split("\t")[1])))
-        path = os.path.join(tempfile.mkdtemp(prefix="regzoo-tabix-"), "regions.bed")
+        path = os.path.join(folder_until_exit(), "regions.bed")
         with open(path, "w") as out:
             out.writelines(f"{line}\n" for line in lines)
         pysam.tabix_compress(path, path + ".gz", force=True)

@@ -1,6 +1,6 @@
 """The `postprocessing` section of model.yaml and dataloader.yaml, which Kipoi no longer reads and kipoi_veff needs."""
 
-import textwrap
+import inspect
 from pathlib import Path
 
 import yaml
@@ -36,7 +36,9 @@ class Postprocessing:
             return yaml.safe_load(path.read_text()) or {}
         # A dataloader that a package brings (kipoiseq, this one) is described elsewhere than in the model's folder.
         described = getattr(holder, "description_file", None)
-        text = Path(described).read_text() if described else textwrap.dedent(getattr(holder, "__doc__", None) or "")
+        # `default_args` make a subclass without a docstring, so that of its bases counts.
+        owner = holder if inspect.isclass(holder) else type(holder)
+        text = Path(described).read_text() if described else inspect.getdoc(owner) or ""
         if "postprocessing:" not in text:
             return {}
         return yaml.safe_load(text)
