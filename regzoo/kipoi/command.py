@@ -1,7 +1,10 @@
 """The `kipoi` command: Kipoi's own, with kipoi_veff back among its plugins and errors without a traceback."""
 
+import functools
 import logging
+import logging.config
 import sys
+import unittest.mock
 
 import yaml
 
@@ -53,7 +56,10 @@ def _run(arguments):
 
 
 def _kipoi(arguments):
-    import kipoi.__main__
+    # Importing Kipoi's command configures logging, which would silence every logger that is there.
+    keep = functools.partial(logging.config.fileConfig, disable_existing_loggers=False)
+    with unittest.mock.patch("logging.config.fileConfig", keep):
+        import kipoi.__main__
 
     sys.argv = ["kipoi", *arguments]
     kipoi.__main__.main()

@@ -1,6 +1,7 @@
 """`kipoi veff` on records that differ from the FASTA, on VCFs without a record to score, and what it leaves behind."""
 
 import gzip
+import logging
 import tempfile
 from pathlib import Path
 
@@ -115,6 +116,7 @@ def test_ls_without_a_reachable_source_shows_this_zoo(monkeypatch, capsys):
     monkeypatch.setattr(kipoi.sources.GitSource, "pull_source", fail)
     monkeypatch.setattr("sys.argv", ["kipoi"])
     command.main(["ls", "all"])
+    assert not logging.getLogger("regzoo.sequence.genome").disabled  # as Kipoi's own configuration would leave it
     out, err = capsys.readouterr()
     assert MODEL in out.split() and "no network" in err and "--source" in err
 
