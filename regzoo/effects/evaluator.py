@@ -123,9 +123,11 @@ class Evaluator:
         _, group, sizes = np.unique(first * length + width, return_inverse=True, return_counts=True)
         common = sizes >= max(FEWEST_ALIKE, FEWEST_ALIKE * len(reference) / WINDOWS)
         alike = common[group] & (count < len(self.incremental.steps)) & (not self.incremental.shares)
-        rest = np.flatnonzero((count == 0) & ~alike)
+        # Beside them, the few others would need a second reference pass for their deltas: they are evaluated in full.
+        in_full = ~alike & ((count == 0) | (alike.any() & (count < len(self.incremental.steps))))
+        rest = np.flatnonzero(in_full)
         at_one_place = _Changes(np.flatnonzero(alike), windows, group)
-        others = _Changes(np.flatnonzero((count > 0) & ~alike), windows, width)
+        others = _Changes(np.flatnonzero(~alike & ~in_full), windows, width)
         for members, starts in self._runs(positions, len(reference), length):
             alike_rows, stretches = [], []
             for rows, local in at_one_place.of(members):

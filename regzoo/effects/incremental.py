@@ -39,7 +39,7 @@ POINTWISE = (
     nn.Identity,
     Exponential,
 )
-#: Those that never fall.
+#: Those of them that never fall, before which a max pooling may be done.
 RISING = (nn.ReLU, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Identity, Exponential)
 _DROPOUT = (nn.Dropout, nn.Dropout1d)
 
@@ -326,12 +326,12 @@ class Stretch:
 
     Parameters
     ----------
-    windows : torch.Tensor, int64, shape (B,)
-        The reference window of each changed one.
+    windows : torch.Tensor, int64, shape (B,), or None
+        The reference window of each changed one; None when they are all the reference windows in order.
     first : int
         First changed position.
     x : torch.Tensor, float32, shape (B, width, 4)
-        One-hot of the changed bases.
+        One-hot of the changed bases, channels last.
     """
 
     def __init__(self, windows, first, x):
@@ -512,10 +512,8 @@ class Incremental:
             The reference's are under None.
         """
         last_use = {step.source: number for number, step in enumerate(self.steps) if isinstance(step, Merge)}
-        tapes, parts = (
-            [x],
-            [(None, len(x))],
-        )  # whose rows `tapes` holds: the reference's, then those of stretches that grew whole
+        # The rows of `tapes`: those of the reference windows, then those of stretches that have grown to whole windows.
+        tapes, parts = [x], [(None, len(x))]
         for number, step in enumerate(self.steps):
             tapes.append(step.reference(tapes))
             for changes in stretches:

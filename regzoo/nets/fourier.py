@@ -3,8 +3,8 @@
 A convolution over positions is a product of spectra. Over a block of positions the real discrete Fourier transform and its
 inverse are two small matrices, applied to all channels of all windows at once; between them, each frequency multiplies the
 channels by one matrix. A complex product of matrices is made of three real ones (Gauss). A block of m outputs of a kernel of
-width k takes about 1.5 (m + k) products of channels in place of m k, and the result is as exact as that of direct evaluation:
-the transforms are orthogonal, so that their rounding is of the size of float32's own.
+width k takes about 1.5 (m + k) products of channels in place of m k. The transforms are orthogonal, so rounding errors stay small:
+about 2e-6 for outputs of order one, where direct evaluation in float32 has 1e-6.
 """
 
 from functools import cache
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 #: A multiplication of the transforms costs as much as this many of the products between them, since their matrices are small.
-#: Values of 1 to 2.5 chose equally fast plans for every architecture of the zoo.
+#: Values of 1 to 2.5 gave equally fast plans for the layers of MotifResNet, Basset and DeepSEA.
 TRANSFORM_COST = 1.5
 #: Fewest blocks, over all windows: below, the products of one frequency are too small to run at full speed.
 FEWEST_ROWS = 12
