@@ -122,6 +122,7 @@ def test_preproc(tmp_path):
         assert file["inputs"].shape == (len(read_bed(BED)), 4, 33)
 
 
+@pytest.mark.slow
 def test_the_official_conformance_test_passes(tmp_path):
     """`kipoi test-source` builds conda environments; a stub offers this environment in their place."""
     prefix = tmp_path / "conda"
@@ -137,6 +138,9 @@ def test_the_official_conformance_test_passes(tmp_path):
     )
     assert f"All tests ({len(LISTED)}) passed" in out + err
     assert (out + err).count("All predictions match") == len(SHIPPED)
+
+
+def test_the_common_environment_names_every_model():
     tested = yaml.safe_load((ROOT / "models" / "shared" / "envs" / "models.yaml").read_text())
     assert tested == {"regzoo": SHIPPED}
 
