@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
@@ -142,7 +143,7 @@ def _load_models(model):
     if not given:
         raise InputError("no model is given")
     models = {}
-    for one in given:
+    for one in (str(one) if isinstance(one, Path) else one for one in given):
         name = one if isinstance(one, str) else one.name
         if name not in models:
             models[name] = load_model(one) if isinstance(one, str) else one

@@ -14,7 +14,7 @@ from regzoo.errors import InputError, OutputError, RegzooError
 from regzoo.predict import predict_bed
 from regzoo.sequence import Genome, read_bed, reverse_complement
 from regzoo.zoo import load_model
-from tests.conftest import BED, FASTA, MODEL, run
+from tests.conftest import BED, FASTA, MODEL, ROOT, run
 
 TARGETS = [f"tf{i}" for i in range(5)]
 
@@ -77,6 +77,16 @@ def test_several_models_side_by_side(tmp_path, model, codes):
     assert list(table)[-5:] == ["status", *names] and found.statuses == {"ok": len(table)}
     expected = np.concatenate([m.predict(codes)[:, [3, 0]] for m in (model, other)], axis=1)
     np.testing.assert_allclose(table[names], expected, atol=2e-6)
+
+
+def test_models_are_given_as_paths(tmp_path, codes):
+    """Two folders of one name, as GROUP/tf-human are, and one of them twice."""
+    folders = [ROOT / "models" / group / "tf-human" for group in ("MotifResNet", "Basset")]
+    predict_bed(BED, FASTA, [*folders, folders[0]], tmp_path / "o.tsv", ["tf3"], progress=False)
+    table = pd.read_csv(tmp_path / "o.tsv", sep="\t")
+    for folder in folders:
+        expected = load_model(folder, device="cpu").predict(codes)[:, 3]
+        np.testing.assert_allclose(table[f"{folder}:tf3"], expected, atol=2e-6)
 
 
 def test_models_of_different_lengths_read_their_own_windows(tmp_path, model, profile_model):

@@ -2,6 +2,7 @@
 
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
@@ -191,7 +192,7 @@ def mutate_loci(
     for output in outputs:
         refuse_overwrite(output, (fasta, bed))
     check_choice("choice of strands", strands, STRANDS)
-    model = load_model(model) if isinstance(model, str) else model
+    model = load_model(model) if isinstance(model, (str, Path)) else model
     check_score(model, kind)
     columns = target_columns(model, list(dict.fromkeys(targets or ())))
     names = [model.targets[i] for i in columns]

@@ -105,9 +105,10 @@ def score_vcf(
     """
     options = Scoring(**{k: tuple(v) if isinstance(v, (list, tuple)) else v for k, v in options.items()})
     given = list(model) if isinstance(model, (list, tuple)) else [model]
+    given = [str(m) if isinstance(m, Path) else m for m in given]
     # By identity and name: models do not compare.
     given = [m for i, m in enumerate(given) if not any(m is o or (isinstance(m, str) and m == o) for o in given[:i])]
-    models = [load_model(m) if isinstance(m, (str, Path)) else m for m in given]
+    models = [load_model(m) if isinstance(m, str) else m for m in given]
     check_suffix(output)
     for one in models:
         if one.stranded and options.strands == "model" and not options.strands_from:
