@@ -17,7 +17,7 @@ import h5py
 import numpy as np
 from scipy.stats import pearsonr, spearmanr
 
-from regzoo.effects import score_vcf
+from regzoo.effects.pipeline import score_variants
 from regzoo.errors import RegzooError
 from regzoo.zoo import load_model
 
@@ -26,7 +26,7 @@ def scores(vcf, fasta, model, kind):
     """Scores of one model, (scored alleles, targets), and which alleles of the VCF they are."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "scores.h5"
-        score_vcf(vcf, fasta, model, output, scores=(kind,))
+        score_variants(model, vcf, fasta, output=output, scores=(kind,))
         with h5py.File(output) as file:
             scored = np.array([status == b"scored" for status in file["variants/status"]])
             return file[f"scores/{kind}"][()], scored

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from regzoo.effects.evaluator import Evaluator
-from regzoo.effects.mutate import ALLELES, saturate
+from regzoo.effects.mutate import ALLELES, locus_effects
 from regzoo.effects.scoring import check_score, target_columns
 from regzoo.errors import InputError
 from regzoo.evaluate.metrics import CORRELATIONS, auroc, bootstrap
@@ -34,21 +34,21 @@ SIGNIFICANT = 1e-5
 def predictions(effects, fasta, model, kind, targets):
     """The model's effect of every measured variant, by the table's rows."""
     genome, evaluator, elements = Genome(fasta), Evaluator(model), read_elements(Path(fasta))
-    columns, values = target_columns(model, targets), np.full(len(effects), np.nan)
+    columns, values = model.columns(targets), np.full(len(effects), np.nan)
     for name, rows in effects.groupby("Element").indices.items():
         if name not in elements:
             raise InputError(f"{fasta}: no element {name!r}, which the effects name")
         size = int(genome.lengths[genome.number(name)])
-        result = saturate(evaluator, genome, name, 0, size, kind=kind, columns=columns)
+        found = locus_effects(evaluator, genome, name, 0, size, kind, columns)
         table = effects.iloc[rows]
         place = table.Pos.to_numpy() - elements[name][0]
-        letters = np.array(list("ACGTN"))[result.reference[place]]
+        letters = np.array(list("ACGTN"))[genome.codes(name)[place]]
         wrong = np.flatnonzero(letters != table.Ref.to_numpy())
         if len(wrong):
             row = table.iloc[wrong[0]]
             raise InputError(f"{name}: REF {row.Ref} at {row.Pos} is {letters[wrong[0]]} in {fasta}")
         allele = [ALLELES.index(alt) for alt in table.Alt]
-        values[rows] = result.effects[place, allele].mean(axis=1)
+        values[rows] = found[place, allele].mean(axis=1)
     return values
 
 

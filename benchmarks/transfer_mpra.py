@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from regzoo.evaluate.transfer import transfer_matrix
+from regzoo.evaluate.transfer import transfer
 from regzoo.sequence import decode
 from training.data import load_examples
 from training.recipe import load_recipe
@@ -34,7 +34,7 @@ def main():
             path = Path(folder) / f"{cell}.csv"
             path.write_text("sequence,value\n" + "\n".join(rows) + "\n")
             sets.append(f"{cell}={path}")
-        print(transfer_matrix([arguments.model], sets, arguments.output).to_markdown(floatfmt=".2f"))
+        print(transfer([arguments.model], sets, output=arguments.output).matrix.to_markdown(floatfmt=".2f"))
 
 
 if __name__ == "__main__":

@@ -1,15 +1,70 @@
-"""The library of the zoo: sequence access, architectures, variant effects, evaluation, and the bridge to Kipoi."""
+"""Models that read regulatory DNA: predict sequences, score variants, mutate loci, embed, compare.
+
+>>> import regzoo
+>>> model = regzoo.load_model("MotifResNet/tf-human")
+>>> predictions = model.predict(["ACGTA" * 20 + "C"])  # shape (1, 5)
+
+Everything below is loaded when it is first used.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
 
 from regzoo.errors import InputError, ModelError, OutputError, RegzooError
 
-__version__ = "0.1.0"
-__all__ = ["InputError", "ModelError", "OutputError", "RegzooError", "__version__"]
+if TYPE_CHECKING:
+    from regzoo.effects.mutate import saturation_mutagenesis
+    from regzoo.effects.pipeline import score_variants, zero_shot
+    from regzoo.embedding import embed
+    from regzoo.evaluate.compare import compare
+    from regzoo.evaluate.transfer import transfer
+    from regzoo.model import Model
+    from regzoo.prediction import predict
+    from regzoo.sequence import Genome
+    from regzoo.zoo import list_models, load_model
+
+__version__ = "0.2.0"
+
+_HOMES = {
+    "Genome": "regzoo.sequence.genome",
+    "Model": "regzoo.model",
+    "compare": "regzoo.evaluate.compare",
+    "embed": "regzoo.embedding",
+    "list_models": "regzoo.zoo",
+    "load_model": "regzoo.zoo",
+    "predict": "regzoo.prediction",
+    "saturation_mutagenesis": "regzoo.effects.mutate",
+    "score_variants": "regzoo.effects.pipeline",
+    "transfer": "regzoo.evaluate.transfer",
+    "zero_shot": "regzoo.effects.pipeline",
+}
+
+__all__ = [
+    "Genome",
+    "InputError",
+    "Model",
+    "ModelError",
+    "OutputError",
+    "RegzooError",
+    "compare",
+    "embed",
+    "list_models",
+    "load_model",
+    "predict",
+    "saturation_mutagenesis",
+    "score_variants",
+    "transfer",
+    "zero_shot",
+]
 
 
 def __getattr__(name):
-    # Kipoi resolves `regzoo.kipoi.ZooModel` by attributes; the bridge is loaded only when it is asked for.
-    if name == "kipoi":
-        import importlib
-
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name == "kipoi":  # Kipoi resolves `regzoo.kipoi.ZooModel` by attributes
         return importlib.import_module("regzoo.kipoi")
     raise AttributeError(f"module 'regzoo' has no attribute {name!r}")
+
+
+def __dir__():
+    return list(__all__)

@@ -1,10 +1,12 @@
-"""The `regzoo` command: each subcommand is a function of the library that Python users can call too."""
+"""The `regzoo` command. Each command is a thin layer over the function of the library that it names."""
 
+import json
 import logging
 import shutil
 import signal
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,16 +24,17 @@ from regzoo.options import (
     SUMMARIES,
     VCF_KEYS,
     ZERO_SHOT,
-    distinct,
 )
 
 app = typer.Typer(
-    help="Models that read regulatory DNA: predict windows, score variants, use Kipoi.",
-    no_args_is_help=True, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
-)  # fmt: skip
+    help="Models that read regulatory DNA: predict sequences, score variants, mutate loci, compare models.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 
-def _show_version(wanted):
+def _show_version(wanted: bool) -> None:
     if wanted:
         print(f"regzoo {__version__}")
         raise typer.Exit
@@ -42,331 +45,408 @@ def common(
     version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit")
     ] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also say how things are computed")] = False,
-):
-    """Models that read regulatory DNA: predict windows, score variants, use Kipoi."""
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also log how things are computed")] = False,
+) -> None:
+    """Models that read regulatory DNA: predict sequences, score variants, mutate loci, compare models."""
     if verbose:
         logging.getLogger("regzoo").setLevel(logging.INFO)
 
 
-def _explained(choices):
-    """Choices and what they are, for `--help`."""
+def _listed(choices: dict[str, str]) -> str:
+    """Choices with their meanings, for `--help`."""
     return "; ".join(f"{name}: {meaning}" for name, meaning in choices.items())
 
 
-Fasta = Annotated[
-    str, typer.Option("--fasta", "-f", help="Genome, FASTA (plain, gzipped, bgzipped) or .2bit; chr1 and 1 are matched")
-]
-ModelName = Annotated[str, typer.Option("--model", "-m", help="GROUP/MODEL of `regzoo ls`, or a model directory")]
-LanguageModelName = Annotated[
-    str, typer.Option("--model", "-m", help="LM/MODEL of `regzoo ls`, a folder in the authors' layout, or OWNER/NAME on the "
-                      "Hugging Face hub, e.g. zhihan1996/DNABERT-2-117M")
-]  # fmt: skip
-Targets = Annotated[
-    list[str] | None, typer.Option("--target", "-t", help="Target to write; repeat for more; default all")
-]
-Strict = Annotated[bool, typer.Option(help="Refuse windows over a contig's end, which otherwise are filled with N")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Windows in one pass of the model")]
-Precision = Annotated[str, typer.Option(help=_explained(PRECISIONS))]
-Strands = Annotated[str, typer.Option(help=_explained(STRANDS))]
-Variants = Annotated[str, typer.Argument(help="Variants, VCF or BCF, plain or compressed; - is standard input")]
+def _option(*names: str, help: str, **more):  # noqa: A002 - typer's name
+    return typer.Option(*names, help=help, **more)
+
+
+MODEL_HELP = "Model of `regzoo ls`, or the path of a model directory"
+LM_HELP = (
+    "Language model: LM/NAME of `regzoo ls`, a model directory, a folder in the authors' layout, or OWNER/NAME on the "
+    "Hugging Face hub, such as zhihan1996/DNABERT-2-117M"
+)
+OneModel = Annotated[str, _option("--model", "-m", help=MODEL_HELP)]
+Models = Annotated[list[str], _option("--model", "-m", help=f"{MODEL_HELP}; repeat for more")]
+LanguageModelName = Annotated[str, _option("--model", "-m", help=LM_HELP)]
+GENOME_NAMES = ("--genome", "--fasta", "-f")
+GENOME_HELP = "Genome: FASTA (plain, gzipped or bgzipped) or .2bit; chr1 and 1 are matched"
+GenomeFile = Annotated[str, _option(*GENOME_NAMES, help=GENOME_HELP)]
+Variants = Annotated[str, typer.Argument(help="VCF or BCF, plain or compressed; - for standard input")]
+Targets = Annotated[list[str], _option("--target", "-t", help="Target to write; repeat for more; default all")]
+Strict = Annotated[bool, _option("--strict", help="Do not pad windows that reach over a contig's end with N")]
+Precision = Annotated[str, _option("--precision", help=_listed(PRECISIONS))]
+BatchSize = Annotated[int, _option("--batch-size", min=1, help="Windows in one pass of the network")]
+Device = Annotated[str, _option("--device", help="auto (a GPU where there is one), cpu, cuda or cuda:N")]
+Strands = Annotated[str, _option("--strands", help=_listed(STRANDS))]
+Workers = Annotated[int, _option("--workers", min=1, help="Processes; they share the CPU's threads")]
+Resume = Annotated[bool, _option("--resume", help="Continue an interrupted run of the same command")]
+Restart = Annotated[bool, _option("--restart", help="Discard what an interrupted run left, and start again")]
+VcfKeys = Annotated[str, _option("--vcf-keys", help=f"INFO fields of VCF output. {_listed(VCF_KEYS)}")]
 VariantOutput = Annotated[
-    str, typer.Option("--output", "-o", help=".tsv, .tsv.gz, .vcf, .vcf.gz, .parquet or .h5; - is TSV on standard output")
-]  # fmt: skip
-Workers = Annotated[int, typer.Option(min=1, help="Processes, which share the CPU's threads")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on where a stopped run of this command was")]
-Restart = Annotated[bool, typer.Option("--restart", help="Remove what a stopped run left, and start anew")]
-VcfKeys = Annotated[str, typer.Option(help=f"INFO fields of VCF output. {_explained(VCF_KEYS)}")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar")]
+    str | None,
+    _option(
+        "--output", "-o", help=".tsv, .tsv.gz, .parquet, .h5, .vcf, .vcf.gz or .bcf; default TSV on standard output"
+    ),
+]
+Quiet = Annotated[bool, _option("--quiet", "-q", help="No progress bar")]
 
 
 @app.command()
 def ls(
-    model: Annotated[str | None, typer.Argument(help="Print this model's targets")] = None,
-    targets: Annotated[bool, typer.Option("--targets", help="Print the targets of every model")] = False,
-):
-    """List the models of the zoo, or the targets of one or of all.
+    model: Annotated[str | None, typer.Argument(help="Print the targets of this model, one a line")] = None,
+    status: Annotated[str | None, _option("--status", help="trained, official or recipe")] = None,
+    data: Annotated[str | None, _option("--data", help="Part of a data set's name, such as tf-human")] = None,
+    target: Annotated[str | None, _option("--target", "-t", help="Part of a target's name, such as CTCF")] = None,
+    as_json: Annotated[bool, _option("--json", help="Print JSON")] = False,
+) -> None:
+    """List the models of the zoo, or the targets of one model.
 
-    Example: regzoo ls MotifResNet/rbp
+    Example: regzoo ls --target CTCF
     """
-    from regzoo.listing import model_lines, target_lines
+    from regzoo.listing import show_models
+    from regzoo.zoo import list_models, model_folder, read_targets
 
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    print("\n".join(target_lines(model, width) if model or targets else model_lines(width)))
+    if model is not None:
+        targets = read_targets(model_folder(model) / "targets.txt")
+        print(json.dumps(targets, indent=1) if as_json else "\n".join(targets))
+        return
+    table = list_models(status, data, target)
+    if as_json:
+        print(table.reset_index().to_json(orient="records", indent=1))
+        return
+    show_models(table, sys.stdout.isatty(), shutil.get_terminal_size().columns)
+
+
+@app.command()
+def info(
+    model: Annotated[str, typer.Argument(help=MODEL_HELP)],
+    as_json: Annotated[bool, _option("--json", help="Print JSON, without the card's text")] = False,
+) -> None:
+    """Describe a model: its card, targets and metrics, and the commands that use it.
+
+    Example: regzoo info MotifResNet/tf-human
+    """
+    from regzoo.listing import model_info, show_info
+
+    found = model_info(model)
+    if as_json:
+        print(json.dumps({key: value for key, value in found.items() if key != "card"}, indent=1))
+        return
+    show_info(found, sys.stdout.isatty())
 
 
 @app.command()
 def predict(
-    bed: Annotated[
-        str, typer.Argument(help="Intervals, BED or narrowPeak, plain or gzipped, - for standard input; windows are taken "
-                            "around their centres")
+    model: Models,
+    inputs: Annotated[
+        str,
+        typer.Argument(
+            help="BED or narrowPeak file, plain or gzipped, - for standard input; or a locus such as chr1:1,550-1,650. "
+            "Windows are taken around the centres. Without --genome: a FASTA file of sequences of the window's length"
+        ),
     ],
-    fasta: Fasta,
-    model: Annotated[
-        list[str], typer.Option("--model", "-m", help="GROUP/MODEL of `regzoo ls`, or a directory; repeat for more")
-    ],
-    output: Annotated[
-        str, typer.Option("--output", "-o", help=".tsv, .tsv.gz, .parquet, .h5 or .bedgraph (one target; the mean where windows "
-                          "overlap); - for TSV on standard output")
-    ],
-    target: Targets = None,
+    genome: Annotated[str | None, _option(*GENOME_NAMES, help=GENOME_HELP)] = None,
+    targets: Targets = (),
     centre: Annotated[
-        str | None, typer.Option(help=f"{_explained(CENTRES)} (default: summit for .narrowPeak, middle for others)")
+        str | None, _option("--centre", help=f"{_listed(CENTRES)} (default: summit for .narrowPeak, otherwise middle)")
     ] = None,
     use_strand: Annotated[
         bool | None,
-        typer.Option(help="Reverse-complement intervals on the '-' strand (default: for models of RNA and promoters)"),
+        _option(
+            "--use-strand/--no-use-strand",
+            help="Reverse-complement intervals on '-' (default: only for models of RNA and promoters)",
+        ),
     ] = None,
-    strict: Strict = False,
+    strict: Annotated[bool, _option("--strict", help="Refuse windows over a contig's end instead of padding")] = False,
     precision: Precision = "float32",
     batch_size: BatchSize = 64,
+    device: Device = "auto",
+    output: Annotated[
+        str | None,
+        _option(
+            "--output",
+            "-o",
+            help=".tsv, .tsv.gz, .parquet, .h5, or .bedgraph (one target; mean where windows overlap); default TSV on "
+            "standard output",
+        ),
+    ] = None,
     quiet: Quiet = False,
-):  # fmt: skip
-    """Predict every interval of a BED file.
+) -> None:
+    """Predict the intervals of a BED file, or sequences.
 
-    An interval that cannot be predicted keeps its row, and its status says why. With several models, columns are named
-    MODEL:TARGET.
+    An interval that cannot be predicted keeps its row, with the reason in the column `status`.
 
-    Example: regzoo predict peaks.bed --fasta hg38.fa --model MotifResNet/tf-human -o out.tsv
+    Example: regzoo predict peaks.bed --genome hg38.fa --model MotifResNet/tf-human -o predictions.tsv
     """
-    from regzoo.predict import predict_bed
+    from regzoo.prediction import predict as run
 
-    found = predict_bed(bed, fasta, model, output, target, use_strand, strict, batch_size, not quiet, precision, centre)
-    print(f"{sum(found.statuses.values()):,} intervals -> {output}", file=sys.stderr)
+    found = run(
+        model, inputs, genome, targets=targets, centre=centre, use_strand=use_strand, strict=strict,
+        precision=precision, batch_size=batch_size, device=device, output=output or "-", progress=not quiet,
+    )  # fmt: skip
     notes = Counter(
         {"windows padded with N over a contig's end": found.padded, "windows with unknown bases": found.unknown}
     )
-    for text, count in [*found.statuses.most_common(), *notes.items()]:
-        if count:
-            print(f"  {count:>9,}  {text}", file=sys.stderr)
+    _report(found.statuses, "intervals" if genome else "sequences", output, notes)
 
 
-@app.command("score")
-def score_command(
-    vcf: Variants,
-    fasta: Fasta,
-    model: Annotated[
-        list[str], typer.Option("--model", "-m", help="GROUP/MODEL of `regzoo ls`, or a directory; repeat for more")
-    ],
-    output: VariantOutput,
-    score: Annotated[
-        list[str] | None, typer.Option("--score", "-s", help="Repeat for more; default diff, and logit of models that predict "
-                                       f"probabilities. {_explained(SCORES)}; package.module.function: a function of your own, "
-                                       "(ref, alt) -> array, shapes (alleles, targets)")
-    ] = None,
-    target: Targets = None,
-    summary: Annotated[
-        list[str] | None, typer.Option(help=f"Over targets, in their place; repeat for more. {_explained(SUMMARIES)}")
-    ] = None,
+@app.command()
+def score(
+    model: Models,
+    variants: Variants,
+    genome: GenomeFile,
+    scores: Annotated[
+        list[str],
+        _option(
+            "--score",
+            "-s",
+            help=f"Repeat for more; default diff, and logit for models of probabilities. {_listed(SCORES)}; "
+            "package.module.function: your own, (ref, alt) -> array, shapes (alleles, targets)",
+        ),
+    ] = (),
+    targets: Targets = (),
+    summaries: Annotated[
+        list[str], _option("--summary", help=f"Instead of the targets; repeat for more. {_listed(SUMMARIES)}")
+    ] = (),
     strands: Strands = "model",
     strands_from: Annotated[
-        str, typer.Option(help="Strand of each variant: BED file of genes with strands, or INFO:KEY, a field with + or -")
+        str, _option("--strands-from", help="Strand of each variant: BED of genes with strands, or INFO:KEY (+ or -)")
     ] = "",
-    offset: Annotated[
-        list[int], typer.Option(help="Move windows by so many bases; scores are averaged over those given")
+    offsets: Annotated[
+        list[int], _option("--offset", help="Shift windows by this many bases; scores are averaged over all offsets")
     ] = (0,),
     grid: Annotated[
-        int, typer.Option(min=1, help="Start windows at multiples of this, so that dense variants share most of the work; 1 "
-                          "centres each exactly"),
+        int,
+        _option(
+            "--grid", min=1, help="Start windows at multiples of this, so that dense variants share work; 1 is exact"
+        ),
     ] = 1,
-    anchor: Annotated[str, typer.Option(help=_explained(ANCHORS))] = "veff",
-    ref_mismatch: Annotated[str, typer.Option(help=_explained(REF_MISMATCHES))] = "report",
-    normalise: Annotated[bool, typer.Option("--normalise", help="Left-align and trim indels before scoring")] = False,
+    anchor: Annotated[str, _option("--anchor", help=_listed(ANCHORS))] = "veff",
+    ref_mismatch: Annotated[str, _option("--ref-mismatch", help=_listed(REF_MISMATCHES))] = "report",
+    normalise: Annotated[bool, _option("--normalise", help="Left-align and trim indels before scoring")] = False,
     strict: Strict = False,
     precision: Precision = "float32",
     batch_size: BatchSize = 64,
+    device: Device = "auto",
     vcf_keys: VcfKeys = "packed",
     workers: Workers = 1,
     resume: Resume = False,
     restart: Restart = False,
+    output: VariantOutput = None,
     quiet: Quiet = False,
-):  # fmt: skip
-    """Score every allele of a VCF file: SNVs, MNVs, insertions, deletions, each of several alternates.
+) -> None:
+    """Score every allele of a VCF file: SNVs, MNVs, insertions, deletions and multi-allelic records.
 
-    What cannot be scored is a row with its reason. The variant's first base sits at index L // 2 - 1 of the window.
+    An allele that cannot be scored keeps its row, with the reason in the column `status`.
 
-    Example: regzoo score variants.vcf --fasta hg38.fa --model MotifResNet/tf-human -o out.vcf -s diff -s logit
+    Example: regzoo score variants.vcf --genome hg38.fa --model MotifResNet/tf-human -o scores.tsv
     """
+    from regzoo.effects.pipeline import difference_from_exact, score_variants
     from regzoo.sequence.files import regular_file
+    from regzoo.zoo import load_models
 
-    with regular_file(vcf, "VCF file") as path:
-        from regzoo.effects import score_vcf
-        from regzoo.effects.score_vcf import difference_from_exact
-        from regzoo.zoo import load_model
-
-        models = [load_model(name) for name in distinct(model)]
-        counts = score_vcf(
-            path, fasta, models, output, not quiet, workers, resume, restart, vcf_keys,
-            scores=score or (), targets=target or (), summaries=summary or (), strands=strands, offsets=offset, grid=grid,
-            batch_size=batch_size, precision=precision, strict=strict, normalise=normalise, strands_from=strands_from,
-            ref_mismatch=ref_mismatch, anchor=anchor,
+    with regular_file(variants, "VCF file") as path:
+        models = load_models(model, device)
+        counts = score_variants(
+            models, path, genome, scores=scores, targets=targets, summaries=summaries, strands=strands,
+            strands_from=strands_from, offsets=offsets, grid=grid, anchor=anchor, ref_mismatch=ref_mismatch,
+            normalise=normalise, strict=strict, precision=precision, batch_size=batch_size, vcf_keys=vcf_keys,
+            workers=workers, resume=resume, restart=restart, output=output or "-", progress=not quiet,
         )  # fmt: skip
-        _tell(counts, output)
-        if grid > 1 or precision != "float32":
-            for loaded in models:
-                largest, correlation = difference_from_exact(path, fasta, loaded, grid, precision)
-                print(
-                    f"{loaded.name}, diff of the first variants, grid {grid} and {precision} against exactly centred float32: "
-                    f"largest difference {largest:.2g}, correlation {correlation:.4f}",
-                    file=sys.stderr,
-                )
-
-
-def _tell(counts, output):
-    total, where = sum(counts.values()), "standard output" if output == "-" else output
-    print(f"{total} alleles -> {where}" if total else f"no record in the VCF -> {where}", file=sys.stderr)
-    for status, count in counts.most_common():
-        print(f"  {count:>9,}  {status}", file=sys.stderr)
+        _report(counts, "alleles", output, _window_notes(counts))
+        for loaded in models if grid > 1 or precision != "float32" else ():
+            largest, correlation = difference_from_exact(loaded, path, genome, grid, precision)
+            print(
+                f"{loaded.name}, diff of the first variants, grid {grid} and {precision} against exactly centred float32: "
+                f"largest difference {largest:.2g}, correlation {correlation:.4f}",
+                file=sys.stderr,
+            )
 
 
 @app.command("zero-shot")
 def zero_shot(
-    vcf: Variants,
-    fasta: Fasta,
     model: LanguageModelName,
-    output: VariantOutput,
-    score: Annotated[
-        list[str], typer.Option("--score", "-s", help=f"Repeat for more. {_explained(ZERO_SHOT)}")
-    ] = ("p_ref", "llr"),
-    length: Annotated[int, typer.Option(min=12, help="Bases that the model sees")] = 512,
-    around: Annotated[int, typer.Option(min=1, help="Bases on each side over which the influence is measured")] = 10,
+    variants: Variants,
+    genome: GenomeFile,
+    scores: Annotated[list[str], _option("--score", "-s", help=f"Repeat for more. {_listed(ZERO_SHOT)}")] = (
+        "p_ref",
+        "llr",
+    ),
+    length: Annotated[int, _option("--length", min=12, help="Bases that the model sees")] = 512,
+    around: Annotated[int, _option("--around", min=1, help="Bases on each side for the influence scores")] = 10,
+    device: Device = "auto",
     vcf_keys: VcfKeys = "packed",
     workers: Workers = 1,
     resume: Resume = False,
     restart: Restart = False,
+    output: VariantOutput = None,
     quiet: Quiet = False,
-):  # fmt: skip
-    """Score every allele of a VCF file by what a masked language model expects, without any training.
+) -> None:
+    """Score every allele of a VCF file with a masked language model, without training.
 
-    Example: regzoo zero-shot variants.vcf -f hg38.fa -m LM/nt-mini -o out.tsv -s p_ref -s llr -s vis_mean
+    Example: regzoo zero-shot variants.vcf --genome hg38.fa --model LM/caduceus-mini -o scores.tsv
     """
-    from regzoo.effects.score_vcf import zero_shot_vcf
+    from regzoo.effects.pipeline import zero_shot as run
 
-    counts = zero_shot_vcf(
-        vcf, fasta, model, output, not quiet, workers, resume, restart, vcf_keys,
-        scores=score, length=length, around=around,
+    counts = run(
+        model, variants, genome, scores=scores, length=length, around=around, device=device,
+        vcf_keys=vcf_keys, workers=workers, resume=resume, restart=restart, output=output or "-", progress=not quiet,
     )  # fmt: skip
-    _tell(counts, output)
+    _report(counts, "alleles", output, _window_notes(counts))
+
+
+def _window_notes(counts) -> Counter:
+    """Windows of scored alleles that hold more than known bases."""
+    return Counter(
+        {"of the scored: window padded with N past a contig's end": counts.padded,
+         "of the scored: window with unknown bases (N)": counts.unknown}
+    )  # fmt: skip
 
 
 @app.command()
 def mutate(
-    fasta: Fasta,
-    model: ModelName,
-    output: Annotated[
-        list[str], typer.Option("--output", "-o", help=".h5, .tsv, .mutmap.h5 (for `kipoi veff plot_mutation_map`), or .png, "
-                                ".svg or .pdf for one locus; repeat for more")
+    model: OneModel,
+    loci: Annotated[
+        list[str], typer.Argument(help="Loci such as chr1:1,550-1,650 (1-based, inclusive), or one BED file")
     ],
-    locus: Annotated[
-        list[str] | None, typer.Option("--locus", "-l", help="CONTIG:START-END, 1-based and inclusive; repeat for more")
-    ] = None,
-    bed: Annotated[str | None, typer.Option("--bed", "-b", help="Regions, BED plain or gzipped")] = None,
-    score: Annotated[str, typer.Option("--score", "-s", help=_explained(SCORES))] = "diff",
-    target: Targets = None,
-    insertions: Annotated[bool, typer.Option("--insertions", help="Also each base inserted before each position")] = False,
+    genome: GenomeFile,
+    score: Annotated[str, _option("--score", "-s", help=_listed(SCORES))] = "diff",
+    targets: Targets = (),
+    insertions: Annotated[bool, _option("--insertions", help="Also insert each base before each position")] = False,
     strands: Strands = "model",
     precision: Precision = "float32",
+    batch_size: BatchSize = 64,
+    device: Device = "auto",
+    output: Annotated[
+        list[str] | None,
+        _option(
+            "--output",
+            "-o",
+            help=".h5, .tsv, .tsv.gz, .parquet, .mutmap.h5 (for `kipoi veff plot_mutation_map`), or for one locus .png, .svg or "
+            ".pdf; repeat for more; default TSV on standard output",
+        ),
+    ] = None,
     quiet: Quiet = False,
-):  # fmt: skip
+) -> None:
     """Saturation mutagenesis: the effect of every substitution and one-base deletion of a locus.
 
-    Example: regzoo mutate -l chr1:1,550-1,650 --fasta hg38.fa --model MotifResNet/tf-human -t tf3 -o locus.png
+    Example: regzoo mutate chr1:1,550-1,650 --genome hg38.fa --model MotifResNet/tf-human -t tf3 -o locus.png
     """
-    from regzoo.effects.mutate import mutate_loci
+    from regzoo.effects.mutate import saturation_mutagenesis as run
 
-    if not (locus or bed):
-        raise typer.BadParameter("give --locus or --bed")
-    count = mutate_loci(
-        fasta, model, output, bed, locus or (), score, target, insertions, strands, precision, progress=not quiet
-    )
-    print(f"{count} loci -> {', '.join(output)}", file=sys.stderr)
+    one_file = len(loci) == 1 and (loci[0] == "-" or Path(loci[0]).exists() or ":" not in loci[0])
+    count = run(
+        model, loci[0] if one_file else list(loci), genome, score=score, targets=targets, insertions=insertions,
+        strands=strands, precision=precision, batch_size=batch_size, device=device, output=output or "-",
+        progress=not quiet,
+    )  # fmt: skip
+    print(f"{count} loci -> {', '.join(output or ['standard output'])}", file=sys.stderr)
 
 
 @app.command()
 def embed(
-    fasta: Annotated[str, typer.Option("--fasta", "-f", help="Sequences, or with --bed the genome; plain or bgzipped")],
     model: LanguageModelName,
-    output: Annotated[str, typer.Option("--output", "-o", help=".h5 or .parquet: a row for each vector")],
-    bed: Annotated[
-        str | None, typer.Option("--bed", "-b", help="Intervals to embed, as they are; - for standard input")
-    ] = None,
-    per: Annotated[str, typer.Option(help=_explained(PER))] = "mean",
+    inputs: Annotated[
+        str,
+        typer.Argument(help="FASTA file of sequences; or with --genome a BED file (- for standard input) or a locus"),
+    ],
+    genome: Annotated[str | None, _option(*GENOME_NAMES, help=GENOME_HELP)] = None,
+    per: Annotated[str, _option("--per", help=_listed(PER))] = "mean",
     layer: Annotated[
-        int | None, typer.Option(min=0, help="Layer to take; 0 is the token embedding; default the last with its norm")
+        int | None, _option("--layer", min=0, help="Layer; 0 is the token embedding; default the last, with its norm")
     ] = None,
     precision: Precision = "float32",
+    batch_size: BatchSize = 64,
+    device: Device = "auto",
+    output: Annotated[str, _option("--output", "-o", help=".h5 or .parquet, one row for each vector")] = ...,
     quiet: Quiet = False,
-):  # fmt: skip
+) -> None:
     """Embed sequences with a language model.
 
-    Sequences of more tokens than the model reads at once (its limit, or 512) are read in pieces.
+    Sequences that are longer than the model reads are cut into pieces.
 
-    Example: regzoo embed -f hg38.fa -b peaks.bed -m LM/nt-mini -o peaks.h5
+    Example: regzoo embed peaks.bed --genome hg38.fa --model LM/caduceus-mini -o peaks.h5
     """
-    from regzoo.embed import embed as run
+    from regzoo.embedding import embed as run
 
-    count = run(fasta, model, output, bed, per, layer, precision, progress=not quiet)
+    count = run(
+        model, inputs, genome, per=per, layer=layer, precision=precision, batch_size=batch_size, device=device,
+        output=output, progress=not quiet,
+    )  # fmt: skip
     print(f"{count} sequences -> {output}", file=sys.stderr)
+
+
+LABELLED_HELP = "labelled sequences: CSV headed `sequence,label` with labels 0 and 1, or `sequence,value`, plain or gzipped; repeat for more"
 
 
 @app.command()
 def compare(
-    models: Annotated[list[str], typer.Argument(help="Models, of `regzoo ls` or directories; the first is compared with each")],
-    data: Annotated[
-        list[str], typer.Option("--data", "-d", help="TARGET=FILE: labelled sequences, CSV with `sequence,label` and labels 0 "
-                                "and 1, or `sequence,value`, plain or gzipped, and the models' target that they are of; "
-                                "repeat for more")
+    models: Annotated[
+        list[str], typer.Argument(help="Names or directories; the first is compared with each other one")
     ],
-    output: Annotated[
-        list[str] | None, typer.Option("--output", "-o", help="Also write .tsv, .md, or .png, .svg or .pdf with ROC and "
-                                       "precision-recall curves, or predicted against measured values; repeat for more")
-    ] = None,
+    data: Annotated[
+        list[str], _option("--data", "-d", help=f"TARGET=FILE: a target of the models, and {LABELLED_HELP}")
+    ],
     batch_size: BatchSize = 64,
+    device: Device = "auto",
+    output: Annotated[
+        list[str] | None,
+        _option(
+            "--output",
+            "-o",
+            help="Also write .tsv, .md, or .png, .svg or .pdf with ROC and precision-recall curves (predicted against measured "
+            "for values); repeat for more",
+        ),
+    ] = None,
     quiet: Quiet = False,
-):  # fmt: skip
+) -> None:
     """Compare models on the same labelled sequences: metrics with 95% intervals, paired tests, time and memory.
 
-    Sequences are centred in each model's window. Longer ones are cut at both ends, shorter ones padded with N, and it is said
-    how many are.
+    Sequences are centred in each model's window. Longer ones are cut at both ends, shorter ones padded with N.
 
     Example: regzoo compare MotifResNet/tf-human Basset/tf-human -d tf0=tf/0/test.csv -d tf1=tf/1/test.csv -o curves.svg
     """
-    from regzoo.evaluate.compare import compare_models
+    from regzoo.evaluate.compare import compare as run
 
-    print(compare_models(models, data, output or (), batch_size, progress=not quiet))
+    print(run(models, data, batch_size=batch_size, device=device, output=output, progress=not quiet).to_markdown())
 
 
 @app.command()
 def transfer(
-    models: Annotated[list[str], typer.Argument(help="Models, of `regzoo ls` or directories")],
-    data: Annotated[
-        list[str], typer.Option("--data", "-d", help="NAME=FILE: labelled sequences, CSV with `sequence,label` and labels 0 and "
-                                "1, or `sequence,value`; repeat for more")
-    ],
-    output: Annotated[
-        list[str] | None, typer.Option("--output", "-o", help="Also write .tsv, or .png, .svg or .pdf with the matrix as a "
-                                       "heat map; repeat for more")
-    ] = None,
-    target: Targets = None,
+    models: Annotated[list[str], typer.Argument(help="Names or directories")],
+    data: Annotated[list[str], _option("--data", "-d", help=f"NAME=FILE: {LABELLED_HELP}")],
+    targets: Targets = (),
     batch_size: BatchSize = 64,
+    device: Device = "auto",
+    output: Annotated[
+        list[str] | None,
+        _option("--output", "-o", help="Also write .tsv, or .png, .svg or .pdf with a heat map; repeat for more"),
+    ] = None,
     quiet: Quiet = False,
-):  # fmt: skip
-    """Transfer: how well every target's predictions tell every data set, so trained on one cell type, tested on another.
-
-    Sequences are centred in each model's window, as by `regzoo compare`.
+) -> None:
+    """Score every target against every data set's labels: trained on one cell type, tested on another.
 
     Example: regzoo transfer MotifResNet/tf-human -d tf0=tf/0/test.csv -d tf1=tf/1/test.csv -o transfer.png
     """
-    from regzoo.evaluate.transfer import transfer_matrix
+    from regzoo.evaluate.transfer import transfer as run
 
-    print(
-        transfer_matrix(models, data, output or (), target, batch_size, progress=not quiet).to_markdown(floatfmt=".3f")
-    )
+    found = run(models, data, targets=targets, batch_size=batch_size, device=device, output=output, progress=not quiet)
+    print(found.matrix.to_markdown(floatfmt=".3f"))
+
+
+def _report(statuses: Counter, what: str, output: str | None, notes: Counter | None = None) -> None:
+    """Counts of a run, on standard error."""
+    total, where = sum(statuses.values()), "standard output" if output in (None, "-") else output
+    print(f"{total:,} {what} -> {where}" if total else f"no {what} in the input -> {where}", file=sys.stderr)
+    for text, count in [*statuses.most_common(), *(notes or Counter()).items()]:
+        if count:
+            print(f"  {count:>9,}  {text}", file=sys.stderr)
 
 
 @app.command()
-def fetch(model: Annotated[str, typer.Argument(help="An official model, e.g. DeepSEA/predict")]):
-    """Download an official model's weights, check them, and convert them to safetensors."""
+def fetch(model: Annotated[str, typer.Argument(help="An official model, such as DeepSEA/predict")]) -> None:
+    """Download the weights of an official model, verify them, and convert them to safetensors."""
     from regzoo.zoo import load_model
 
     load_model(model, device="cpu")
@@ -374,16 +454,16 @@ def fetch(model: Annotated[str, typer.Argument(help="An official model, e.g. Dee
 
 
 @app.command()
-def register():
-    """Make this zoo the source 'regzoo' in Kipoi's configuration, keeping what is there."""
+def register() -> None:
+    """Add this zoo to Kipoi's configuration as the source 'regzoo'."""
     from regzoo.register import register as register_source
 
     print(register_source())
 
 
 @app.command()
-def doctor():
-    """Check this installation, and say how to mend what is wrong."""
+def doctor() -> None:
+    """Check this installation, and print how to repair what is wrong."""
     from regzoo.doctor import diagnose
 
     checks = diagnose()
@@ -396,17 +476,17 @@ def doctor():
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})
-def kipoi(context: typer.Context):
-    """Run a kipoi command, whichever `kipoi` is on the path: regzoo kipoi predict …"""
+def kipoi(context: typer.Context) -> None:
+    """Run a kipoi command of this environment, whichever `kipoi` is on the path: regzoo kipoi predict …"""
     from regzoo.kipoi.command import main as run
 
     run(context.args)
 
 
-def main():
-    """Entry point: errors of the library are shown without a traceback."""
+def main() -> None:
+    """Entry point. Errors of the library are shown without a traceback."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    for number in (signal.SIGTERM, signal.SIGHUP):  # as an exception, so that nothing unfinished is left behind
+    for number in (signal.SIGTERM, signal.SIGHUP):  # as an exception, so that temporary files are removed
         signal.signal(number, lambda received, _: sys.exit(128 + received))
     try:
         app()

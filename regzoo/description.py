@@ -5,12 +5,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from regzoo.activations import ACTIVATIONS
 from regzoo.errors import ModelError
 from regzoo.nets.checkpoint import Official
 from regzoo.sections import Section, read_yaml, validated
 
-#: What there may be after the logits.
-ACTIVATIONS = ("sigmoid", "softplus", "identity", "softmax")
+_ACTIVATION_NAMES = tuple(ACTIVATIONS)
 
 
 class Arguments(Section):
@@ -22,7 +22,7 @@ class Arguments(Section):
     weights: str | None = Field(None, min_length=1)
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
     official: Official | None = None
-    activation: Literal[ACTIVATIONS] = "sigmoid"
+    activation: Literal[_ACTIVATION_NAMES] = "sigmoid"
     reverse_complement: bool = False
 
     @model_validator(mode="after")

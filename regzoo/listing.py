@@ -1,76 +1,125 @@
-"""What `regzoo ls` prints: the models of the zoo in lines that fit a terminal, and their targets."""
+"""What `regzoo ls` and `regzoo info` show."""
 
-import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from regzoo.zoo import catalogue, model_folder, read_targets, zoo_folder
+from regzoo.description import read_description
+from regzoo.zoo import catalogue, model_folder, read_targets
 
-_NARROW = 30  # letters that a title needs to stand in its model's line
+if TYPE_CHECKING:
+    import pandas as pd
+
+_WIDE = 110  # columns of a terminal from which on titles are shown
 
 
-def model_lines(width=None):
-    """A line for each model of the zoo.
+def show_models(table: "pd.DataFrame", terminal: bool, width: int) -> None:
+    """Print the models of `regzoo.list_models`.
 
     Parameters
     ----------
-    width : int, optional
-        Letters of a line. A title that is longer is cut, and where there is no room for it stands in a line of its own;
-        without `width` nothing is cut.
-
-    Returns
-    -------
-    list of str
+    table : pandas.DataFrame
+    terminal : bool
+        Print a table that fits the terminal; otherwise tab-separated lines with a header, nothing cut.
+    width : int
+        Columns of the terminal.
     """
-    rows = [("model", "status", "length", "targets", "parameters", "title")]
-    for name, entry in catalogue().items():
-        numbers = (f"{entry[key]:,}" for key in ("input_length", "targets", "parameters"))
-        rows.append((name, entry["status"], *numbers, entry["title"]))
-    widths = [max(map(len, column)) for column in zip(*rows)][:-1]
-    lines = []
-    for name, status, *numbers, title in rows:
-        cells = [name.ljust(widths[0]), status.ljust(widths[1])]
-        cells += [number.rjust(size) for number, size in zip(numbers, widths[2:])]
-        line = "  ".join(cells)
-        room = None if width is None else width - len(line) - 2
-        if room is None or room >= _NARROW:
-            lines.append(f"{line}  {_cut(title, room)}".rstrip())
-        else:
-            lines += [_cut(line, width).rstrip(), "    " + _cut(title, width - 4)]
-    return lines
+    if not terminal:
+        print(table.reset_index().drop(columns="data").to_csv(sep="\t", index=False), end="")
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    rows = [
+        (name, row.status, f"{row.input_length:,}", f"{row.targets:,}", f"{row.parameters / 1e6:,.1f} M", row.title)
+        for name, row in zip(table.index, table.itertuples())
+    ]
+    heads = ("model", "status", "length", "targets", "weights", "title")
+    with_title = width >= _WIDE
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=with_title)
+    for i, head in enumerate(heads[: 6 if with_title else 5]):
+        size = max(len(row[i]) for row in [heads, *rows])
+        fixed = {"ratio": 1} if head == "title" else {"min_width": size, "max_width": size}
+        shown.add_column(head, no_wrap=True, justify="right" if 2 <= i <= 4 else "left", **fixed)
+    for row in rows:
+        shown.add_row(*row[: len(shown.columns)])
+    Console(width=width).print(shown)
 
 
-def _cut(text, width):
-    return text if width is None or len(text) <= width else text[: max(0, width - 1)] + "…"
-
-
-def target_lines(name=None, width=None):
-    """Names of the targets of one model, a line each, or of every model that has its files here.
+def model_info(model: str | Path) -> dict[str, Any]:
+    """What is known about a model.
 
     Parameters
     ----------
-    name : str, optional
-        GROUP/MODEL, or a model directory.
-    width : int, optional
-        Letters of a line, in which the targets of every model are wrapped; without it each target has a line of its own.
+    model : str or pathlib.Path
+        GROUP/MODEL, or the path of a model directory.
 
     Returns
     -------
-    list of str
+    dict
+        name, folder, status, title, input_length, parameters, stranded, targets (names), mean_metrics (by split), commands (that
+        use the model) and card (Markdown); None where it is not known.
 
     Raises
     ------
-    regzoo.errors.ModelError
-        If there is no such model, or it is a recipe, which has no targets file yet.
+    ModelError
+        If there is no such model, or it is a recipe that has no files yet.
     """
-    if name is not None:
-        return read_targets(model_folder(name) / "targets.txt")
-    lines = []
-    for model in catalogue():
-        path = zoo_folder() / "models" / model / "targets.txt"
-        if path.is_file():
-            targets = read_targets(path)
-            if width is None:
-                lines += [f"{model}\t{target}" for target in targets]
-            else:
-                shown = ", ".join(targets[:20]) + (f", … ({len(targets):,} targets)" if len(targets) > 20 else "")
-                lines += [model, *textwrap.wrap(shown, width, initial_indent="    ", subsequent_indent="    ")]
-    return lines
+    folder, entry = model_folder(model), catalogue().get(str(model), {})
+    description, card = read_description(folder), folder / "README.md"
+    args = description.args
+    language_model = args.architecture == "language_model" and "n_targets" not in args.arguments
+    return {
+        "name": str(model),
+        "folder": str(folder),
+        "status": entry.get("status"),
+        "title": entry.get("title"),
+        "input_length": args.arguments.get("input_length"),
+        "parameters": entry.get("parameters"),
+        "stranded": description.use_strand,
+        "targets": read_targets(folder / args.targets),
+        "mean_metrics": entry.get("mean_metrics"),
+        "commands": _commands(str(model), language_model),
+        "card": card.read_text(encoding="utf-8") if card.is_file() else None,
+    }
+
+
+def _commands(name, language_model):
+    if language_model:
+        return [
+            f"regzoo embed peaks.bed --genome hg38.fa --model {name} -o peaks.h5",
+            f"regzoo zero-shot variants.vcf --genome hg38.fa --model {name} -o scores.tsv",
+        ]
+    return [
+        f"regzoo predict peaks.bed --genome hg38.fa --model {name} -o predictions.tsv",
+        f"regzoo score variants.vcf --genome hg38.fa --model {name} -o scores.tsv",
+        f"regzoo mutate chr1:1,550-1,650 --genome hg38.fa --model {name} -o locus.tsv",
+        f'python -c \'import kipoi; model = kipoi.get_model("{name}", source="regzoo")\'',
+    ]
+
+
+def show_info(found: dict[str, Any], terminal: bool) -> None:
+    """Print what `model_info` returns; in a terminal the card is rendered."""
+    targets = found["targets"]
+    some = ", ".join(targets[:20]) + (f", … (`regzoo ls {found['name']}` lists all)" if len(targets) > 20 else "")
+    lines = [
+        f"{found['name']}: {found['title'] or 'a model directory'}",
+        "",
+        f"folder      {found['folder']}",
+        f"window      {found['input_length']:,} bases, {'the strand given' if found['stranded'] else 'either strand'}",
+        f"targets     {len(targets):,}: {some}",
+    ]
+    for split, metrics in (found["mean_metrics"] or {}).items():
+        values = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items() if name != "targets")
+        lines.append(f"{split:<11} {values} (mean of {metrics.get('targets', len(targets))} targets)")
+    lines += ["", "Use it:", *(f"  {command}" for command in found["commands"])]
+    print("\n".join(lines))
+    if not found["card"]:
+        return
+    if terminal:
+        from rich.console import Console
+        from rich.markdown import Markdown
+
+        Console().print("", Markdown(found["card"]))
+    else:
+        print("\n" + found["card"].rstrip())

@@ -1,5 +1,7 @@
 """What can be asked of variant scoring, without anything heavy to import: the command's help reads it."""
 
+import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from regzoo.errors import InputError
@@ -67,14 +69,23 @@ PER = {
 }
 
 
-def check_choice(what, name, known):
-    """Raise an InputError that lists what is known if a name is not among it."""
+def check_choice(what: str, name: str, known: Iterable[str]) -> None:
+    """Raise an InputError that lists the known names if `name` is not one of them."""
     if name not in known:
         raise InputError(f"no {what} {name!r}; there are {', '.join(known)}")
 
 
-def distinct(values):
-    """Values without those that repeat an earlier one, in order, as a tuple."""
+def close_names(name: str, known: Iterable[str], shown: int = 8) -> str:
+    """End of a message about an unknown name: the known names, or of many the closest ones."""
+    known = list(known)
+    close = difflib.get_close_matches(str(name), known, 3, cutoff=0.5)
+    if close and len(known) > shown:
+        return f"; did you mean {' or '.join(map(repr, close))}?"
+    return f"; it has {', '.join(known[:shown])}{', …' if len(known) > shown else ''}"
+
+
+def distinct(values: Iterable) -> tuple:
+    """Values in order, each once."""
     return tuple(dict.fromkeys(values))
 
 

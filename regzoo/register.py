@@ -6,11 +6,9 @@ from pathlib import Path
 import yaml
 
 from regzoo.errors import InputError, OutputError
+from regzoo.home import SOURCE, zoo_folder
+from regzoo.output.files import finished_file
 from regzoo.sections import read_yaml
-from regzoo.sequence.files import finished_file
-from regzoo.zoo import zoo_folder
-
-SOURCE = "regzoo"
 
 
 def config_path():

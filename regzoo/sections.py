@@ -82,8 +82,11 @@ def problems(error, fields=(), prefix="", most=10):
         key = (prefix + ".".join(str(part) for part in one["loc"])).rstrip(".")
         known = one["loc"] and one["type"] in ("extra_forbidden", "unexpected_keyword_argument")
         close = difflib.get_close_matches(str(one["loc"][-1]), sorted(fields), 1) if known else []
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        if known and one["loc"][-1] in fields:
+            hint = " (it is a key of another section)"
         text = one["msg"] if one["loc"] or one["type"] != "model_type" else "expected keys and values"
-        texts.append((f"{key}: " if key else "") + text + (f" (did you mean {close[0]!r}?)" if close else ""))
+        texts.append((f"{key}: " if key else "") + text + hint)
     more = error.error_count() - len(texts)
     return "; ".join(texts) + (f"; and {more} more" if more else "")
 

@@ -2,148 +2,28 @@
 
 import difflib
 import math
-import os
 from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from regzoo.description import Arguments, inside, read_description
 from regzoo.errors import InputError, ModelError, RegzooError
+from regzoo.home import zoo_folder
+from regzoo.model import Model, ZooModule, check_output, resolve_device
 from regzoo.nets import build, load_pretrained
 from regzoo.nets.checkpoint import load_weights, official_weights, read_weights, without_initialisation
+from regzoo.nets.language_models import LanguageModel
 from regzoo.nets.sequence_model import LanguageModelNet, make_tokenizer
-from regzoo.options import PRECISIONS, check_choice
 from regzoo.sections import read_yaml, validated
-from regzoo.sequence.codes import one_hot
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Bytes of the largest network that a model.yaml may describe.
 LARGEST = 5_000_000_000
-
-
-class ZooModule(nn.Module):
-    """An architecture with its output activation, and the mean over both strands where the model has it.
-
-    Attributes
-    ----------
-    net : torch.nn.Module
-        Gives logits.
-    """
-
-    def __init__(self, net, activation="sigmoid", reverse_complement=False):
-        super().__init__()
-        self.net = net
-        self.activation = {"sigmoid": nn.Sigmoid(), "softplus": nn.Softplus(), "identity": nn.Identity(),
-                           "softmax": nn.Softmax(dim=1)}[activation]  # fmt: skip
-        self.reverse_complement = reverse_complement
-
-    def forward(self, x):
-        """Predictions, shape (N, targets) or (N, targets, bins), of one-hot windows, shape (N, 4, L), channels A, C, G, T."""
-        forward = self.activation(self.net(x))
-        if not self.reverse_complement:
-            return forward
-        # With channels A, C, G, T, turning both axes round is the reverse complement.
-        other = self.activation(self.net(x.flip(1, 2)))
-        return (forward + (other.flip(2) if other.ndim == 3 else other)) / 2
-
-
-@dataclass
-class Model:
-    """A loaded model of the zoo.
-
-    Attributes
-    ----------
-    name : str
-        GROUP/MODEL.
-    module : ZooModule
-        In evaluation mode.
-    input_length : int
-        Window length in bases.
-    targets : list of str
-        One distinct name per output; a repeated name carries its index, as in 'name#12'.
-    merge_strands : bool
-        Whether variant scores are computed on both strands and averaged (kipoi-veff's `use_rc`).
-    stranded : bool
-        Whether intervals on '-' are turned round unless it is said otherwise: of RNA and promoters.
-    """
-
-    name: str
-    module: ZooModule
-    input_length: int
-    targets: list = field(repr=False)
-    merge_strands: bool = False
-    stranded: bool = False
-
-    @property
-    def device(self):
-        """Where the weights are."""
-        return next(self.module.parameters()).device
-
-    def gives(self, kind):
-        """Whether outputs are 'probabilities' (of each target by itself), 'rates' (positive) or 'values' (anything else)."""
-        return {nn.Sigmoid: "probabilities", nn.Softplus: "rates"}.get(type(self.module.activation), "values") == kind
-
-    @torch.inference_mode()
-    def predict(self, codes, batch_size=64, precision="float32"):
-        """Predictions of windows.
-
-        Parameters
-        ----------
-        codes : numpy.ndarray, uint8, shape (N, input_length)
-            Base codes.
-        batch_size : int
-            Windows in one pass.
-        precision : str
-            'float32', or 'bf16' for products in bfloat16.
-
-        Returns
-        -------
-        numpy.ndarray, float32, shape (N, targets), or (N, targets, bins) of a profile model
-
-        Raises
-        ------
-        InputError
-            If `codes` has another shape or type, or the batch size or the precision is none.
-        """
-        check_choice("precision", precision, PRECISIONS)
-        if batch_size < 1:
-            raise InputError(f"{self.name}: a batch has at least 1 window, not {batch_size}")
-        codes = np.asarray(codes)
-        if codes.dtype != np.uint8 or codes.ndim != 2 or codes.shape[1] != self.input_length:
-            raise InputError(
-                f"{self.name} reads base codes, uint8 of shape (N, {self.input_length}), not {codes.dtype} of shape "
-                f"{codes.shape}; `regzoo.sequence.encode_many` makes them of strings, `from_one_hot` of one-hot windows"
-            )
-        result = np.empty((len(codes), *self.output_shape), dtype=np.float32)
-        for start in range(0, len(codes), batch_size):
-            rows = slice(start, start + batch_size)
-            batch = torch.from_numpy(one_hot(codes[rows])).to(self.device)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bf16"):
-                result[rows] = self.module(batch).float().cpu().numpy()
-        return result
-
-    @property
-    def output_shape(self):
-        """(targets,), or (targets, bins) of a profile model."""
-        bins = getattr(self.module.net, "bins", None)
-        return (len(self.targets),) if bins is None else (len(self.targets), bins)
-
-
-def zoo_folder():
-    """The checkout that holds models/ and zoo_index.yaml: REGZOO_HOME, or the one this library is in.
-
-    Raises
-    ------
-    ModelError
-        If there is none.
-    """
-    folder = Path(os.environ.get("REGZOO_HOME", Path(__file__).resolve().parents[1]))
-    if not (folder / "zoo_index.yaml").is_file():
-        raise ModelError(f"{folder}: no zoo_index.yaml there; set REGZOO_HOME to the zoo's checkout")
-    return folder
 
 
 def catalogue():
@@ -277,7 +157,7 @@ def load_module(folder, name, **args):
     module = ZooModule(net, args.activation, args.reverse_complement).eval()
     if not isinstance(net, LanguageModelNet):  # whose sizes have been compared, and which may be slow
         try:
-            _check_output(module, arguments["input_length"], len(targets))
+            check_output(module, arguments["input_length"], len(targets))
         except ModelError as error:
             raise ModelError(f"{where}: args.arguments: {error}") from error
     return module
@@ -305,20 +185,6 @@ def _check_outline(architecture, arguments, count, targets):
         outputs = net.lm.hidden
     if outputs != count:
         raise ModelError(f"the network has {outputs} outputs (n_targets), but {targets} names {count} targets")
-
-
-@torch.inference_mode()
-def _check_output(module, length, count):
-    """Run a window of N through a network, and see that it gives finite outputs of the shape that is expected."""
-    try:
-        output = module(torch.zeros(1, 4, length))
-    except (RuntimeError, ValueError, TypeError, ArithmeticError) as error:
-        raise ModelError(f"this network cannot read a window of {length} bases: {error}") from error
-    if output.shape[:2] != (1, count) or not output.isfinite().all():
-        seen = tuple(output.shape) if output.isfinite().all() else "NaN or infinite values"
-        raise ModelError(
-            f"this network gives {seen} for a window of {length} bases, not finite outputs of shape (1, {count})"
-        )
 
 
 def _tokenizer(options, folder):
@@ -370,15 +236,16 @@ def with_backbone(arguments):
     return rest, {key: value for key, value in state.items() if key.startswith("lm.")}
 
 
-def load_model(name, device=None):
-    """Load a model of the zoo, without Kipoi.
+def load_model(model: Any, device: str = "auto") -> Model:
+    """Load a model.
 
     Parameters
     ----------
-    name : str or pathlib.Path
-        GROUP/MODEL, or the path of a model directory.
-    device : str, optional
-        A torch device; a GPU is used when there is one, without it.
+    model : str, pathlib.Path, Model, or a Kipoi model
+        GROUP/MODEL of the zoo; the path of a model directory; a loaded model, returned as it is; or a PyTorch model of
+        `kipoi.get_model`, from any source, with one input that is a one-hot window.
+    device : str
+        'auto' (a GPU where there is one), 'cpu', 'cuda' or 'cuda:N'.
 
     Returns
     -------
@@ -388,17 +255,190 @@ def load_model(name, device=None):
     ------
     ModelError
         If there is no such model, its model.yaml is malformed, or its weights are missing or wrong.
+    InputError
+        If there is no such device.
+
+    Examples
+    --------
+    >>> import regzoo
+    >>> model = regzoo.load_model("MotifResNet/tf-human")
+    >>> model.predict(["ACGTA" * 20 + "C"]).shape
+    (1, 5)
     """
-    folder = model_folder(name)
+    if isinstance(model, Model):
+        return model
+    if not isinstance(model, (str, Path)):
+        return _of_kipoi(model, device)
+    on = resolve_device(device)
+    folder = model_folder(model)
     description = read_description(folder)
     args = description.args
-    module = load_module(folder, str(name), **args.model_dump(exclude_unset=True))
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    module = load_module(folder, str(model), **args.model_dump(exclude_unset=True))
     return Model(
-        name=str(name),
-        module=module.to(device),
+        name=str(model),
+        module=module.to(on),
         input_length=args.arguments["input_length"],
         targets=read_targets(folder / args.targets),
         merge_strands=description.postprocessing.variant_effects.use_rc,
         stranded=description.use_strand,
     )
+
+
+def load_language_model(model: Any, device: str = "auto") -> LanguageModel:
+    """Load a language model and its tokenizer.
+
+    Parameters
+    ----------
+    model : str, pathlib.Path or LanguageModel
+        GROUP/MODEL of the zoo, a model directory, a folder in its authors' layout (config.json and weights), or OWNER/NAME on
+        the Hugging Face hub. A loaded one is returned as it is.
+    device : str
+        'auto' (a GPU where there is one), 'cpu', 'cuda' or 'cuda:N'.
+
+    Returns
+    -------
+    regzoo.nets.language_models.LanguageModel
+
+    Raises
+    ------
+    ModelError
+        If there is none of that name, or it is not a language model.
+    """
+    if isinstance(model, LanguageModel):
+        return model
+    on = resolve_device(device)
+    loaded = None
+    if isinstance(model, Model):
+        name, loaded = model.name, model
+    elif isinstance(model, (str, Path)):
+        name = str(model)
+        if name in catalogue() or name.startswith("LM/") or (Path(name) / "model.yaml").is_file():
+            loaded = load_model(name, device)  # raises with the nearest name
+    else:
+        raise ModelError(f"expected the name or path of a language model, got {type(model).__name__}")
+    if loaded is None:
+        found = load_pretrained(name)
+        found.net.to(on)
+        return found
+    net = loaded.module.net
+    if not isinstance(net, LanguageModelNet):
+        raise ModelError(f"{name}: not a language model; `regzoo ls` lists those under LM/")
+    return LanguageModel("zoo", net.lm, net.tokenizer, {})
+
+
+def load_models(models: Any, device: str = "auto") -> list[Model]:
+    """Load one or several models, each once.
+
+    Parameters
+    ----------
+    models : a model, or a list of them
+        As `load_model` takes them.
+    device : str
+        As of `load_model`.
+
+    Returns
+    -------
+    list of Model
+
+    Raises
+    ------
+    InputError
+        If there is none, or two different models have one name, so that their columns could not be told apart.
+    ModelError
+        As of `load_model`.
+    """
+    given = list(models) if isinstance(models, (list, tuple)) else [models]
+    if not given:
+        raise InputError("no model is given")
+    found: dict[str, Model] = {}
+    for one in given:
+        if isinstance(one, (str, Path)) and str(one) in found:
+            continue
+        loaded = load_model(one, device)
+        if found.setdefault(loaded.name, loaded) is not loaded:
+            raise InputError(f"two models are named {loaded.name!r}; their columns could not be told apart")
+    return list(found.values())
+
+
+def _of_kipoi(model, device):
+    """A Model of what `kipoi.get_model` returned. Kipoi is not imported here: the object says what is needed."""
+    module, schema = getattr(model, "model", None), getattr(model, "schema", None)
+    if not isinstance(module, nn.Module) or schema is None:
+        raise ModelError(
+            f"expected the name or path of a model, a regzoo.Model, or a PyTorch model of kipoi.get_model; got "
+            f"{type(model).__name__}"
+        )
+    name = getattr(model, "name", None) or "kipoi"
+    shape = getattr(schema.inputs, "shape", None)
+    adapted = _Reshaped(module, shape, name)
+    labels, outputs = getattr(schema.targets, "column_labels", None), getattr(schema.targets, "shape", None)
+    if not outputs:
+        raise ModelError(f"{name}: models with several named outputs are not supported")
+    targets = labels if labels and len(labels) == outputs[0] else outputs[0]
+    if isinstance(module, ZooModule):  # the zoo's own, through Kipoi
+        return Model(name, module.to(resolve_device(device)), adapted.length, list(labels))
+    return Model.from_module(adapted, adapted.length, targets, "identity", name=name, device=device)
+
+
+class _Reshaped(nn.Module):
+    """A network with its input in the layout of a Kipoi schema: four channels and a length, in any order, beside ones."""
+
+    def __init__(self, module, shape, name):
+        super().__init__()
+        long = [size for size in shape or () if size != 1]
+        if len(long) != 2 or 4 not in long or long == [4, 4]:
+            raise ModelError(f"{name}: expected one input that is a one-hot window of 4 channels, found shape {shape}")
+        self.net, self.shape, self.channels_last = module, tuple(shape), long[1] == 4
+        self.length = long[0] if self.channels_last else long[1]
+
+    def forward(self, x):
+        x = x.transpose(1, 2) if self.channels_last else x
+        output = self.net(x.reshape(len(x), *self.shape))
+        return output.reshape(len(x), -1) if output.ndim == 1 else output
+
+
+def list_models(status: str | None = None, data: str | None = None, target: str | None = None) -> "pd.DataFrame":
+    """The models of the zoo.
+
+    Parameters
+    ----------
+    status : str, optional
+        'trained' (weights ship with the zoo), 'official' (the authors' weights are downloaded at first use) or 'recipe'
+        (to be trained).
+    data : str, optional
+        Part of the name of a data set, such as 'tf-human'; case is ignored.
+    target : str, optional
+        Part of a target's name, such as 'CTCF'; case is ignored. Models that have one are kept.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by model name; columns status, data, input_length, targets, parameters, title.
+
+    Raises
+    ------
+    ModelError
+        If there is no such status, or the zoo has no index.
+    """
+    import pandas as pd
+
+    models = catalogue()
+    known = sorted({str(entry.get("status")) for entry in models.values()})
+    if status is not None and status not in known:
+        raise ModelError(f"no status {status!r}; there are {', '.join(known)}")
+    fields = ("status", "data", "input_length", "targets", "parameters", "title")
+    rows = {
+        name: [entry.get(field) for field in fields]
+        for name, entry in models.items()
+        if status in (None, entry.get("status"))
+        and (data is None or data.lower() in f"{entry.get('data')} {name.partition('/')[2]}".lower())
+        and (target is None or any(target.lower() in known_target.lower() for known_target in _targets_of(name)))
+    }
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=list(fields))
+    table.index.name = "model"
+    return table
+
+
+def _targets_of(name):
+    path = zoo_folder() / "models" / name / "targets.txt"
+    return read_targets(path) if path.is_file() else []

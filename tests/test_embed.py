@@ -6,14 +6,13 @@ import pandas as pd
 import pytest
 import torch
 
-from regzoo import embed as embed_module
-from regzoo.effects import score_vcf
-from regzoo.effects.mutate import mutate_loci
-from regzoo.embed import embed, vectors_of
+from regzoo import embedding
+from regzoo.effects.pipeline import score_variants
+from regzoo.effects.mutate import saturation_mutagenesis
+from regzoo.embedding import embed, vectors_of
 from regzoo.errors import InputError, ModelError, OutputError
-from regzoo.nets.lookup import load_language_model
 from regzoo.sequence import Genome, read_bed
-from regzoo.zoo import load_model
+from regzoo.zoo import load_language_model, load_model
 from tests.conftest import BED, FASTA, MODEL, VCF, run
 
 
@@ -38,8 +37,8 @@ def sequences(bed):
 @pytest.mark.parametrize("per", ["mean", "cls", "max", "token", "base"])
 def test_vectors_equal_those_of_one_sequence_at_a_time(per, language_model, bed, tmp_path):
     lm = load_language_model(language_model)
-    assert embed(FASTA, language_model, tmp_path / "o.h5", bed, per, progress=False) == 4
-    embed(FASTA, language_model, tmp_path / "o.parquet", bed, per, progress=False)
+    assert embed(language_model, bed, FASTA, per=per, output=tmp_path / "o.h5") == 4
+    embed(language_model, bed, FASTA, per=per, output=tmp_path / "o.parquet")
     frame = pd.read_parquet(tmp_path / "o.parquet")
     with h5py.File(tmp_path / "o.h5") as file:
         names, contigs = (np.array([n.decode() for n in file[key]]) for key in ("name", "chrom"))
@@ -73,12 +72,12 @@ def test_vectors_equal_those_of_one_sequence_at_a_time(per, language_model, bed,
 @pytest.mark.parametrize("per", ["mean", "cls", "max", "token", "base"])
 def test_long_sequences_are_read_in_pieces(per, language_model, tmp_path, monkeypatch):
     """Of every kind of tokens: pieces are cut between tokens, and vectors are those of the pieces alone."""
-    monkeypatch.setattr(embed_module, "MOST_TOKENS", 64)  # the k-mers' model has this limit of its own
+    monkeypatch.setattr(embedding, "MOST_TOKENS", 64)  # the k-mers' model has this limit of its own
     lm = load_language_model(language_model)
     (tmp_path / "r.bed").write_text("chr1\t1000\t1700\n")
     seen = []
     codes = np.array(Genome(FASTA).codes("chr1")[1000:1700])
-    embed(FASTA, language_model, tmp_path / "o.h5", tmp_path / "r.bed", per, progress=False)
+    embed(language_model, tmp_path / "r.bed", FASTA, per=per, output=tmp_path / "o.h5")
     with h5py.File(tmp_path / "o.h5") as file:
         vectors, starts, ends = (file[key][()] for key in ("embedding", "start", "end"))
     tokens = lm.tokenizer.encode(codes[None])
@@ -110,9 +109,9 @@ def test_long_sequences_are_read_in_pieces(per, language_model, tmp_path, monkey
 
 
 def test_groups_hold_few_bases(monkeypatch, language_model, bed, tmp_path):
-    embed(FASTA, language_model, tmp_path / "one.h5", bed, progress=False)
-    monkeypatch.setattr(embed_module, "_GROUP_BASES", 70)
-    embed(FASTA, language_model, tmp_path / "several.h5", bed, progress=False)
+    embed(language_model, bed, FASTA, output=tmp_path / "one.h5")
+    monkeypatch.setattr(embedding, "_GROUP_BASES", 70)
+    embed(language_model, bed, FASTA, output=tmp_path / "several.h5")
     with h5py.File(tmp_path / "one.h5") as one, h5py.File(tmp_path / "several.h5") as several:
         np.testing.assert_allclose(one["embedding"], several["embedding"], atol=1e-5)
         assert list(one["name"]) == list(several["name"])
@@ -120,7 +119,7 @@ def test_groups_hold_few_bases(monkeypatch, language_model, bed, tmp_path):
 
 def test_layers(language_model, bed, tmp_path):
     lm = load_language_model(language_model)
-    embed(FASTA, language_model, tmp_path / "o.h5", bed, "mean", layer=1, progress=False)
+    embed(language_model, bed, FASTA, per="mean", layer=1, output=tmp_path / "o.h5")
     tokens = lm.tokenizer.encode(sequences(bed)[0][None])
     with torch.inference_mode():
         expected = lm.net.encode(torch.from_numpy(tokens.ids), layer=1)[0].mean(0)
@@ -135,9 +134,9 @@ def test_a_language_model_is_a_model_of_the_zoo(language_model, tmp_path):
     lm = load_language_model(language_model)
     expected = np.stack([alone(lm, row)[1].mean(0) for row in codes])
     np.testing.assert_allclose(model.predict(codes), expected, atol=1e-4)
-    score_vcf(VCF, FASTA, language_model, tmp_path / "o.tsv", progress=False, scores=("diff",), summaries=("l2",))
+    score_variants(language_model, VCF, FASTA, output=tmp_path / "o.tsv", scores=("diff",), summaries=("l2",))
     assert (pd.read_csv(tmp_path / "o.tsv", sep="\t")["diff:l2"] > 0).all()
-    mutate_loci(FASTA, language_model, tmp_path / "o.h5", loci=["chr1:1000-1003"], targets=["d0"], progress=False)
+    saturation_mutagenesis(language_model, ["chr1:1000-1003"], FASTA, targets=["d0"], output=tmp_path / "o.h5")
     with h5py.File(tmp_path / "o.h5") as file:
         effects = file["loci/000000/effects"][()]
     genome, start = Genome(FASTA).codes("chr1"), (999 + 1003) // 2 - 30
@@ -152,20 +151,20 @@ def test_what_is_refused(language_model, tmp_path):
     fasta = tmp_path / "x.fa"
     fasta.write_text(">fine\nACGTACGTACGT\n>unknown\nNNNNNNNNNN\n")
     with pytest.raises(InputError, match="x.fa: unknown has no base"):
-        embed(fasta, language_model, tmp_path / "o.h5", progress=False)
+        embed(language_model, fasta, output=tmp_path / "o.h5")
     if lm.tokenizer.shortest > 1:
         fasta.write_text(">fine\nACGTACGTACGT\n>short\nAC\n")
         with pytest.raises(InputError, match="x.fa: short has 2 bases, but a token needs 3"):
-            embed(fasta, language_model, tmp_path / "o.h5", progress=False)
+            embed(language_model, fasta, output=tmp_path / "o.h5")
     with pytest.raises(OutputError, match="unknown suffix"):
-        embed(fasta, language_model, tmp_path / "o.csv")
+        embed(language_model, fasta, output=tmp_path / "o.csv")
     with pytest.raises(OutputError, match="is the input"):
-        embed(FASTA, language_model, tmp_path / "x.h5", tmp_path / "x.h5")
+        embed(language_model, tmp_path / "x.h5", FASTA, output=tmp_path / "x.h5")
     with pytest.raises(InputError, match="no choice of vectors 'median'"):
-        embed(fasta, language_model, tmp_path / "o.h5", per="median")
+        embed(language_model, fasta, per="median", output=tmp_path / "o.h5")
     (tmp_path / "r.bed").write_text("chr1\t10\t50\nchr1\t23990\t24050\n")
     with pytest.raises(InputError, match="r.bed, line 2: chr1:23990-24050 reaches over the contig's end at 24000"):
-        embed(FASTA, language_model, tmp_path / "o.h5", tmp_path / "r.bed")
+        embed(language_model, tmp_path / "r.bed", FASTA, output=tmp_path / "o.h5")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["r.bed", "x.fa"]
 
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from regzoo.cli import app
 from regzoo.errors import InputError, OutputError, RegzooError
-from regzoo.predict import predict_bed
+from regzoo.prediction import predict
 from regzoo.sequence import Genome, read_bed, reverse_complement
 from regzoo.zoo import load_model
 from tests.conftest import BED, FASTA, MODEL, ROOT, run
@@ -33,7 +33,7 @@ def codes():
 def test_every_format_holds_the_predictions(tmp_path, model, codes):
     expected, bed = model.predict(codes), read_bed(BED)
     for suffix in ("tsv", "tsv.gz", "parquet", "h5"):
-        found = predict_bed(BED, FASTA, model, tmp_path / f"o.{suffix}", progress=False, batch_size=3)
+        found = predict(model, BED, FASTA, batch_size=3, output=tmp_path / f"o.{suffix}")
         assert found.statuses == {"ok": len(bed)} and found.padded == found.unknown == 0
     read = [pd.read_csv(tmp_path / name, sep="\t") for name in ("o.tsv", "o.tsv.gz")]
     for table in (*read, pd.read_parquet(tmp_path / "o.parquet")):
@@ -52,8 +52,8 @@ def test_bedgraph_holds_the_windows_that_were_read_in_order(tmp_path, model):
     spans = [("chr2", 500, 520), ("chr1", 2000, 2400), ("chr1", 0, 20), ("chr1", 2030, 2380), ("chr1", 2000, 2400)]
     bed = tmp_path / "x.bed.gz"
     bed.write_bytes(gzip.compress("".join(f"{c}\t{s}\t{e}\n" for c, s, e in spans).encode()))
-    predict_bed(bed, FASTA, model, tmp_path / "o.bedgraph", ["tf3"], progress=False)
-    predict_bed(bed, FASTA, model, tmp_path / "o.tsv", ["tf3"], progress=False)
+    predict(model, bed, FASTA, targets=["tf3"], output=tmp_path / "o.bedgraph")
+    predict(model, bed, FASTA, targets=["tf3"], output=tmp_path / "o.tsv")
     windows = pd.read_csv(tmp_path / "o.tsv", sep="\t")
     lines = (tmp_path / "o.bedgraph").read_text().splitlines()
     assert lines[0].startswith("track type=bedGraph")
@@ -71,7 +71,7 @@ def test_bedgraph_holds_the_windows_that_were_read_in_order(tmp_path, model):
 
 def test_several_models_side_by_side(tmp_path, model, codes):
     other = load_model("Basset/tf-human", device="cpu")
-    found = predict_bed(BED, FASTA, [model, other, model], tmp_path / "o.tsv", ["tf3", "tf0", "tf3"], progress=False)
+    found = predict([model, other, model], BED, FASTA, targets=["tf3", "tf0", "tf3"], output=tmp_path / "o.tsv")
     table = pd.read_csv(tmp_path / "o.tsv", sep="\t")
     names = [f"{m.name}:{t}" for m in (model, other) for t in ("tf3", "tf0")]
     assert list(table)[-5:] == ["status", *names] and found.statuses == {"ok": len(table)}
@@ -82,7 +82,7 @@ def test_several_models_side_by_side(tmp_path, model, codes):
 def test_models_are_given_as_paths(tmp_path, codes):
     """Two folders of one name, as GROUP/tf-human are, and one of them twice."""
     folders = [ROOT / "models" / group / "tf-human" for group in ("MotifResNet", "Basset")]
-    predict_bed(BED, FASTA, [*folders, folders[0]], tmp_path / "o.tsv", ["tf3"], progress=False)
+    predict([*folders, folders[0]], BED, FASTA, targets=["tf3"], output=tmp_path / "o.tsv")
     table = pd.read_csv(tmp_path / "o.tsv", sep="\t")
     for folder in folders:
         expected = load_model(folder, device="cpu").predict(codes)[:, 3]
@@ -90,7 +90,7 @@ def test_models_are_given_as_paths(tmp_path, codes):
 
 
 def test_models_of_different_lengths_read_their_own_windows(tmp_path, model, profile_model):
-    predict_bed(BED, FASTA, [MODEL, profile_model], tmp_path / "o.parquet", progress=False)
+    predict([MODEL, profile_model], BED, FASTA, output=tmp_path / "o.parquet")
     table, long = pd.read_parquet(tmp_path / "o.parquet"), load_model(profile_model, device="cpu")
     for one in (model, long):
         start = table[f"{one.name}:window_start"]
@@ -110,7 +110,7 @@ def test_what_cannot_be_predicted_is_a_row_with_its_reason(tmp_path, model):
         "chr1\t395\t410\tn\nchr1\t801\t820\toff\nchr7\t5\t9\tmissing\nchr1\t100\t200\tfine\nchr1\t790\t800\tend\n"
     )
     for suffix in ("tsv", "parquet", "h5", "bedgraph"):
-        found = predict_bed(bed, fasta, model, tmp_path / f"o.{suffix}", ["tf0"], progress=False)
+        found = predict(model, bed, fasta, targets=["tf0"], output=tmp_path / f"o.{suffix}")
         assert found.statuses == {"ok": 3, "interval off its contig": 1, "contig not in the FASTA": 1}
         assert (found.padded, found.unknown) == (1, 1)
     with h5py.File(tmp_path / "o.h5") as file:
@@ -124,14 +124,14 @@ def test_what_cannot_be_predicted_is_a_row_with_its_reason(tmp_path, model):
     with pytest.raises(
         InputError, match="x.bed, line 1: chr1:900-910 lies off its contig, which has 801 .* 2 intervals"
     ):
-        predict_bed(bed, fasta, model, tmp_path / "none.tsv", progress=False)
+        predict(model, bed, fasta, output=tmp_path / "none.tsv")
     assert not (tmp_path / "none.tsv").exists()
 
 
 def test_values_that_are_no_numbers_have_a_status(tmp_path):
     broken = load_model(MODEL, device="cpu")
     next(broken.module.parameters()).data.fill_(float("nan"))
-    found = predict_bed(BED, FASTA, broken, tmp_path / "o.tsv", progress=False)
+    found = predict(broken, BED, FASTA, output=tmp_path / "o.tsv")
     assert found.statuses == {"prediction not finite": len(read_bed(BED))}
 
 
@@ -139,7 +139,7 @@ def test_rna_is_read_as_dna(tmp_path, model):
     rna = tmp_path / "rna.fa"
     rna.write_text(FASTA.read_text().replace("T", "U").replace("t", "u"))
     for fasta, name in ((FASTA, "dna.tsv"), (rna, "rna.tsv")):
-        predict_bed(BED, fasta, model, tmp_path / name, progress=False)
+        predict(model, BED, fasta, output=tmp_path / name)
     assert (tmp_path / "dna.tsv").read_bytes() == (tmp_path / "rna.tsv").read_bytes()
 
 
@@ -150,7 +150,7 @@ def test_windows_around_summits(tmp_path, model):
     (tmp_path / "x.bed").write_text(peaks.read_text())
     for path, centre, first in ((peaks, None, 1050), (tmp_path / "x.bed", None, 1200), (tmp_path / "x.bed", "summit", 1050),
                                 (peaks, "middle", 1200)):  # fmt: skip
-        predict_bed(path, FASTA, model, tmp_path / "o.tsv", ["tf0"], centre=centre, progress=False)
+        predict(model, path, FASTA, targets=["tf0"], centre=centre, output=tmp_path / "o.tsv")
         table = pd.read_csv(tmp_path / "o.tsv", sep="\t")
         assert list(table.window_start) == [first - 50, 3200 - 50] and list(table.start) == [1000, 3000]
         windows = Genome(FASTA).windows(np.zeros(2, int), table.window_start, 101)
@@ -161,7 +161,7 @@ def test_standard_input_and_output(tmp_path, monkeypatch):
     done = CliRunner().invoke(
         app, ["predict", "-", "-f", str(FASTA), "-m", MODEL, "-o", "-", "-q"], input=BED.read_text()
     )
-    predict_bed(BED, FASTA, MODEL, tmp_path / "o.tsv", progress=False)
+    predict(MODEL, BED, FASTA, output=tmp_path / "o.tsv")
     assert done.exit_code == 0 and done.stdout == (tmp_path / "o.tsv").read_text()
     assert done.stderr == "92 intervals -> -\n         92  ok\n"
 
@@ -170,7 +170,7 @@ def test_an_input_is_never_the_output(tmp_path, model):
     bed = tmp_path / "x.tsv"
     bed.write_text("chr1\t100\t200\n")
     with pytest.raises(OutputError, match="is the input"):
-        predict_bed(bed, FASTA, model, bed, progress=False)
+        predict(model, bed, FASTA, output=bed)
     assert bed.read_text() == "chr1\t100\t200\n"
 
 
@@ -181,7 +181,7 @@ def test_the_strand_column_is_used_by_models_of_rna_or_on_request(tmp_path, code
     expected = {True: rna.predict(reverse_complement(codes)), False: rna.predict(codes)}
     assert rna.stranded and np.abs(expected[True] - expected[False]).max() > 0.1
     for asked, used in ((None, True), (True, True), (False, False)):
-        predict_bed(bed, FASTA, rna, tmp_path / "o.tsv", use_strand=asked, progress=False)
+        predict(rna, bed, FASTA, use_strand=asked, output=tmp_path / "o.tsv")
         table = pd.read_csv(tmp_path / "o.tsv", sep="\t")
         np.testing.assert_allclose(table[rna.targets], expected[used], atol=2e-6)
 
@@ -203,7 +203,7 @@ def test_bad_beds_are_named_and_leave_nothing(kind, tmp_path, model):
         bed.write_text(content)
     before = sorted(os.listdir(tmp_path))
     with pytest.raises(InputError, match=message) as error:
-        predict_bed(bed, FASTA, model, tmp_path / "o.tsv", progress=False)
+        predict(model, bed, FASTA, output=tmp_path / "o.tsv")
     assert "bad.bed" in str(error.value)
     assert sorted(os.listdir(tmp_path)) == before
 
@@ -234,13 +234,13 @@ def test_a_window_over_the_end_is_refused_when_strict(tmp_path, model):
     bed = tmp_path / "x.bed"
     bed.write_text("chr1\t100\t200\nchr1\t0\t10\n")
     with pytest.raises(InputError, match="line 2: the window chr1:-45-56 reaches over"):
-        predict_bed(bed, FASTA, model, tmp_path / "o.tsv", strict=True, progress=False)
-    found = predict_bed(bed, FASTA, model, tmp_path / "o.tsv", progress=False)
+        predict(model, bed, FASTA, strict=True, output=tmp_path / "o.tsv")
+    found = predict(model, bed, FASTA, output=tmp_path / "o.tsv")
     assert found.statuses == {"ok": 2} and found.padded == 1
 
 
 def test_profiles_are_a_column_a_bin(tmp_path, profile_model):
-    predict_bed(BED, FASTA, profile_model, tmp_path / "o.tsv", ["b"], progress=False)
+    predict(profile_model, BED, FASTA, targets=["b"], output=tmp_path / "o.tsv")
     table = pd.read_csv(tmp_path / "o.tsv", sep="\t")
     model, genome, bed = load_model(profile_model, device="cpu"), Genome(FASTA), read_bed(BED)
     numbers = np.array([genome.number(c) for c in bed.contigs])

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from regzoo.errors import InputError, ModelError
 from regzoo.nets import build, checkpoint
 from regzoo.nets.checkpoint import Official, file_digest, official_weights
-from regzoo.sequence import from_one_hot, one_hot
+from regzoo.sequence import decode, from_one_hot, one_hot
 from regzoo.zoo import load_model, read_targets
 from tests.conftest import MODEL, ROOT
 
@@ -205,14 +205,40 @@ def test_damaged_weights_are_refused(folder):
 
 
 BAD_CODES = [
-    np.zeros((2, 39), np.uint8), np.zeros((2, 41), np.uint8), np.zeros(40, np.uint8), np.zeros((2, 4, 40), np.float32),
-    np.zeros((2, 40)), np.zeros((2, 40), np.int64), np.zeros((1, 2, 40), np.uint8), np.array(["A" * 40]),
-]  # fmt: skip
+    np.zeros((2, 39), np.uint8),
+    np.zeros((2, 41), np.uint8),
+    np.zeros(39, np.uint8),
+    np.zeros((2, 4, 39), np.float32),
+    np.zeros((2, 40, 4), np.float32),
+    np.zeros((2, 40)),
+    np.zeros((2, 40), np.int64),
+    np.zeros((1, 2, 40), np.uint8),
+    np.full((1, 40), 5, np.uint8),
+    ["A" * 39],
+    ["A" * 40, None],
+    ["MKVL" * 10],
+]
 
 
-@pytest.mark.parametrize("codes", BAD_CODES, ids=lambda c: f"{c.dtype}{c.shape}")
+@pytest.mark.parametrize("form", [
+    lambda codes: codes,
+    lambda codes: one_hot(codes),
+    lambda codes: one_hot(codes).astype(bool),
+    lambda codes: torch.from_numpy(one_hot(codes)),
+    lambda codes: [decode(row) for row in codes],
+    lambda codes: [decode(row).lower().replace("t", "u") for row in codes],
+    lambda codes: np.array([decode(row) for row in codes]),
+], ids=["codes", "one-hot", "bool", "tensor", "strings", "RNA", "array of strings"])  # fmt: skip
+def test_windows_in_every_form_give_the_same(form, folder):
+    model, codes = load_model(folder, device="cpu"), np.random.default_rng(0).integers(0, 5, (4, 40), dtype=np.uint8)
+    with torch.inference_mode():
+        expected = model.module(torch.from_numpy(one_hot(codes))).numpy()
+    np.testing.assert_array_equal(model.predict(form(codes)), expected)
+
+
+@pytest.mark.parametrize("codes", BAD_CODES, ids=lambda c: f"{c.dtype}{c.shape}" if hasattr(c, "dtype") else str(c)[:12])
 def test_windows_of_another_shape_are_refused(codes, folder):
-    with pytest.raises(InputError, match=r"shape \(N, 40\), not "):
+    with pytest.raises(InputError, match="windows of 40 bases|strings of 40|codes are 0 to 4|not DNA or RNA"):
         load_model(folder, device="cpu").predict(codes)
 
 

@@ -1,4 +1,4 @@
-"""`python -m training`: from a recipe to a model directory."""
+"""`python -m training`: train, evaluate and export models from recipes."""
 
 import json
 import sys
@@ -13,18 +13,20 @@ from training.baseline import fit_baseline
 from training.data.build import build
 from training.data.corpus import cut_windows
 from training.evaluate import evaluate_run, predict_sequences
-from training.export import announce, export
+from training.export import announce, export, rewrite_texts
 from training.export_lm import export_language_model
 from training.fit import fit
 from training.pretrain import pretrain
 from training.probe import export_probe, fit_probe
-from training.recipe import recipe_kind
+from training.queue import run_queue
+from training.recipe import load_recipe
+from training.run import HOME
 from training.scores import metrics_table
 from training.search import search as run_search
 
 THREADS = typer.Option(None, help="CPU threads (default: all)")
 TRACK = typer.Option(
-    None, help="Log to TensorBoard or Weights & Biases (offline without WANDB_API_KEY), in the run's folder"
+    None, help="Log to TensorBoard or to Weights & Biases (offline without WANDB_API_KEY), in the run's folder"
 )
 Tracker = Literal["tensorboard", "wandb"]
 
@@ -41,24 +43,24 @@ def fit_command(
     recipe: str = typer.Argument(..., help="A recipe, e.g. training/recipes/tf-human/basset.yaml"),
     threads: int = THREADS,
     track: Tracker = TRACK,
-    dry_run: bool = typer.Option(False, help="A few batches the whole way, and how long all of it would take"),
+    dry_run: bool = typer.Option(False, help="Train a few batches only, and estimate time and memory of the whole run"),
 ):
-    """Train a recipe, or go on where a stopped run of it was; weights and metrics go to runs/GROUP/MODEL.
+    """Train a recipe of kind `fit` or `probe`, or resume its run. Weights and metrics go to runs/GROUP/MODEL.
 
-    Metrics are those on dev; `evaluate` gives those on test. On several GPUs: accelerate launch -m training fit RECIPE
+    Prints the metrics on dev; `evaluate` computes those on test. On several GPUs: accelerate launch -m training fit RECIPE
     """
-    probe = recipe_kind(recipe) == "probe"
+    probe = load_recipe(recipe, "fit", "probe").kind == "probe"
     if probe and (track or dry_run):
-        raise InputError(f"{recipe}: a probe has no training steps for --track or --dry-run")
+        raise InputError(f"{recipe}: a probe has no training steps; leave out --track and --dry-run")
     metrics = (
         fit_probe(recipe, threads=threads) if probe else fit(recipe, threads=threads, track=track, dry_run=dry_run)
     )
-    if not metrics:  # another process than the main one
+    if not metrics:  # not the main process
         return
     if dry_run:
         found = metrics["dry run"]
-        print(f"{found['steps']:,} steps, about {found['hours']} hours, {found['peak_memory_mb']:,} MB at most; dev after "
-              "these few batches:\n")  # fmt: skip
+        print(f"{found['steps']:,} steps, about {found['hours']} hours, peak memory {found['peak_memory_mb']:,} MB. Metrics on dev "
+              "after these few batches:\n")  # fmt: skip
     print(metrics_table(metrics["dev"]))
 
 
@@ -68,7 +70,7 @@ def pretrain_command(
     threads: int = THREADS,
     track: Tracker = TRACK,
 ):
-    """Pretrain a language model on masked tokens, or go on where a stopped run of it was."""
+    """Pretrain a language model on masked tokens, or resume its run."""
     print(json.dumps(pretrain(recipe, threads=threads, track=track), indent=1))
 
 
@@ -93,8 +95,10 @@ def tokenizer_command(
     fasta: str = typer.Argument(..., help="Sequences, FASTA or a table with columns of DNA, plain or gzipped"),
     output: str = typer.Option(..., "--output", "-o", help="The tokenizer.json to write"),
     vocabulary: int = typer.Option(None, help="Number of tokens, e.g. 4096"),
-    merges: int = typer.Option(None, help="Number of merges instead, e.g. 600 for the hybrid of BPE and 6-mers"),
-    piece: int = typer.Option(1000, help="Longer sequences are cut into pieces of so many bases"),
+    merges: int = typer.Option(
+        None, help="Number of merges, instead of --vocabulary; e.g. 600 for the hybrid of BPE and 6-mers"
+    ),
+    piece: int = typer.Option(1000, help="Longer sequences are cut into pieces of this length"),
 ):
     """Train a BPE tokenizer in DNABERT-2's layout."""
     windows = cut_windows([Path(fasta)], piece)
@@ -104,7 +108,7 @@ def tokenizer_command(
 
 @app.command("baseline")
 def baseline_command(recipe: str = typer.Argument(..., help="A recipe")):
-    """Fit the k-mer models that the card compares with; their metrics go to runs/baselines."""
+    """Fit the k-mer models that the card compares the model with. Their metrics go to runs/baselines."""
     print(json.dumps(fit_baseline(recipe), indent=1))
 
 
@@ -113,15 +117,15 @@ def search_command(
     search: str = typer.Argument(..., help="YAML: recipe, space, trials; e.g. training/searches/dnabert_enhancer.yaml"),
     threads: int = THREADS,
 ):
-    """Search a recipe's hyperparameters with Optuna, or go on where a stopped search was; it goes to runs/searches/NAME."""
+    """Search hyperparameters of a recipe with Optuna, or resume a search. Results go to runs/searches/NAME."""
     print(json.dumps(run_search(search, threads=threads), indent=1))
 
 
 @app.command("evaluate")
 def evaluate_command(recipe: str = typer.Argument(..., help="A recipe whose run has finished")):
-    """Evaluate a run on dev and test: every metric, thresholds of dev, calibration; TSV, Markdown and curves go to its folder.
+    """Evaluate a run on dev and test, and write tables and figures to its folder.
 
-    `export` needs the metrics on test that this adds to the run.
+    Thresholds are chosen on dev. The metrics on test are added to the run; `export` needs them.
     """
     print(evaluate_run(recipe))
 
@@ -130,22 +134,52 @@ def evaluate_command(recipe: str = typer.Argument(..., help="A recipe whose run 
 def predict_command(
     recipe: str = typer.Argument(..., help="A recipe whose run has finished"),
     sequences: str = typer.Argument(..., help="FASTA, or a table with a column `sequence`, plain or gzipped"),
-    output: str = typer.Option(..., "--output", "-o", help="The .tsv to write: a row a sequence, a column a target"),
+    output: str = typer.Option(
+        ..., "--output", "-o", help="The .tsv to write: a row for each sequence, a column for each target"
+    ),
 ):
-    """Predict sequences with a run's network, before it is exported; `regzoo predict` takes intervals and exported models."""
+    """Predict sequences with a run's network before it is exported. For exported models use `regzoo predict`."""
     print(f"{predict_sequences(recipe, sequences, output)} sequences -> {output}")
 
 
 @app.command("export")
 def export_command(recipe: str = typer.Argument(..., help="A recipe whose run has finished")):
-    """Write the Kipoi model directory of an evaluated run under models/, and its entry in zoo_index.yaml."""
-    kinds = {"language_model": export_language_model, "probe": export_probe, "supervised": export}
-    print(kinds[recipe_kind(recipe)](recipe))
+    """Write the Kipoi model directory of an evaluated run to models/, and its entry to zoo_index.yaml."""
+    writers = {"fit": export, "probe": export_probe, "language_model": export_language_model}
+    print(writers[load_recipe(recipe).kind](recipe))
+
+
+@app.command("cards")
+def cards_command(
+    recipes: list[str] = typer.Argument(None, help="Recipes (default: all of the checkout's training/recipes)"),
+):
+    """Rewrite the texts of exported models from their recipes: `info` in model.yaml, and data and limits in the card.
+
+    Weights and metrics are not touched, and no run is needed.
+    """
+    files = recipes or sorted(
+        str(path) for path in (HOME / "training" / "recipes").glob("*/*.yaml") if path.name != "data.yaml"
+    )
+    written = [recipe for recipe in files if rewrite_texts(recipe)]
+    print(f"{len(written)} of {len(files)} recipes have a model in the zoo; their texts were rewritten")
+
+
+@app.command("queue")
+def queue_command(queue: str = typer.Argument(..., help="YAML: recipes, threads, nice; e.g. training/queue.yaml")):
+    """Train and evaluate recipes one after the other at low priority; finished ones are skipped, stopped ones resumed.
+
+    A recipe that fails does not stop the others; the exit status is 1 then.
+    """
+    results = run_queue(queue)
+    for recipe, result in results.items():
+        print(f"{recipe}: {result}")
+    if any(result.startswith("failed") for result in results.values()):
+        raise typer.Exit(1)
 
 
 @app.command("announce")
-def announce_command(recipe: str = typer.Argument(..., help="A recipe that is not trained here")):
-    """Enter a recipe in zoo_index.yaml as one whose weights the zoo does not have."""
+def announce_command(recipe: str = typer.Argument(..., help="A recipe whose model is not trained here")):
+    """Enter a recipe in zoo_index.yaml as one without weights in the zoo."""
     print(announce(recipe))
 
 

@@ -1,38 +1,40 @@
-"""The floor that every trained model is held against: logistic or ridge regression on the k-mers of a window."""
+"""Baselines of every trained model: linear models and support vector machines on k-mers."""
 
 import hashlib
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.sparse import csr_matrix
 
 from regzoo.sequence.codes import reverse_complement
 from training.data import load_examples
-from training.data.holdout import alike_rows
+from training.data.holdout import cluster_ids
+from training.data.sources import Source
 from training.estimators import fit_linear, fit_svr, predict_rows
-from training.loop import write_text
-from training.recipe import load_recipe
+from training.recipe import PROSE, load_recipe
+from training.run import write_text
 from training.scores import evaluate_splits
 
 
-def kmer_counts(codes, k=6, stranded=False, presence=False):
-    """How often a window holds each k-mer.
+def kmer_counts(codes: np.ndarray, k: int = 6, stranded: bool = False, presence: bool = False) -> csr_matrix:
+    """Counts of k-mers in windows.
 
     Parameters
     ----------
     codes : numpy.ndarray, uint8, shape (N, L)
     k : int
     stranded : bool
-        Of the given strand alone, not of both.
+        Count k-mers of the given strand only; otherwise a k-mer and its reverse complement are one.
     presence : bool
-        1 for any number.
+        1 for every count above 0.
 
     Returns
     -------
-    scipy.sparse.csr_matrix, float32, shape (N, distinct k-mers, up to strand unless stranded)
-        k-mers with an unknown base are left out.
+    scipy.sparse.csr_matrix, float32, shape (N, distinct k-mers)
+        k-mers with an unknown base are not counted.
     """
     every = np.array(list(itertools.product(range(4), repeat=k)), dtype=np.uint8)
     places = 4 ** np.arange(k - 1, -1, -1)
@@ -53,11 +55,11 @@ def kmer_counts(codes, k=6, stranded=False, presence=False):
     return counts
 
 
-def fit_baseline(recipe_path):
-    """Fit and evaluate the baselines of a recipe's data; kept in runs/baselines for all recipes of the same data section.
+def fit_baseline(recipe_path: str | Path) -> dict[str, Any]:
+    """Fit and evaluate the baselines of a recipe's data; they are kept in runs/baselines for all recipes with the same data.
 
-    Of classes: logistic regression on 6-mer presence. Of a regression: ridge regression and a support vector machine on
-    the square roots of 5-mer counts.
+    Classification: logistic regression on 6-mer presence. Regression: ridge regression and a support vector machine on the
+    square roots of 5-mer counts.
 
     Parameters
     ----------
@@ -68,7 +70,7 @@ def fit_baseline(recipe_path):
     dict
         name -> split -> target -> metric -> {'value', 'low', 'high'}
     """
-    data = load_recipe(recipe_path).data
+    data = load_recipe(recipe_path, "fit", "probe").data
     if found := read_baseline(recipe_path, data):
         return found
     splits, _ = load_examples(data)
@@ -78,7 +80,7 @@ def fit_baseline(recipe_path):
         counts = kmer_counts(part.codes, 5 if regression else 6, data.stranded, presence=not regression)
         features[split] = [np.sqrt(counts.toarray()) if regression else counts]
     names = ["ridge on 5-mers", "SVR on 5-mers"] if regression else ["logistic regression on 6-mers"]
-    result, groups = {}, alike_rows(data.holdout, splits["train"].codes)
+    result, groups = {}, cluster_ids(data.holdout, splits["train"].codes)
     for name in names:
         predictors = []
         for labels in splits["train"].labels.T:
@@ -95,10 +97,10 @@ def fit_baseline(recipe_path):
     return result
 
 
-def read_baseline(recipe_path, data):
-    """As `fit_baseline` gave it for the same data, or an empty dict."""
-    before = Path("runs") / Path(recipe_path).resolve().parent.name / "baseline.json"  # where they once were
-    for path in (_path(data), before):
+def read_baseline(recipe_path: str | Path, data: Source) -> dict[str, Any]:
+    """Result of `fit_baseline` for the same data, or an empty dict."""
+    older = Path("runs") / Path(recipe_path).resolve().parent.name / "baseline.json"  # its place in older runs
+    for path in (_path(data), older):
         content = json.loads(path.read_text()) if path.exists() else {}
         if content and content["data"] == _fixed(data):
             return content["baselines"]
@@ -106,13 +108,13 @@ def read_baseline(recipe_path, data):
 
 
 def _path(data):
-    """By a digest of the data section, but for its prose."""
+    """Named by a digest of the data section without its texts."""
     text = json.dumps(_fixed(data), sort_keys=True)
     return Path("runs") / "baselines" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
 
 
 def _fixed(data):
-    return data.model_dump(mode="json", exclude={"title", "description"})
+    return data.model_dump(mode="json", exclude=PROSE["data"])
 
 
 def _linear(coefficients, intercept, regression):

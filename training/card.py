@@ -1,17 +1,64 @@
-"""The model card, from a run's own figures."""
+"""The model card and the description in model.yaml, from a recipe and its run's metrics."""
+
+import re
+from typing import Any
 
 from regzoo.evaluate.metrics import CORRELATIONS, METRICS
+from training.recipe import LanguageModelRecipe, ProbeRecipe, Recipe, Supervised
 
+AUTHORS = [{"name": "The regzoo developers"}]
 _TITLES = {"mcc": "MCC × 100", "auroc": "AUROC", "average_precision": "average precision", "pearson": "Pearson", "spearman": "Spearman"}  # fmt: skip
 _BASELINES = {
     "binary": "logistic regression on 6-mer presence", "multiclass": "logistic regression on 6-mer presence",
     "regression": "ridge regression and a support vector machine (radial kernel, at most 6,000 rows) on square roots of 5-mer "
     "counts",
 }  # fmt: skip
+_SIGNIFICANT = 0.05
 
 
-def mean_metrics(metrics):
-    """split -> number of targets and the mean of each metric over them, for the index."""
+def kipoi_info(recipe: Recipe, doc: str) -> dict[str, Any]:
+    """The `info` section of a model.yaml: Kipoi's fields, from the recipe and its data.
+
+    Parameters
+    ----------
+    recipe : training.recipe.Recipe
+    doc : str
+        One line for `kipoi info`.
+    """
+    language_model = isinstance(recipe, LanguageModelRecipe)
+    data = recipe.corpus if isinstance(recipe, LanguageModelRecipe) else recipe.data
+    kind = (
+        "language model" if language_model else "linear probe" if isinstance(recipe, ProbeRecipe) else "neural network"
+    )
+    info = {"authors": AUTHORS, "doc": doc, "license": "MIT", "tags": [*data.tags, kind]}
+    return info | ({"cite_as": data.cite_as} if data.cite_as else {}) | {"trained_on": data.description}
+
+
+def with_texts(card: str, recipe: Recipe) -> str:
+    """A card with the recipe's current description of the data and its limits, and everything else unchanged.
+
+    Parameters
+    ----------
+    card : str
+        As `model_card` or `training.export_lm` wrote it.
+    recipe : training.recipe.Recipe
+
+    Raises
+    ------
+    ValueError
+        If the card has not one section for each of the texts.
+    """
+    data = recipe.corpus if isinstance(recipe, LanguageModelRecipe) else recipe.data
+    for heading, text in (("Data(?: and split)?", data.description), ("Limits", recipe.limits)):
+        pattern = re.compile(rf"^(## {heading}\n\n).*?$", re.M)
+        if len(pattern.findall(card)) != 1:
+            raise ValueError(f"no section {heading.partition('(')[0]!r}")
+        card = pattern.sub(lambda match, text=text: match[1] + text, card)
+    return card
+
+
+def mean_metrics(metrics: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Split -> number of targets and the mean of each metric over them, for the index."""
     return {
         split: {"targets": len(metrics[split])}
         | {name: round(_mean(metrics[split], name), 3) for name in next(iter(metrics[split].values()))}
@@ -24,17 +71,17 @@ def _mean(targets, metric):
     return sum(values[metric]["value"] for values in targets.values()) / len(targets)
 
 
-def model_card(recipe, metrics, baselines, how):
+def model_card(recipe: Supervised, metrics: dict[str, Any], baselines: dict[str, Any], training: str) -> str:
     """The model card.
 
     Parameters
     ----------
-    recipe : training.recipe.Recipe or training.probe.ProbeRecipe
+    recipe : training.recipe.FitRecipe or training.recipe.ProbeRecipe
     metrics : dict
         Of its run.
     baselines : dict
         As of `training.baseline.fit_baseline`.
-    how : str
+    training : str
         How it was trained.
 
     Returns
@@ -48,30 +95,20 @@ def model_card(recipe, metrics, baselines, how):
              f"{metrics['input_length']} bases, {len(data.targets)} targets; {strands}.", ""]  # fmt: skip
     lines += _data_section(data, metrics["data"])
     others = baselines | ({"SVR on the same embeddings": metrics["svr"]} if "svr" in metrics else {})
-    lines += ["## Metrics", "", "With 95% percentile bootstrap intervals (1,000 resamples of the examples, fewer of more than 100,000)"
+    lines += ["## Metrics", "", "With 95% percentile bootstrap intervals (1,000 resamples of the rows, fewer for more than 100,000)"
               + ("" if data.task == "regression" else "; MCC at threshold 0.5")
-              + f". Choices were made on dev; test took no part in them. The baseline is {_BASELINES[data.task]} of "
-              + ("the strand given" if data.stranded else "both strands")
-              + ", its penalty chosen by cross-validation on the same training rows. " + _verdict(metrics, baselines), ""]  # fmt: skip
+              + ". Models were selected on dev; test was used for evaluation only. " + _baseline(data, metrics, baselines), ""]  # fmt: skip
     lines += _metric_tables(data, metrics, others)
-    if recipe.published:
-        what = "Pearson's r" if data.task == "regression" else "Test MCC × 100"
-        lines += ["### Published, for scale", "", f"{what} of the same benchmark; the authors' training rows are not filtered "
-                  "for overlap, and splits may differ.", "", "| model | " + " | ".join(data.targets) + " |",
-                  "|---" * (len(data.targets) + 1) + "|"]  # fmt: skip
-        lines += [
-            f"| {name} | " + " | ".join("–" if v is None else f"{v:.2f}" for v in row) + " |"
-            for name, row in recipe.published.items()
-        ]
-        lines.append("")
+    lines += _source_tables(metrics.get("by_source", {})) + _specificity(metrics.get("specificity", {}))
+    lines += _published(recipe) if recipe.published else []
     lines += ["## Limits", "", recipe.limits, "", "## Training", "",
-              f"{how} Train it again with `python -m training fit`, `evaluate` and `export`.", ""]  # fmt: skip
+              f"{training} Train it again with `python -m training fit`, `evaluate` and `export`.", ""]  # fmt: skip
     return "\n".join(lines)
 
 
 def _data_section(data, report):
     regression = data.task == "regression"
-    label = "mean ± sd" if regression else "positive"
+    label = "mean ± std" if regression else "positive"
     lines = ["## Data and split", "", data.description, "",
              f"| target | training rows read | dropped for overlap with dev or test | kept | {label} (as read) | dev | test |",
              "|---|---|---|---|---|---|---|"]  # fmt: skip
@@ -80,22 +117,66 @@ def _data_section(data, report):
         rest = " | ".join(str(counts.get(split, {}).get("rows", "–")) for split in ("dev", "test"))
         value = f"{train['mean']:.2f} ± {train['sd']:.2f}" if regression else train["positive"]
         lines.append(f"| {target} | {train['rows']} | {train['overlapping']} | {train['kept']} | {value} | {rest} |")
-    text = f"A training row is dropped when it shares a {data.overlap_kmer}-mer, on either strand, with any dev or test row of "
-    text += "any target. "
-    if data.holdout:
-        parts = " and ".join(
-            f"{share:.0%} for {name}" for name in ("dev", "test") if (share := getattr(data.holdout, name))
-        )
-        way = {"cluster": f"by clusters of rows that share {data.holdout.kmer} bases", "group": "by the data's own groups",
-               "random": "at random"}[data.holdout.by]  # fmt: skip
-        text += f"Of the training rows {parts} were held out {way}. "
-    text += f"Rows with the same window became one ({report['merged_rows']} merged"
+    text = f"Training rows that share a {data.overlap_kmer}-mer, on either strand, with a dev or test row of any target are dropped. "
+    text += _held_out(data.holdout) if data.holdout else ""
+    text += f"Rows with the same window are merged ({report['merged_rows']} were"
     text += (
-        ", labels averaged). "
+        "; their labels are averaged). "
         if regression
         else f"); {report['contradictory_labels']} contradictory labels were removed. "
     )
-    return [*lines, "", text + "A missing label is masked.", ""]
+    return [*lines, "", text + "Missing labels are masked.", ""]
+
+
+def _held_out(holdout):
+    parts = [f"{fraction:.0%} for {name}" for name in ("dev", "test") if (fraction := getattr(holdout, name))]
+    way = {"cluster": f"by clusters of rows that share {holdout.kmer} bases", "group": "by groups that the files name",
+           "random": "at random"}[holdout.by]  # fmt: skip
+    return f"Of the training rows, {' and '.join(parts)} were held out {way}. "
+
+
+def _published(recipe):
+    what = "Pearson's r" if recipe.data.task == "regression" else "Test MCC × 100"
+    lines = ["### Published, for scale", "", f"{what} of the same benchmark. The authors' training rows were not filtered for "
+             "overlap, and splits may differ.", "", "| model | " + " | ".join(recipe.data.targets) + " |",
+             "|---" * (len(recipe.data.targets) + 1) + "|"]  # fmt: skip
+    for name, row in recipe.published.items():
+        lines.append(f"| {name} | " + " | ".join("–" if v is None else f"{v:.2f}" for v in row) + " |")
+    return [*lines, ""]
+
+
+def _source_tables(by_source):
+    """Mean metrics within each source, where the data says where its rows come from."""
+    lines = []
+    for split, sources in by_source.items():
+        names = [name for name in next(iter(sources.values()), {}) if name not in ("rows", "targets")]
+        head = ["source", "rows", "targets", *(_TITLES.get(name, name) for name in names)]
+        lines += [f"### Within each source of {split}", "", "Means over the targets that have both classes in the source; "
+                  "`positive` is the mean fraction of positives.", "",
+                  "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]  # fmt: skip
+        for source, means in sources.items():
+            values = [f"{means[n] * 100:.1f}" if n == "mcc" else f"{means[n]:.3f}" for n in names if n in means]
+            lines.append("| " + " | ".join([source, str(means["rows"]), str(means["targets"]), *values]) + " |")
+        lines.append("")
+    return lines
+
+
+def _specificity(by_split):
+    """Whether each target's output is the best one for its own labels, on test if it was evaluated there."""
+    split = "test" if by_split.get("test") else "dev"
+    targets = by_split.get(split)
+    if not targets:
+        return []
+    own = [name for name, found in targets.items() if found["difference"] > 0]
+    significant = [name for name in own if targets[name]["p"] < _SIGNIFICANT]
+    text = (
+        f"On {split}, the output of {len(own)} of {len(targets)} targets has a larger AUROC on the target's own labels than the "
+        f"output of every other target; for {len(significant)} of them the difference is significant (DeLong's test, p < "
+        f"{_SIGNIFICANT}, not corrected for the choice of the best other target)."
+    )
+    if others := [f"{name} ({found['best_other']})" for name, found in targets.items() if name not in own]:
+        text += f" Another target's output, in brackets, is as good or better for {', '.join(others)}."
+    return ["### Specificity", "", text, ""]
 
 
 def _metric_tables(data, metrics, others):
@@ -126,10 +207,12 @@ def _interval(name, entry):
     return f"{value} ({low} to {high})"
 
 
-def _verdict(metrics, baselines):
-    """Where the model is not above the best baseline, and where it is but the intervals overlap, by its first metric."""
+def _baseline(data, metrics, baselines):
+    """What the baseline is, and where the model is not better by its first metric, or only with overlapping intervals."""
     if not baselines:
-        return "It was not run."
+        return "No baseline was fitted."
+    text = f"The baseline is {_BASELINES[data.task]} of {'the strand given' if data.stranded else 'both strands'}, its penalty "
+    text += "chosen by cross-validation on the same training rows. "
     below, unsure = [], []
     for split in ("dev", "test"):
         for target, entry in metrics.get(split, {}).items():
@@ -139,9 +222,9 @@ def _verdict(metrics, baselines):
                 below.append(f"{target} ({split})")
             elif entry[name]["low"] <= best["high"]:
                 unsure.append(f"{target} ({split})")
-    text = (
-        f"**The model is not above it for {', '.join(below)}.** "
+    text += (
+        f"**The model is not better than the baseline for {', '.join(below)}.**"
         if below
-        else "The model is above it for every target. "
+        else "The model is better than the baseline for every target."
     )
-    return (text + (f"It is above, but intervals overlap, for {', '.join(unsure)}." if unsure else "")).strip()
+    return text + (f" It is better, but with overlapping intervals, for {', '.join(unsure)}." if unsure else "")

@@ -1,19 +1,26 @@
-"""scikit-learn's estimators on features of windows: linear ones with a penalty chosen by cross-validation, and an SVM."""
+"""scikit-learn's estimators on features of windows; their penalties are chosen by cross-validation."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 from sklearn.svm import SVR
 
-PENALTIES = (0.0003, 0.003, 0.03, 0.3)  # inverse, of logistic regression
-ALPHAS = np.logspace(1, 5, 9)  # of ridge regression
+from training.data import Examples
+
+PENALTIES = (0.0003, 0.003, 0.03, 0.3)  # logistic regression's C
+ALPHAS = np.logspace(1, 5, 9)  # ridge regression's alpha
 FOLDS = 3
-MACHINE_ROWS = 6000  # its time grows with the square
-MACHINE = {"C": [0.3, 1, 3], "gamma": ["scale"], "epsilon": [0.1]}
+SVR_ROWS = 6000  # fitting time grows with the square of the rows
+SVR_GRID = {"C": [0.3, 1, 3], "gamma": ["scale"], "epsilon": [0.1]}
 
 
-def fit_linear(features, labels, regression, groups=None):
-    """Ridge or logistic regression.
+def fit_linear(
+    features: Any, labels: np.ndarray, regression: bool, groups: np.ndarray | None = None
+) -> tuple[np.ndarray, float, float]:
+    """Ridge regression, or logistic regression.
 
     Parameters
     ----------
@@ -21,14 +28,14 @@ def fit_linear(features, labels, regression, groups=None):
     labels : numpy.ndarray, shape (N,)
     regression : bool
     groups : numpy.ndarray, shape (N,), optional
-        Rows of one group, such as both strands of a window, are in one fold of the cross-validation.
+        Rows of one group, such as both strands of a window, are kept in one fold of the cross-validation.
 
     Returns
     -------
     coefficients : numpy.ndarray, shape (F,)
     intercept : float
     strength : float
-        Chosen: ridge's alpha, or logistic regression's C.
+        The chosen alpha of ridge regression, or C of logistic regression.
     """
     if regression:
         search = GridSearchCV(Ridge(), {"alpha": ALPHAS}, cv=_folds(groups))
@@ -40,11 +47,16 @@ def fit_linear(features, labels, regression, groups=None):
     return model.coef_[0], float(model.intercept_[0]), float(model.C)
 
 
-def fit_svr(features, labels, groups=None, seed=1):
-    """A support vector regression with a radial kernel on at most `MACHINE_ROWS` rows; its C is chosen as `fit_linear` does."""
-    rows = np.random.default_rng(seed).permutation(len(labels))[:MACHINE_ROWS]
+def fit_svr(
+    features: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None, seed: int = 1
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Support vector regression with a radial kernel on at most `SVR_ROWS` rows; returns its prediction function.
+
+    C is chosen by the same cross-validation as in `fit_linear`.
+    """
+    rows = np.random.default_rng(seed).permutation(len(labels))[:SVR_ROWS]
     scale = labels.std()
-    search = GridSearchCV(SVR(cache_size=1000), MACHINE, cv=_folds(groups))
+    search = GridSearchCV(SVR(cache_size=1000), SVR_GRID, cv=_folds(groups))
     search.fit(features[rows], labels[rows] / scale, groups=None if groups is None else groups[rows])
     return lambda x: search.predict(x) * scale
 
@@ -53,7 +65,9 @@ def _folds(groups):
     return KFold(FOLDS) if groups is None else GroupKFold(FOLDS)
 
 
-def predict_rows(splits, features, predictors):
+def predict_rows(
+    splits: dict[str, Examples], features: dict[str, Any], predictors: Sequence[Callable[[Any], np.ndarray]]
+) -> dict[str, np.ndarray]:
     """Predictions for the labelled rows of dev and test.
 
     Parameters
@@ -61,8 +75,8 @@ def predict_rows(splits, features, predictors):
     splits : dict of str to training.data.Examples
     features : dict of str to numpy.ndarray, shape (strands, N, F)
         Predictions are averaged over strands.
-    predictors : list of callable
-        Of each target.
+    predictors : sequence of callable
+        One for each target.
 
     Returns
     -------

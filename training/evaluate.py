@@ -1,31 +1,33 @@
 """Evaluation and prediction of a finished run."""
 
-import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from regzoo.evaluate.calibration import temperature
 from regzoo.evaluate.tables import dev_thresholds, evaluation_figure, evaluation_table, readable, two_class_targets
+from regzoo.evaluate.transfer import specificity
+from regzoo.output.files import finished_file
 from regzoo.sequence.codes import fitted
-from regzoo.sequence.files import finished_file
-from training.data import load_examples
+from training.data import Examples, load_examples
 from training.data.records import column, read_fasta, read_table, table_sequences
-from training.export import finished_metrics
-from training.loop import write, write_text
-from training.networks import load_run, predict, run_folder
-from training.recipe import load_recipe
-from training.scores import evaluate_splits
+from training.networks import load_run, predict
+from training.run import Run, write, write_text
+from training.scores import evaluate_splits, source_means, source_table
 
 logger = logging.getLogger(__name__)
 
 
-def evaluate_run(recipe_path):
-    """Every metric of a run on dev and test; evaluation-SPLIT.tsv, .png, .svg and evaluation.md are written to its folder.
+def evaluate_run(recipe_path: str | Path) -> str:
+    """Compute every metric of a run on dev and test.
 
-    Metrics on test are also added to metrics.json, from where `export` takes them.
+    evaluation-SPLIT.tsv, .png, .svg and evaluation.md are written to the run's folder. Where the data names the source of each
+    row, evaluation-SPLIT-by-source.tsv has the metrics within each source. Of models with several classification targets,
+    specificity-SPLIT.tsv compares each target's output with those of the other targets on the same labels. Metrics on test are
+    added to metrics.json, from which `export` reads them.
 
     Parameters
     ----------
@@ -39,44 +41,71 @@ def evaluate_run(recipe_path):
     Raises
     ------
     InputError
-        If the run has not finished or its data is not usable.
+        If the run has not finished or its data is not valid.
     """
-    recipe, folder, network = load_recipe(recipe_path), run_folder(recipe_path), load_run(recipe_path)
-    metrics = finished_metrics(recipe_path, folder)
-    splits, _ = load_examples(recipe.data)
-    predictions = {
-        split: predict(network, part.codes, recipe.data).cpu().numpy()
-        for split, part in splits.items()
-        if split != "train"
-    }
-    targets, dev, thresholds, text = recipe.data.targets, splits["dev"].labels, None, []
-    if recipe.data.task != "regression":
-        thresholds = dev_thresholds(targets, dev, predictions["dev"])
-        scales = {t: round(temperature(y, p), 3) for t, y, p in two_class_targets(targets, dev, predictions["dev"])}
-        text.append(f"Temperature of each target's logits by dev's likelihood: {scales}\n")
+    run = Run(recipe_path, "fit", "probe")
+    data, metrics, network = run.recipe.data, run.metrics(), load_run(run)
+    splits, _ = load_examples(data)
+    splits.pop("train")
+    predictions = {split: predict(network, part.codes, data).cpu().numpy() for split, part in splits.items()}
+    thresholds, text = None, []
+    if data.task != "regression":
+        dev = splits["dev"].labels, predictions["dev"]
+        thresholds = dev_thresholds(data.targets, *dev)
+        scales = {t: round(temperature(y, p), 3) for t, y, p in two_class_targets(data.targets, *dev)}
+        text.append(f"Temperature of each target's logits, fitted on dev: {scales}\n")
     for split, scores in predictions.items():
-        table = evaluation_table(targets, splits[split].labels, scores, thresholds)
-        write(
-            folder / f"evaluation-{split}.tsv",
-            lambda path, t=table: t.to_csv(path, sep="\t", index=False, float_format="%.5g"),
-        )
+        table = _write_split(run.folder, split, data, splits[split], scores, thresholds)
         text += [f"## {split}\n", readable(table), ""]
-        figure = evaluation_figure(targets, splits[split].labels, scores)
-        for suffix in ("png", "svg"):
-            with finished_file(folder / f"evaluation-{split}.{suffix}") as temporary:
-                figure.savefig(temporary, format=suffix, dpi=120)
-    write_text(folder / "evaluation.md", "\n".join(text))
-    unseen = predictions.keys() - {"dev"}
-    metrics |= evaluate_splits(recipe.data, splits, {split: predictions[split] for split in unseen})
-    if (folder / "svr.npz").is_file():
-        with np.load(folder / "svr.npz") as machine:
-            metrics["svr"] |= evaluate_splits(recipe.data, splits, {split: machine[split] for split in unseen})
-    write_text(folder / "metrics.json", json.dumps(metrics, indent=1))
+        _add_details(metrics, run.folder, split, data, splits[split], scores)
+    write_text(run.folder / "evaluation.md", "\n".join(text))
+    _add_metrics(metrics, run.folder, data, splits, {split: predictions[split] for split in splits.keys() - {"dev"}})
+    run.write_metrics(metrics)
     return "\n".join(text)
 
 
-def predict_sequences(recipe_path, sequences, output):
-    """Predictions of sequences, centred in windows of the run's length, as a TSV.
+def _write_split(folder, split, data, examples, scores, thresholds):
+    """Write the table and the figure of a split; returns the table."""
+    table = evaluation_table(data.targets, examples.labels, scores, thresholds)
+    _write_table(folder / f"evaluation-{split}.tsv", table)
+    figure = evaluation_figure(data.targets, examples.labels, scores)
+    for suffix in ("png", "svg"):
+        with finished_file(folder / f"evaluation-{split}.{suffix}") as temporary:
+            figure.savefig(temporary, format=suffix, dpi=120)
+    return table
+
+
+def _add_details(
+    metrics: dict[str, Any], folder: Path, split: str, data: Any, examples: Examples, scores: np.ndarray
+) -> None:
+    """Metrics within sources, and specificity of the targets, to files and to the run's metrics."""
+    if examples.sources is not None:
+        table = source_table(data, examples, scores)
+        _write_table(folder / f"evaluation-{split}-by-source.tsv", table)
+        metrics.setdefault("by_source", {})[split] = source_means(table, examples)
+    if data.task == "binary" and len(data.targets) > 1:
+        table = specificity(data.targets, examples.labels, scores)
+        _write_table(folder / f"specificity-{split}.tsv", table)
+        metrics.setdefault("specificity", {})[split] = {
+            row.target: {"best_other": row.best_other, "difference": round(row.difference, 4), "p": row.p}
+            for row in table.dropna(subset=["difference"]).itertuples()
+        }
+
+
+def _add_metrics(metrics, folder, data, splits, predictions):
+    """Metrics with intervals of splits other than dev, and those of a probe's support vector machine."""
+    metrics |= evaluate_splits(data, splits, predictions)
+    if (folder / "svr.npz").is_file():
+        with np.load(folder / "svr.npz") as machine:
+            metrics["svr"] |= evaluate_splits(data, splits, {split: machine[split] for split in predictions})
+
+
+def _write_table(path, table):
+    write(path, lambda temporary: table.to_csv(temporary, sep="\t", index=False, float_format="%.5g"))
+
+
+def predict_sequences(recipe_path: str | Path, sequences: str | Path, output: str | Path) -> int:
+    """Predict sequences, centred in windows of the run's length, and write a TSV.
 
     Parameters
     ----------
@@ -92,10 +121,10 @@ def predict_sequences(recipe_path, sequences, output):
     Raises
     ------
     InputError
-        If the run has not finished or the file is not usable.
+        If the run has not finished or the file is not valid.
     """
-    recipe, path = load_recipe(recipe_path), Path(sequences)
-    length = finished_metrics(recipe_path, run_folder(recipe_path))["input_length"]
+    run, path = Run(recipe_path, "fit", "probe"), Path(sequences)
+    data, length = run.recipe.data, run.metrics()["input_length"]
     if path.name.removesuffix(".gz").endswith((".fa", ".fasta")):
         names, rows = read_fasta(path)
     else:
@@ -103,9 +132,15 @@ def predict_sequences(recipe_path, sequences, output):
         names, rows = list(table.index), table_sequences(column(table, "sequence", path), path)
     others = sum(len(row) != length for row in rows)
     if others:
-        logger.warning("%s: %d of %d sequences are not of %d bases; they are centred", path, others, len(rows), length)
+        logger.warning(
+            "%s: %d of %d sequences are not %d bases long; they are cut or padded around their centres",
+            path,
+            others,
+            len(rows),
+            length,
+        )
     codes = np.concatenate([fitted(row[None], length) for row in rows])
-    result = pd.DataFrame(predict(load_run(recipe_path), codes, recipe.data).cpu().numpy(), columns=recipe.data.targets)
+    result = pd.DataFrame(predict(load_run(run), codes, data).cpu().numpy(), columns=data.targets)
     result.insert(0, "sequence", names)
     with finished_file(output) as temporary:
         result.to_csv(temporary, sep="\t", index=False, float_format="%.6g")

@@ -64,7 +64,7 @@ def _summary(sums):
 
 @torch.inference_mode()
 def _log_probabilities(network, ids, mask, where, batch=64):
-    """log p over the vocabulary at the places `where`, float32, in order."""
+    """Log p over the vocabulary at the places `where`, float32, in order."""
     parts = []
     for rows in torch.arange(len(ids)).split(batch):
         hidden = network.encode(ids[rows], mask[rows])[where[rows]]
@@ -116,7 +116,7 @@ def _masked_bases(network, tokenizer, codes, rng):
 
 
 def _markov(train):
-    """log p of a base after the ORDER before it, from both strands, shape (4 ** ORDER, 4); one count is added to each."""
+    """Log p of a base after the ORDER before it, from both strands, shape (4 ** ORDER, 4); one count is added to each."""
     counts = np.ones(4 ** (ORDER + 1))
     for windows in train.values():
         for codes in (windows, reverse_complement(windows)):
@@ -138,7 +138,7 @@ def _contexts(codes, size):
 
 
 def _by_position(windows, length, train):
-    """log frequency of bases by position, (length, 4), from windows of that length, or of all where there are few."""
+    """Log frequency of bases by position, (length, 4), from windows of that length, or of all where there are few."""
     if windows is not None and len(windows) >= 1000:
         both = np.concatenate([windows, reverse_complement(windows)])
         counts = np.stack([(both == base).sum(axis=0) for base in range(4)], axis=1) + 1.0

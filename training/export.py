@@ -1,70 +1,68 @@
 """From a finished run to a Kipoi model directory: YAML, weights, target names, expected predictions, card, index."""
 
-import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 
+from regzoo.activations import ACTIVATIONS, OF_TASK
 from regzoo.errors import InputError
 from regzoo.nets.checkpoint import file_digest
+from regzoo.output.files import finished_file
+from regzoo.output.hdf5 import NewHdf5
 from regzoo.sequence import Genome, one_hot, read_bed
-from regzoo.sequence.files import finished_file
-from regzoo.sequence.hdf5 import NewHdf5
 from regzoo.zoo import load_model, zoo_folder
 from training.baseline import read_baseline
-from training.card import mean_metrics, model_card
+from training.card import kipoi_info, mean_metrics, model_card, with_texts
 from training.index import update_index, write_yaml
-from training.loop import write_weights
-from training.networks import HOME, make_network, predict, recipe_name, run_folder
-from training.recipe import load_recipe
+from training.networks import make_network, predict
+from training.recipe import Architecture, load_recipe
+from training.run import HOME, Run, write_text, write_weights
+from training.section import read_yaml
 
 SCORES = ("diff", "ref", "alt", "logit", "logit_ref", "logit_alt", "deepsea_effect")
-VALUE_SCORES = ("diff", "ref", "alt")  # of outputs that are not each a probability
-ACTIVATIONS = {"binary": "sigmoid", "multiclass": "softmax", "regression": "identity"}
-OUTPUTS = {"binary": "probabilities", "multiclass": "probabilities of classes", "regression": "values"}
-HALF_TOLERANCE = 1e-3  # float16 weights are kept when no prediction on the example moves more
+VALUE_SCORES = ("diff", "ref", "alt")  # for outputs that are not independent probabilities
+HALF_TOLERANCE = 1e-3  # float16 weights are kept when no prediction of the example changes by more
 
 
 def model_yaml(
-    args,
-    length,
-    targets,
-    doc,
-    merge_strands=False,
-    expect=None,
-    default_scores=("diff", "logit"),
-    scores=SCORES,
-    stranded=False,
-):
+    args: dict[str, Any],
+    length: int,
+    targets: int,
+    info: dict[str, Any],
+    scores: Sequence[str] = SCORES,
+    default_scores: Sequence[str] = ("diff", "logit"),
+    stranded: bool = False,
+) -> dict[str, Any]:
     """Content of a model.yaml.
 
     Parameters
     ----------
     args : dict
-        Arguments of ZooModel.
-    length, targets : int
-        Window length and number of outputs.
-    doc : str
-        One line for `kipoi info`.
-    merge_strands : bool
-        Whether kipoi-veff scores both strands and merges.
-    expect : str, optional
-        File of expected predictions.
-    default_scores : tuple of str
-        Scores that are given when none is asked for.
-    scores : tuple of str
-        All that kipoi-veff may be asked for.
+        Arguments of `regzoo.kipoi.ZooModel`.
+    length : int
+        Of a window, in bases.
+    targets : int
+        Number of outputs.
+    info : dict
+        As of `training.card.kipoi_info`.
+    scores : sequence of str
+        Variant scores that kipoi-veff offers.
+    default_scores : sequence of str
+        Those computed by default.
     stranded : bool
-        Intervals on '-' are turned round without being asked for.
+        Reverse-complement intervals on '-' by default.
     """
     functions = [{"type": score, **({"default": True} if score in default_scores else {})} for score in scores]
     loader_args = {"length": length} | ({"use_strand": True} if stranded else {})
-    content = {
+    return {
         "defined_as": "regzoo.kipoi.ZooModel",
         "args": args,
         "default_dataloader": {"defined_as": "regzoo.kipoi.SequenceDataset", "default_args": loader_args},
-        "info": {"authors": [{"name": "regzoo"}], "doc": doc, "license": "MIT"},
+        "info": info,
         "dependencies": {
             "conda": ["python>=3.10", "pytorch::pytorch"],
             "pip": ["kipoi>=0.8.6", "setuptools<81", "six", "regzoo"],
@@ -79,19 +77,17 @@ def model_yaml(
             },
         },
         "postprocessing": {
-            "variant_effects": {"seq_input": ["seq"], "use_rc": merge_strands, "scoring_functions": functions}
+            "variant_effects": {"seq_input": ["seq"], "use_rc": False, "scoring_functions": functions}
         },
+        "test": {"expect": "expected.h5", "precision_decimal": 5},
     }  # fmt: skip
-    if expect:
-        content["test"] = {"expect": expect, "precision_decimal": 5}
-    return content
 
 
-def export(recipe_path):
-    """Write the model directory of a finished and evaluated run, and its entry in zoo_index.yaml.
+def export(recipe_path: str | Path) -> Path:
+    """Write the model directory of an evaluated run, and its entry in zoo_index.yaml.
 
-    model.yaml, model.safetensors, targets.txt, expected.h5 and README.md of the directory are written anew, and with the
-    index what is made from it (see `training.index.update_index`).
+    model.yaml, model.safetensors, targets.txt, expected.h5 and README.md are replaced, as is what is made from the index (see
+    `training.index.update_index`).
 
     Parameters
     ----------
@@ -105,40 +101,38 @@ def export(recipe_path):
     Raises
     ------
     InputError
-        If the run has not finished, or has not been evaluated.
+        If the run has not finished or was not evaluated.
     """
-    recipe, run = load_recipe(recipe_path), run_folder(recipe_path)
-    metrics, architecture = evaluated_metrics(recipe_path, run), recipe.architecture
-    length = metrics["input_length"]
-    codes, network = example_codes(length), make_network(recipe, length).eval()
+    run = Run(recipe_path, "fit")
+    recipe, metrics, architecture = run.recipe, run.evaluated_metrics(), run.recipe.architecture
+    codes, network = example_codes(metrics["input_length"]), make_network(recipe, metrics["input_length"]).eval()
 
     def outputs(state):
         network.load_state_dict(state, strict=False)
         return predict(network, codes, recipe.data)
 
-    state = smaller_weights(load_file(run / "model.safetensors"), outputs)
-    of = f"{metrics['parameters']:,} parameters"
+    state = smaller_weights(load_file(run.folder / "model.safetensors"), outputs)
+    size = f"{metrics['parameters']:,} parameters"
     if recipe.adapters:
         state = {name.replace(".default.weight", ""): value for name, value in state.items()}
         scale = recipe.adapters.alpha / recipe.adapters.rank
         architecture = architecture.model_copy(update={"arguments": architecture.arguments | {"adapter_scale": scale}})
-        of += f", of which {metrics['trained_parameters']:,} are its own, over {architecture.arguments['backbone']}"
-    how = (
-        f"{metrics['epochs']:.3g} epochs, {metrics['minutes']:.0f} minutes on {metrics['threads']} CPU thread(s), at most "
+        size += f", of which {metrics['trained_parameters']:,} are its own, over {architecture.arguments['backbone']}"
+    device = f"{metrics['threads']} CPU thread(s)" if metrics["device"].startswith("cpu") else "one GPU"
+    training = (
+        f"{metrics['epochs']:.3g} epochs, {metrics['minutes']:.0f} minutes on {device}, peak memory "
         f"{metrics['peak_memory_mb']:,.0f} MB, seed {recipe.seed}"
     )
-    if not metrics["device"].startswith("cpu"):
-        how = how.replace(f"{metrics['threads']} CPU thread(s)", "one GPU")
-    return write_model(recipe, recipe_path, metrics, state, architecture, of, how)
+    return write_model(run, metrics, state, architecture, size, training)
 
 
-def announce(recipe_path):
-    """Enter a recipe that is not trained here in zoo_index.yaml, with the status 'recipe'.
+def announce(recipe_path: str | Path) -> str:
+    """Enter a recipe whose model is not trained here in zoo_index.yaml, with the status 'recipe'.
 
     Parameters
     ----------
     recipe_path : str or pathlib.Path
-        Of a supervised model with `length` in its data, inside the zoo's training/recipes.
+        Of a supervised model, in the zoo's training/recipes, with `length` in its data.
 
     Returns
     -------
@@ -148,115 +142,135 @@ def announce(recipe_path):
     Raises
     ------
     InputError
-        If the recipe is not one of the checkout's, the data section does not say how long windows are, or the size of the
-        network cannot be told.
+        If the recipe is not in the checkout, its data has no `length`, or its backbone is missing and it has no `parameters`.
     """
-    recipe, path = load_recipe(recipe_path), Path(recipe_path)
-    if not path.resolve().is_relative_to(HOME):
-        raise InputError(f"{path}: the index lists recipes of {HOME} only; put it under training/recipes there")
+    run = Run(recipe_path, "fit")
+    recipe = run.recipe
+    if not run.recipe_path.resolve().is_relative_to(HOME):
+        raise InputError(f"{recipe_path}: the index lists recipes in {HOME} only; put it under training/recipes there")
     if recipe.data.length is None:
-        raise InputError(f"{path}: the data's `length` is needed for the index")
+        raise InputError(f"{recipe_path}: data.length: missing; the index needs it")
     count = recipe.parameters
     if count is None:
         with torch.device("meta"):
             count = sum(p.numel() for p in make_network(recipe, recipe.data.length).parameters())
     update_index(recipe.model, {
         "status": "recipe", "title": recipe.title, "input_length": recipe.data.length, "targets": len(recipe.data.targets),
-        "parameters": count, "recipe": recipe_name(path),
+        "parameters": count, "recipe": run.name,
     })  # fmt: skip
     return recipe.model
 
 
-def finished_metrics(recipe_path, run):
-    """A run's metrics, or an InputError if it has not finished."""
-    if not (run / "metrics.json").exists():
-        raise InputError(f"{recipe_path}: no finished run in {run}; fit it first")
+def rewrite_texts(recipe_path: str | Path) -> bool:
+    """Write the recipe's texts into an exported model's model.yaml (`info`) and card, which needs no run.
+
+    Weights and figures stay as they are; `export` writes those.
+
+    Parameters
+    ----------
+    recipe_path : str or pathlib.Path
+
+    Returns
+    -------
+    bool
+        False if the recipe's model is not in the zoo.
+
+    Raises
+    ------
+    InputError
+        If the recipe is not valid, or the model directory was not written by `export`.
+    """
+    recipe = load_recipe(recipe_path)
+    folder = zoo_folder() / "models" / recipe.model
+    if not (folder / "model.yaml").is_file():
+        return False
+    content = read_yaml(folder / "model.yaml")
     try:
-        return json.loads((run / "metrics.json").read_text())
-    except ValueError as error:
-        raise InputError(f"{run / 'metrics.json'}: not JSON ({error}); fit {recipe_path} again") from error
+        card = with_texts((folder / "README.md").read_text(), recipe)
+        content["info"] = kipoi_info(recipe, content["info"]["doc"])
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{folder}: not a model directory written by `export` ({error})") from error
+    write_yaml(folder / "model.yaml", content)
+    write_text(folder / "README.md", card)
+    return True
 
 
-def evaluated_metrics(recipe_path, run):
-    """A run's metrics on dev and test, or an InputError if it has not finished or has not been evaluated on test."""
-    metrics = finished_metrics(recipe_path, run)
-    splits = {split for counts in metrics["data"]["targets"].values() for split in counts} - {"train"}
-    if missing := sorted(splits - metrics.keys()):
-        raise InputError(
-            f"{recipe_path}: the run in {run} has no metrics on {' and '.join(missing)}; run "
-            f"`python -m training evaluate {recipe_path}` first"
-        )
-    return metrics
-
-
-def smaller_weights(state, outputs):
-    """Tensors in float16 where that moves no output on the example by more than HALF_TOLERANCE, else as they are.
+def smaller_weights(
+    state: dict[str, torch.Tensor], outputs: Callable[[dict[str, torch.Tensor]], torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Tensors in float16 if that changes no output of the example by more than HALF_TOLERANCE, else unchanged.
 
     Parameters
     ----------
     state : dict of str to torch.Tensor
     outputs : callable
-        A network's outputs, given float32 tensors.
+        Returns the network's outputs for float32 tensors.
     """
     half = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
     again = {k: v.float() if v.is_floating_point() else v for k, v in half.items()}
     return half if abs(outputs(state) - outputs(again)).max() < HALF_TOLERANCE else state
 
 
-def write_model(recipe, recipe_path, metrics, state, architecture, of, how):
+def write_model(
+    run: Run,
+    metrics: dict[str, Any],
+    state: dict[str, torch.Tensor],
+    architecture: Architecture,
+    size: str,
+    training: str,
+) -> Path:
     """Write a supervised model's directory and its entry in the index.
 
     Parameters
     ----------
-    recipe : training.recipe.Recipe or training.probe.ProbeRecipe
-    recipe_path : str or pathlib.Path
+    run : training.run.Run
     metrics : dict
-        Of its run.
+        Of the run, on dev and test.
     state : dict of str to torch.Tensor
     architecture : training.recipe.Architecture
-    of, how : str
-        What it consists of, for `kipoi info`; how it was trained, for the card.
+    size, training : str
+        For `kipoi info`, what the model consists of; for the card, how it was trained.
 
     Returns
     -------
     pathlib.Path
     """
-    path, folder, targets = Path(recipe_path), zoo_folder() / "models" / recipe.model, recipe.data.targets
-    length, data = metrics["input_length"], recipe.data
+    recipe, data, length = run.recipe, run.recipe.data, metrics["input_length"]
+    folder, targets, activation = zoo_folder() / "models" / recipe.model, data.targets, OF_TASK[data.task]
     folder.mkdir(parents=True, exist_ok=True)
     write_weights(folder / "model.safetensors", state)
-    (folder / "targets.txt").write_text("".join(f"{t}\n" for t in targets))
+    write_text(folder / "targets.txt", "".join(f"{t}\n" for t in targets))
     args = {
         "architecture": architecture.name,
         "arguments": {"input_length": length, "n_targets": len(targets)} | architecture.arguments,
         "weights": "model.safetensors", "sha256": file_digest(folder / "model.safetensors"), "targets": "targets.txt",
-        "activation": ACTIVATIONS[data.task], "reverse_complement": not data.stranded,
+        "activation": activation, "reverse_complement": not data.stranded,
     }  # fmt: skip
+    outputs = "class probabilities" if data.task == "multiclass" else ACTIVATIONS[activation].outputs
     strands = "of the strand given" if data.stranded else "mean of both strands"
-    doc = f"{recipe.title}; {OUTPUTS[data.task]}, {strands}; {of}."
-    scores = SCORES if data.task == "binary" else VALUE_SCORES
-    write_yaml(
-        folder / "model.yaml",
-        model_yaml(args, length, len(targets), doc, expect="expected.h5", scores=scores, stranded=data.stranded),
-    )
+    info = kipoi_info(recipe, f"{recipe.title}; {outputs}, {strands}; {size}.")
+    scores = SCORES if outputs == "probabilities" else VALUE_SCORES
+    content = model_yaml(args, length, len(targets), info, scores=scores, stranded=data.stranded)
+    write_yaml(folder / "model.yaml", content)
     write_expected(folder)
-    how = f"Recipe: `{recipe_name(path)}`, {how}."
-    (folder / "README.md").write_text(model_card(recipe, metrics, read_baseline(recipe_path, data), how))
+    training = f"Recipe: `{run.name}`, {training}."
+    write_text(folder / "README.md", model_card(recipe, metrics, read_baseline(run.recipe_path, data), training))
     update_index(recipe.model, {
         "status": "trained", "title": recipe.title, "input_length": length, "targets": len(targets),
-        "parameters": metrics["parameters"], "data": data.title or path.parent.name, "mean_metrics": mean_metrics(metrics),
+        "parameters": metrics["parameters"], "data": data.title or run.recipe_path.parent.name,
+        "mean_metrics": mean_metrics(metrics),
     })  # fmt: skip
     return folder
 
 
-def example_codes(length):
-    """Windows of the example's BED file, base codes, shape (92, length)."""
+def example_codes(length: int) -> np.ndarray:
+    """Windows of the example's BED file, base codes, uint8, shape (92, length)."""
     folder = zoo_folder() / "dataloaders" / "sequence" / "example"
     bed, genome = read_bed(folder / "example.bed"), Genome(folder / "example.fa")
     return genome.windows([genome.number(str(c)) for c in bed.contigs], bed.resized(length), length)
 
 
-def write_expected(folder):
+def write_expected(folder: Path) -> None:
     """expected.h5: inputs and predictions on the example, as `kipoi test` reads them."""
     model = load_model(str(folder), device="cpu")
     codes = example_codes(model.input_length)

@@ -2,7 +2,7 @@
 
 import yaml
 
-from regzoo.sequence.files import finished_file
+from regzoo.output.files import finished_file
 from regzoo.zoo import zoo_folder
 
 START, END = "<!-- models: written by `python -m training export` -->\n", "<!-- end of models -->"

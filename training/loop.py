@@ -1,69 +1,57 @@
-"""The training loop: AdamW under accelerate, averaged weights, and a checkpoint from which a run goes on to the same end.
+"""The training loop: AdamW under accelerate, averaged weights, and checkpoints that resume exactly.
 
-What a step does depends on the seed and the step's number alone, so that a run may be stopped anywhere. `accelerate launch
--m training fit RECIPE` spreads a step's rows over several GPUs.
+A step depends only on the seed and its number, so a run that is stopped anywhere and resumed ends with the same weights.
+`accelerate launch -m training fit RECIPE` distributes the rows of a step over several GPUs.
 """
 
-import errno
 import json
 import math
 import os
 import resource
 import sys
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from pickle import UnpicklingError
+from typing import Any
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list
-from pydantic import Field
-from safetensors.torch import save
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
 from regzoo.errors import InputError, RegzooError
-from training.section import Section
+from training.recipe import Optimiser
+from training.run import write, write_text
 
 CHECKPOINT_SECONDS = 600
 
 
 class TrainingError(RegzooError):
-    """Training cannot go on; the message says at which step."""
-
-
-class Optimiser(Section):
-    """AdamW with linear warm-up and cosine decay."""
-
-    learning_rate: float = Field(gt=0)
-    weight_decay: float = Field(0.01, ge=0, description="of matrices; biases and norms have none")
-    betas: tuple[float, float] = (0.9, 0.999)
-    warmup: float = Field(0.1, ge=0, lt=1, description="share of all steps")
-    floor: float = Field(0.0, ge=0, lt=1, description="share of the learning rate that is left at the end")
-    clip: float = Field(1.0, gt=0, description="largest gradient norm")
-    ema: float = Field(0.0, ge=0, lt=1, description="decay of averaged weights, which are the ones kept; 0 for none")
-    accumulate: int = Field(1, gt=0, description="parts that a step's rows are run in, where memory is short")
-    precision: Literal["float32", "bf16"] = "bf16"
-    compile: bool = Field(False, description="torch.compile")
+    """Training cannot continue; the message says at which step."""
 
 
 @dataclass
 class Plan:
-    """How long a run is, when it is looked at, and where it is kept.
+    """Length of a run, when it is validated, and where it is kept.
 
     Attributes
     ----------
     folder : pathlib.Path
-        Of checkpoint.pt and log.json.
+        Holds checkpoint.pt and log.json.
     recipe : dict
-        What the checkpoint must be of: a run is not continued with other values.
-    seed, steps, every : int
-        The whole run's steps, and after how many the run is looked at.
+        Values that the checkpoint must agree with; a run is not resumed with others.
+    seed : int
+    steps : int
+        Of the whole run.
+    every : int
+        Steps between validations.
     patience : int, optional
-        Looks without a better score before it stops; the best weights are kept then.
+        Stop after this many validations without a better score, and keep the best weights.
     track : str, optional
         'tensorboard' or 'wandb'.
     """
@@ -83,20 +71,29 @@ class Loop:
     Parameters
     ----------
     network : torch.nn.Module
-        What is trained; parameters that need no gradient stay as they are and in no checkpoint.
+        The trained network. Parameters without gradient are neither changed nor kept in checkpoints.
     objective : torch.nn.Module
-        Gives a scalar loss of what `batch` gives; `network` is part of it.
+        Computes the scalar loss from a batch; contains `network`.
     batch : callable
-        Of (step, part, parts): the objective's arguments for one of the equal parts of a step's rows.
-    options : Optimiser
+        batch(step, part, parts) returns the objective's arguments for one of `parts` equal parts of a step's rows.
+    options : training.recipe.Optimiser
     plan : Plan
-    look : callable, optional
-        Of the network, every `plan.every` steps: a dict for the log, whose 'score', if any, chooses the best weights.
+    validate : callable, optional
+        validate(network), called every `plan.every` steps, returns a dict for the log; its 'score', if any, chooses the best
+        weights.
     """
 
-    def __init__(self, network, objective, batch, options, plan, look=None):
-        self.network, self.batch, self.options, self.plan, self.look = network, batch, options, plan, look
-        AcceleratorState._reset_state()  # or a process's second loop could not have another precision than its first
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        objective: torch.nn.Module,
+        batch: Callable[[int, int, int], Any],
+        options: Optimiser,
+        plan: Plan,
+        validate: Callable[[torch.nn.Module], dict] | None = None,
+    ):
+        self.network, self.batch, self.options, self.plan, self.validate = network, batch, options, plan, validate
+        AcceleratorState._reset_state()  # otherwise a second loop in this process would keep the precision of the first
         self.accelerator = Accelerator(
             mixed_precision="bf16" if options.precision == "bf16" else "no", log_with=plan.track,
             project_dir=str(plan.folder), dynamo_backend="inductor" if options.compile else "no",
@@ -108,42 +105,47 @@ class Loop:
         ]
         optimiser = torch.optim.AdamW(groups, lr=options.learning_rate, betas=options.betas, eps=1e-6)
         self.objective, self.optimiser = self.accelerator.prepare(objective, optimiser)
-        # What two layers share is kept once.
+        # A tensor shared by two layers is kept once.
         own = {name for name, p in network.named_parameters() if p.requires_grad}
         own |= network.state_dict().keys() - dict(network.named_parameters(remove_duplicate=False)).keys()
         self.kept = [name for name in network.state_dict() if name in own]
-        self.step, self.saved, self.minutes, self.log, self.best = 0, 0, 0.0, [], None
+        self.step, self.saved, self.minutes = 0, 0, 0.0
+        self.log: list[dict[str, Any]] = []
+        self.best: dict[str, Any] | None = None
         self.average = {k: v.clone() for k, v in self.state().items()} if options.ema else None
 
     @property
-    def checkpoint(self):
+    def checkpoint(self) -> Path:
+        """Path of the checkpoint."""
         return self.plan.folder / "checkpoint.pt"
 
-    def state(self):
-        """The trained tensors and buffers, as they are."""
+    def state(self) -> dict[str, torch.Tensor]:
+        """Current values of the trained tensors and buffers."""
         state = self.network.state_dict()
         return {name: state[name].detach() for name in self.kept}
 
-    def kept_state(self):
-        """Those that the run keeps: the best look's, the averaged ones, or the last."""
+    def kept_state(self) -> dict[str, torch.Tensor]:
+        """The tensors that the run keeps: of the best validation, else the averaged ones, else the last."""
         if self.best:
             return self.best["state"]
         return self.average or self.state()
 
-    def run(self):
-        """Train to the end, from where a stopped run was.
+    def run(self) -> dict[str, torch.Tensor]:
+        """Train to the end, starting from the checkpoint if there is one.
 
         Returns
         -------
         dict of str to torch.Tensor
-            The kept state, on the CPU; of several processes the main one's counts.
+            `kept_state`, on the CPU. With several processes, only that of the main one is valid.
 
         Raises
         ------
         InputError
-            If the checkpoint is of another recipe.
+            If the checkpoint belongs to another recipe.
         TrainingError
-            If the loss is not finite, or the disk is full; the last checkpoint is kept.
+            If the loss is not finite. The last checkpoint is kept.
+        OutputError
+            If the disk is full. The last checkpoint is kept.
         """
         self.resume()
         self._start_tracking()
@@ -156,18 +158,20 @@ class Loop:
                 break
             total, count = total + self._train_step(step), count + 1
             self.step = step + 1
-            looking = self.step % self.plan.every == 0 or self.step == self.plan.steps
-            if looking or time.monotonic() - saved > CHECKPOINT_SECONDS:
+            validating = self.step % self.plan.every == 0 or self.step == self.plan.steps
+            if validating or time.monotonic() - saved > CHECKPOINT_SECONDS:
                 self.minutes, clock = self.minutes + (time.monotonic() - clock) / 60, time.monotonic()
-                if looking:
-                    self._look({"step": self.step, "loss": round(total / count, 4), "minutes": round(self.minutes, 2)})
+                if validating:
+                    self._validate(
+                        {"step": self.step, "loss": round(total / count, 4), "minutes": round(self.minutes, 2)}
+                    )
                     total, count, clock = 0.0, 0, time.monotonic()
                 self.save()
                 saved = time.monotonic()
         return {name: value.cpu() for name, value in self.kept_state().items()}
 
-    def finish(self, metrics, files):
-        """End the tracking, if there is any, with the final metrics and, to Weights & Biases, files of the run's folder."""
+    def finish(self, metrics: dict[str, Any], files: list[str]) -> None:
+        """End tracking: log the final metrics; Weights & Biases also stores `files` of the run's folder."""
         if self.plan.track:
             self.accelerator.log(flat(metrics), step=self.step)
         for tracker in self.accelerator.trackers:
@@ -191,7 +195,7 @@ class Loop:
             batch = (value.to(self.accelerator.device) for value in self.batch(step, own + number * world, parts))
             last = number + 1 == self.options.accumulate
             with nullcontext() if last else self.accelerator.no_sync(self.objective):
-                # Of sequences of some dozens of tokens, fused attention's backward pass took 2.4 times the plain one's on a CPU.
+                # On a CPU, the backward pass of fused attention takes 2.4 times as long for some dozens of tokens.
                 with sdpa_kernel(SDPBackend.MATH) if self.accelerator.device.type == "cpu" else nullcontext():
                     loss = self.objective(*batch)
             if not torch.isfinite(loss):
@@ -210,21 +214,21 @@ class Loop:
 
     @torch.no_grad()
     def _average_weights(self, step):
-        decay = min(self.options.ema, (1 + step) / (10 + step))  # short memory at the start
+        decay = min(self.options.ema, (1 + step) / (10 + step))  # the first averages forget quickly
         for name, value in self.state().items():
             if value.is_floating_point():
                 self.average[name].lerp_(value, 1 - decay)
             else:
                 self.average[name].copy_(value)
 
-    def _look(self, line):
+    def _validate(self, line):
         own = None
-        if self.look and self.accelerator.is_main_process:
+        if self.validate and self.accelerator.is_main_process:
             if self.average:
                 own = {name: value.clone() for name, value in self.state().items()}
                 self.network.load_state_dict(self.average, strict=False)
             self.network.eval()
-            line |= self.look(self.network)
+            line |= self.validate(self.network)
             self.objective.train()
             if line.get("score", -math.inf) > (self.best["score"] if self.best else -math.inf) and self.plan.patience:
                 self.best = {"score": line["score"], "step": self.step,
@@ -242,22 +246,25 @@ class Loop:
     def _out_of_patience(self):
         best = self.best["step"] if self.best else self.step
         over = [bool(self.plan.patience) and self.step - best >= (self.plan.patience or 0) * self.plan.every]
-        return broadcast_object_list(over)[0]  # the main process alone knows the scores
+        return broadcast_object_list(over)[0]  # only the main process knows the scores
 
-    def resume(self):
-        """Take up the checkpoint, if there is one."""
+    def resume(self) -> None:
+        """Load the checkpoint, if there is one."""
         if not self.checkpoint.exists():
             return
-        state = torch.load(self.checkpoint, weights_only=True, map_location=self.accelerator.device)
+        try:
+            state = torch.load(self.checkpoint, weights_only=True, map_location=self.accelerator.device)
+        except (RuntimeError, EOFError, UnpicklingError) as error:
+            raise InputError(f"{self.checkpoint}: not a checkpoint ({error}); move it away to start again") from error
         if json.loads(state["recipe"]) != json.loads(json.dumps(self.plan.recipe)):
-            raise InputError(f"{self.checkpoint}: made by another version of this recipe; move it away to start anew")
+            raise InputError(f"{self.checkpoint}: made by another version of this recipe; move it away to start again")
         self.network.load_state_dict(state["network"], strict=False)
         self.optimiser.load_state_dict(state["optimiser"])
         self.average, self.best, self.step = state["average"], state["best"], state["step"]
         self.saved, self.minutes, self.log = self.step, state["minutes"], json.loads(state["log"])
 
-    def save(self):
-        """Write checkpoint and log; a kill or a full disk leaves the ones before."""
+    def save(self) -> None:
+        """Write checkpoint and log. If that fails, the previous ones are kept."""
         if not self.accelerator.is_main_process:
             return
         state = {"network": self.state(), "optimiser": self.optimiser.state_dict(), "average": self.average,
@@ -265,7 +272,7 @@ class Loop:
                  "recipe": json.dumps(self.plan.recipe)}  # fmt: skip
         write(self.checkpoint, lambda path: torch.save(state, path))
         self.saved = self.step
-        write(self.plan.folder / "log.json", lambda path: path.write_text(json.dumps(self.log, indent=1)))
+        write_text(self.plan.folder / "log.json", json.dumps(self.log, indent=1))
 
     def _start_tracking(self):
         if self.plan.track:
@@ -275,8 +282,8 @@ class Loop:
             })  # fmt: skip
 
 
-def schedule(step, steps, options):
-    """Factor of the learning rate: linear warm-up, then a cosine down to the floor."""
+def schedule(step: int, steps: int, options: Optimiser) -> float:
+    """Factor of the learning rate: linear warm-up, then cosine decay to `options.floor`."""
     warmup = max(1, round(options.warmup * steps))
     if step < warmup:
         return (step + 1) / warmup
@@ -284,45 +291,15 @@ def schedule(step, steps, options):
     return options.floor + (1 - options.floor) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def peak_memory():
-    """Largest resident size of this process so far, or of GPU memory where one is used, in MB."""
+def peak_memory() -> float:
+    """Peak resident memory of this process, or peak GPU memory if a GPU is used, in MB."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / 1e6
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1000 if sys.platform != "darwin" else 1e6)
 
 
-def write(path, writer):
-    """Write a file under another name and move it into place.
-
-    Raises
-    ------
-    TrainingError
-        If the disk is full; what was there before is still there.
-    """
-    temporary = path.with_suffix(".tmp")
-    try:
-        writer(temporary)
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # PyTorch's writer raises the second
-        temporary.unlink(missing_ok=True)
-        full = getattr(error, "errno", None) == errno.ENOSPC or "PytorchStreamWriter" in str(error)
-        if not full:
-            raise
-        raise TrainingError(f"{path}: cannot be written, the disk is full; what it held before is kept") from error
-
-
-def write_text(path, text):
-    """As `write`, of text."""
-    write(path, lambda temporary: temporary.write_text(text))
-
-
-def write_weights(path, state):
-    """As `write`, of tensors in safetensors."""
-    write(path, lambda temporary: temporary.write_bytes(save({k: v.contiguous() for k, v in state.items()})))
-
-
-def flat(values, prefix=""):
-    """Nested dicts and lists as one dict of plain values, keys joined by '/'."""
+def flat(values: dict | list | tuple, prefix: str = "") -> dict[str, Any]:
+    """Nested dicts and lists as one dict; keys are joined by '/'."""
     result = {}
     items = values.items() if isinstance(values, dict) else enumerate(values)
     for key, value in items:

@@ -1,54 +1,33 @@
-"""A recipe's network: with fresh weights, on a language model's weights, of a finished run; and what it predicts."""
+"""The network of a recipe: with new weights, with a language model's weights, or of a finished run; and its predictions."""
 
-import json
-from pathlib import Path
-
+import numpy as np
 import torch
 from peft import LoraConfig, inject_adapter_in_model
 from safetensors.torch import load_file
 from torch import nn
 
+from regzoo.activations import ACTIVATIONS, OF_TASK
 from regzoo.errors import InputError
 from regzoo.nets import build
+from regzoo.strands import strand_mean
 from regzoo.zoo import with_backbone
 from training.augment import reverse_complement
-from training.recipe import load_recipe, model_name
+from training.data.sources import Source
+from training.recipe import FitRecipe, ProbeRecipe
+from training.run import Run
 
 CHANNELS = torch.arange(4, dtype=torch.uint8)[:, None]
-HOME = Path(__file__).resolve().parents[1]
 
 
-def run_folder(recipe_path):
-    """Where a recipe's checkpoint, weights and metrics are: runs/GROUP/MODEL by the model's name, in the working directory.
+def make_network(recipe: FitRecipe | ProbeRecipe, length: int) -> nn.Module:
+    """The recipe's architecture for windows of `length` bases, with new weights or those of its backbone.
 
-    Runs were once named by the recipe's path, as runs/FOLDER/RECIPE; such a run of one of this checkout's recipes is found
-    as long as there is none of the model's name.
-    """
-    folder = Path("runs") / model_name(recipe_path)
-    path = Path(recipe_path).resolve()
-    before = Path("runs") / path.parent.name / path.stem
-    return before if path.is_relative_to(HOME) and _holds_run(before) and not _holds_run(folder) else folder
-
-
-def _holds_run(folder):
-    return any((folder / name).exists() for name in ("checkpoint.pt", "metrics.json"))
-
-
-def recipe_name(recipe_path):
-    """A recipe's path as cards and the index give it: from the checkout's folder if it lies in it, else as it is."""
-    path = Path(recipe_path).resolve()
-    return path.relative_to(HOME).as_posix() if path.is_relative_to(HOME) else Path(recipe_path).as_posix()
-
-
-def make_network(recipe, length):
-    """The recipe's architecture for windows of `length` bases, with fresh weights or those of its backbone.
-
-    With adapters, only they, and what is not the backbone's, need gradients.
+    With adapters, only the adapters and the weights that are not the backbone's require gradients.
 
     Raises
     ------
     InputError
-        If there are adapters and no backbone.
+        If the recipe has adapters but no backbone.
     """
     arguments = {"input_length": length, "n_targets": len(recipe.data.targets)} | recipe.architecture.arguments
     if "backbone" not in arguments:
@@ -70,31 +49,27 @@ def make_network(recipe, length):
     return network
 
 
-def load_run(recipe_path):
-    """The trained network of a recipe's finished run, of a probe too, in evaluation mode.
+def load_run(run: Run) -> nn.Module:
+    """The network of a finished run, also of a probe, in evaluation mode.
 
     Raises
     ------
     InputError
-        If the run has no weights yet.
+        If the run has not finished.
     """
-    folder = run_folder(recipe_path)
-    if not (folder / "metrics.json").exists():
-        raise InputError(f"{recipe_path}: no finished run in {folder}; fit it first")
-    metrics = json.loads((folder / "metrics.json").read_text())
-    network = make_network(load_recipe(recipe_path), metrics["input_length"])
-    network.load_state_dict(load_file(folder / "model.safetensors"), strict=False)
+    network = make_network(run.recipe, run.metrics()["input_length"])
+    network.load_state_dict(load_file(run.folder / "model.safetensors"), strict=False)
     return network.eval()
 
 
-def one_hot(codes):
+def one_hot(codes: torch.Tensor) -> torch.Tensor:
     """One-hot float32 tensor (N, 4, L) of base codes (N, L)."""
     return (codes[:, None, :] == CHANNELS.to(codes.device)).float()
 
 
 @torch.no_grad()
-def predict(network, codes, data, batch_size=512):
-    """Predictions of windows as the exported model gives them: probabilities or values, the mean over strands.
+def predict(network: nn.Module, codes: torch.Tensor | np.ndarray, data: Source, batch_size: int = 512) -> torch.Tensor:
+    """Predictions of windows, the same as those of the exported model.
 
     Parameters
     ----------
@@ -102,7 +77,8 @@ def predict(network, codes, data, batch_size=512):
         In evaluation mode.
     codes : torch.Tensor or numpy.ndarray, uint8, shape (N, L)
     data : training.data.sources.Source
-        By whose task logits become predictions; if it is stranded, only the strand given is read.
+        Its task gives the output activation. If it is stranded, only the given strand is read; otherwise predictions are
+        the mean over both strands.
     batch_size : int
 
     Returns
@@ -110,10 +86,13 @@ def predict(network, codes, data, batch_size=512):
     torch.Tensor, float32, shape (N, targets)
         On the network's device.
     """
-    activation = {"binary": torch.sigmoid, "multiclass": lambda z: z.softmax(1), "regression": lambda z: z}[data.task]
-    device, parts = next(network.parameters()).device, []
+    activation, device, parts = ACTIVATIONS[OF_TASK[data.task]].make(), next(network.parameters()).device, []
+
+    def outputs(windows):
+        return activation(network(one_hot(windows)).float())
+
     for chunk in torch.as_tensor(codes).split(batch_size):
         chunk = chunk.to(device)
-        strands = (chunk,) if data.stranded else (chunk, reverse_complement(chunk))
-        parts.append(sum(activation(network(one_hot(strand)).float()) for strand in strands) / len(strands))
+        forward = outputs(chunk)
+        parts.append(forward if data.stranded else strand_mean(forward, outputs(reverse_complement(chunk))))
     return torch.cat(parts)

@@ -1,90 +1,27 @@
-"""Pretraining of language models: masked tokens of real sequences, on both strands, from a recipe; resumes where it was."""
+"""Pretraining of language models on masked tokens of both strands."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import nn
 from torch.nn import functional as F
 
-from regzoo.errors import InputError
 from regzoo.nets import load_pretrained, save_pretrained
 from regzoo.nets.sequence_model import make_language_model, make_tokenizer
 from regzoo.sequence.codes import reverse_complement
-from regzoo.tokenizers import train_bpe
+from regzoo.tokenizers import Tokenizer, Tokens, train_bpe
 from training.data.corpus import load_corpus
-from training.loop import Loop, Optimiser, Plan, write_text, write_weights
-from training.networks import run_folder
-from training.recipe import Limits, ModelName
-from training.section import Section, read_section
+from training.evaluate_lm import evaluate_language_model
+from training.loop import Loop, Plan
+from training.recipe import PROSE, LanguageModelRecipe
+from training.run import Run, write_weights
 
 
-class Corpus(Section):
-    """Files of sequences, as globs under REGZOO_DATA."""
-
-    train: list[str]
-    held_out: list[str]
-    evaluation: list[str] = Field([], description="of other tasks: what overlaps with them is not trained on")
-    description: str = Field(pattern=r"\S", description="for the model card: what it is, source, licence")
-    window: int = Field(510, description="longer sequences are cut into pieces of this length")
-    overlap_kmer: int = 32
-
-
-class Masking(Section):
-    """BERT's: of the chosen tokens 80% are masked, 10% replaced, 10% kept."""
-
-    share: float = Field(0.15, gt=0, lt=1, description="of tokens; of overlapping k-mers, in spans of k")
-
-
-class Schedule(Optimiser):
-    """How a language model is trained: AdamW with linear warm-up and cosine decay to a tenth."""
-
-    steps: int = Field(gt=0)
-    tokens: int = Field(4096, gt=0, description="in one batch")
-    betas: tuple[float, float] = (0.9, 0.98)
-    warmup: float = Field(0.05, ge=0, lt=1)
-    floor: float = Field(0.1, ge=0, lt=1)
-    save_every: int = Field(200, gt=0)
-
-
-class LanguageModelRecipe(Section):
-    """Everything that makes a language model again."""
-
-    model: ModelName
-    title: str
-    corpus: Corpus
-    start: str | None = Field(
-        None, description="go on from a published model: a folder in its authors' layout, or OWNER/NAME"
-    )
-    tokenizer: dict[str, Any] = Field(
-        {}, description="kind, and what it needs: bpe takes `vocabulary`, kmers takes `k`"
-    )
-    network: dict[str, Any] = Field({}, description="kind, transformer or caduceus, and its sizes")
-    masking: Masking = Masking()
-    optimiser: Schedule
-    seed: int = 1
-    limits: Limits
-    notes: str = ""
-
-
-def load_language_model_recipe(path):
-    """Read and check a recipe; an InputError names every problem."""
-    recipe = read_section(path, LanguageModelRecipe)
-    if bool(recipe.start) == bool(recipe.tokenizer and recipe.network):
-        raise InputError(f"{path}: give either `start`, or `tokenizer` and `network`")
-    if not recipe.start and not ("kind" in recipe.tokenizer and "kind" in recipe.network):
-        raise InputError(f"{path}: `tokenizer` and `network` need a `kind`")
-    if recipe.tokenizer.get("kind") == "bpe" and not isinstance(recipe.tokenizer.get("vocabulary"), int):
-        raise InputError(f"{path}: tokenizer.vocabulary: a bpe needs its number of tokens")
-    return recipe
-
-
-def prepare_tokenizer(recipe, train, folder):
-    """The recipe's tokenizer; a BPE is trained on the training windows once, into the run's folder."""
+def prepare_tokenizer(recipe: LanguageModelRecipe, train: dict[int, np.ndarray], folder: Path) -> Tokenizer:
+    """The recipe's tokenizer. A BPE is trained on the training windows once, and kept in the run's folder."""
     options = dict(recipe.tokenizer)
     if options["kind"] == "bpe":
         path = folder / "tokenizer.json"
@@ -97,14 +34,14 @@ def prepare_tokenizer(recipe, train, folder):
     return make_tokenizer(**options)
 
 
-def choose_masked(tokens, tokenizer, share, rng):
-    """Which tokens are to be predicted, bool, shape (N, T).
+def choose_masked(tokens: Tokens, tokenizer: Tokenizer, fraction: float, rng: np.random.Generator) -> np.ndarray:
+    """Choose the tokens to predict, bool, shape (N, T).
 
-    Overlapping k-mers are chosen in spans of k, as DNABERT does, so that a base is hidden in all of its k-mers.
+    Overlapping k-mers are chosen in spans of k, as in DNABERT, so that a base is hidden in all k-mers that contain it.
     """
     inner = tokens.ends > tokens.starts
     k = getattr(tokenizer, "k", 1) if np.any(tokens.starts[:, 2:3] - tokens.starts[:, 1:2] == 1) else 1
-    centres = rng.random(inner.shape) < (share if k == 1 else share / k)
+    centres = rng.random(inner.shape) < (fraction if k == 1 else fraction / k)
     chosen = centres & inner
     for shift in range(-((k - 1) // 2), k // 2 + 1):
         moved = np.roll(centres & inner, shift, axis=1)
@@ -115,8 +52,8 @@ def choose_masked(tokens, tokenizer, share, rng):
     return chosen
 
 
-def corrupted(ids, chosen, tokenizer, rng):
-    """Token ids of which the chosen are masked (80%), replaced by a random word (10%) or kept."""
+def corrupted(ids: np.ndarray, chosen: np.ndarray, tokenizer: Tokenizer, rng: np.random.Generator) -> np.ndarray:
+    """Token ids; those chosen are masked (80%), replaced by a random token (10%) or kept (10%)."""
     fate = rng.random(ids.shape)
     special = {tokenizer.pad, tokenizer.unknown, tokenizer.mask, tokenizer.cls, tokenizer.sep}
     words = np.array([i for i in range(len(tokenizer)) if i not in special])
@@ -125,12 +62,12 @@ def corrupted(ids, chosen, tokenizer, rng):
 
 
 class _Batches:
-    """Batches of one length, drawn by their share of the bases; a function of the seed and the step alone."""
+    """Batches of windows of one length, drawn in proportion to its bases. A batch depends only on seed and step."""
 
     def __init__(self, windows, tokenizer, recipe):
         self.windows, self.tokenizer, self.recipe = list(windows.values()), tokenizer, recipe
         bases = np.array([rows.size for rows in self.windows], dtype=float)
-        self.shares = bases / bases.sum()
+        self.fractions = bases / bases.sum()
         self.rows = []
         for windows in self.windows:
             tokens = tokenizer.encode(windows[:64]).lengths.mean()
@@ -138,17 +75,17 @@ class _Batches:
 
     def __call__(self, step, part, parts):
         rng = np.random.default_rng([self.recipe.seed, step])
-        group = rng.choice(len(self.windows), p=self.shares)
+        group = rng.choice(len(self.windows), p=self.fractions)
         codes = self.windows[group][rng.integers(0, len(self.windows[group]), self.rows[group])]
         codes = reverse_complement(codes) if rng.random() < 0.5 else codes
         tokens = self.tokenizer.encode(codes[part::parts])
-        chosen = choose_masked(tokens, self.tokenizer, self.recipe.masking.share, rng)
+        chosen = choose_masked(tokens, self.tokenizer, self.recipe.masking.fraction, rng)
         ids = corrupted(tokens.ids, chosen, self.tokenizer, rng)
         return [torch.from_numpy(a) for a in (ids, tokens.mask, chosen, tokens.ids[chosen])]
 
 
 class _MaskedTokens(nn.Module):
-    """Cross-entropy of the tokens that were chosen."""
+    """Cross-entropy of the chosen tokens."""
 
     def __init__(self, network):
         super().__init__()
@@ -158,11 +95,11 @@ class _MaskedTokens(nn.Module):
         return F.cross_entropy(self.network.logits(self.network.encode(ids, mask)[chosen]).float(), truth)
 
 
-def pretrain(recipe_path, threads=None, track=None):
-    """Train a language model, or go on where a stopped run was; weights and metrics go to runs/GROUP/NAME.
+def pretrain(recipe_path: str | Path, threads: int | None = None, track: str | None = None) -> dict[str, Any]:
+    """Train a language model, or resume its run; weights and metrics are written to the run's folder.
 
-    What started from a published model is also written in its authors' layout, to the run's folder `pretrained`, which other
-    recipes can have as their backbone.
+    A model that started from a published one is also written in its authors' layout, to the folder `pretrained` of the run;
+    other recipes can use it as their backbone.
 
     Parameters
     ----------
@@ -179,26 +116,26 @@ def pretrain(recipe_path, threads=None, track=None):
     Raises
     ------
     InputError
-        If the recipe or its data is not usable, or the checkpoint is of another recipe.
+        If the recipe or its data is not valid, or the checkpoint belongs to another recipe.
     TrainingError
-        If the loss is not finite, or the disk is full; the last checkpoint is kept.
+        If the loss is not finite. The last checkpoint is kept.
+    OutputError
+        If the disk is full. The last checkpoint is kept.
     """
-    from training.evaluate_lm import evaluate_language_model
-
-    recipe = load_language_model_recipe(recipe_path)
-    folder = run_folder(recipe_path)
+    run = Run(recipe_path, "language_model")
+    recipe, folder = run.recipe, run.folder
     folder.mkdir(parents=True, exist_ok=True)
     if threads:
         torch.set_num_threads(threads)
     train, held_out, report = load_corpus(recipe.corpus)
     torch.manual_seed(recipe.seed)
     if recipe.start:
-        found = load_pretrained(recipe.start)
-        tokenizer, network = found.tokenizer, found.net
+        start = load_pretrained(recipe.start)
+        tokenizer, network = start.tokenizer, start.net
     else:
         tokenizer = prepare_tokenizer(recipe, train, folder)
         network = make_language_model(tokenizer, **recipe.network)
-    fixed = recipe.model_dump(mode="json", exclude={"limits", "notes", "title"})
+    fixed = recipe.model_dump(mode="json", exclude=PROSE)
     plan = Plan(folder, fixed, recipe.seed, recipe.optimiser.steps, recipe.optimiser.save_every, track=track)
     loop = Loop(network, _MaskedTokens(network), _Batches(train, tokenizer, recipe), recipe.optimiser, plan)
     state = loop.run()
@@ -207,26 +144,12 @@ def pretrain(recipe_path, threads=None, track=None):
     network.load_state_dict(state)
     write_weights(folder / "model.safetensors", state)
     if recipe.start:
-        save_pretrained(replace(found, net=network), folder / "pretrained")
+        save_pretrained(replace(start, net=network), folder / "pretrained")
     metrics = {
         "parameters": sum(p.numel() for p in network.parameters()), "minutes": loop.minutes,
         "threads": torch.get_num_threads(), "corpus": report,
         "held out": evaluate_language_model(network.eval(), tokenizer, train, held_out),
     }  # fmt: skip
-    write_text(folder / "metrics.json", json.dumps(metrics, indent=1))
+    run.write_metrics(metrics)
     loop.finish(metrics["held out"], ["model.safetensors", "metrics.json"])
     return metrics
-
-
-def run_of(recipe_path):
-    """Recipe, folder and tokenizer path of a finished pretraining run.
-
-    Raises
-    ------
-    InputError
-        If the run has no weights yet.
-    """
-    folder = run_folder(recipe_path)
-    if not (folder / "model.safetensors").exists():
-        raise InputError(f"{recipe_path}: no finished run in {folder}; pretrain it first")
-    return load_language_model_recipe(recipe_path), Path(folder)

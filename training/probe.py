@@ -1,7 +1,7 @@
 """Linear probes: logistic or ridge regression on the frozen embeddings of one of the zoo's language models."""
 
-import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,19 +12,18 @@ from regzoo.sequence import one_hot
 from regzoo.sequence.codes import reverse_complement
 from regzoo.zoo import load_model, zoo_folder
 from training.data import Examples, load_examples
-from training.data.holdout import alike_rows
+from training.data.holdout import cluster_ids
 from training.data.overlap import window_hashes
 from training.estimators import fit_linear, fit_svr, predict_rows
-from training.export import evaluated_metrics, write_model
-from training.loop import write, write_text, write_weights
-from training.networks import run_folder
-from training.recipe import load_recipe
+from training.export import write_model
+from training.recipe import ProbeRecipe
+from training.run import Run, write, write_text, write_weights
 from training.scores import evaluate_splits
 
 
 @torch.inference_mode()
-def embeddings(net, codes, stranded=False, batch=512):
-    """Embeddings of windows, and of their reverse complements unless `stranded`, float32, shape (strands, N, hidden)."""
+def embeddings(net: torch.nn.Module, codes: np.ndarray, stranded: bool = False, batch: int = 512) -> np.ndarray:
+    """Embeddings of windows and, unless `stranded`, of their reverse complements, float32, shape (strands, N, hidden)."""
     strands = (codes,) if stranded else (codes, reverse_complement(codes))
     parts = []
     for strand in strands:
@@ -33,8 +32,8 @@ def embeddings(net, codes, stranded=False, batch=512):
     return np.stack(parts)
 
 
-def cached_embeddings(recipe, splits, folder):
-    """Embeddings of every split, kept in the run's folder under a digest of model, pooling and windows."""
+def cached_embeddings(recipe: ProbeRecipe, splits: dict[str, Examples], folder: Path) -> dict[str, np.ndarray]:
+    """Embeddings of every split, kept in the run's folder for the same model, pooling and windows."""
     net = load_model(recipe.backbone, device="cpu").module.net
     net.pooling = recipe.pooling
     weights = (zoo_folder() / "models" / recipe.backbone / "model.safetensors").stat()
@@ -62,10 +61,10 @@ def _save_all(path, arrays):
         np.savez(out, **arrays)
 
 
-def fit_probe(recipe_path, threads=None):
-    """Fit a probe; weights and metrics go to runs/GROUP/NAME.
+def fit_probe(recipe_path: str | Path, threads: int | None = None) -> dict[str, Any]:
+    """Fit a probe; weights and metrics are written to the run's folder.
 
-    The penalty's strength is chosen by cross-validation on the training rows; neither dev nor test takes part.
+    The penalty is chosen by cross-validation on the training rows; dev and test are not used.
 
     Parameters
     ----------
@@ -75,37 +74,26 @@ def fit_probe(recipe_path, threads=None):
     Returns
     -------
     dict
-        As of `training.fit.fit`; 'svr' has a support vector machine's metrics where the recipe asks for one, and its
+        As of `training.fit.fit`. If the recipe has `svr`, 'svr' has the metrics of a support vector machine, and its
         predictions are kept in svr.npz.
 
     Raises
     ------
     InputError
-        If the recipe or its data is not usable.
+        If the recipe or its data is not valid.
     """
-    recipe, folder = load_recipe(recipe_path), run_folder(recipe_path)
+    run = Run(recipe_path, "probe")
+    recipe, folder, data = run.recipe, run.folder, run.recipe.data
     folder.mkdir(parents=True, exist_ok=True)
     if threads:
         torch.set_num_threads(threads)
-    splits, report = load_examples(recipe.data)
+    splits, report = load_examples(data)
     splits["train"] = _drawn(splits["train"], recipe)
-    features, regression = cached_embeddings(recipe, splits, folder), recipe.data.task == "regression"
-    both = features["train"]
-    mean, spread = both.mean(axis=(0, 1)), both.std(axis=(0, 1)) + 1e-6
-    scaled = {split: (values - mean) / spread for split, values in features.items()}
-    groups = alike_rows(recipe.data.holdout, splits["train"].codes)
-    weights, biases, chosen, machines = [], [], {}, []
-    for index, target in enumerate(recipe.data.targets):
-        labels = splits["train"].labels[:, index]
-        rows = np.flatnonzero(~np.isnan(labels))
-        x = np.concatenate([strand[rows] for strand in scaled["train"]])
-        y, together = (np.tile(values[rows], len(scaled["train"])) for values in (labels, groups))
-        coefficients, intercept, chosen[target] = fit_linear(x, y, regression, together)
-        weights.append(coefficients / spread)
-        biases.append(intercept - (coefficients / spread) @ mean)
-        if recipe.svr:
-            machines.append(fit_svr(x, y, together))
-    head = {"head.weight": torch.tensor(np.stack(weights)).float(), "head.bias": torch.tensor(np.array(biases)).float()}
+    features, regression = cached_embeddings(recipe, splits, folder), data.task == "regression"
+    mean, std = features["train"].mean(axis=(0, 1)), features["train"].std(axis=(0, 1)) + 1e-6
+    scaled = {split: (values - mean) / std for split, values in features.items()}
+    clusters = cluster_ids(data.holdout, splits["train"].codes)
+    head, chosen, machines = _fit_targets(recipe, splits["train"], scaled["train"], clusters, mean, std)
     write_weights(folder / "model.safetensors", head)
     net = load_model(recipe.backbone, device="cpu").module.net
     metrics = {
@@ -114,22 +102,39 @@ def fit_probe(recipe_path, threads=None):
         "input_length": splits["train"].codes.shape[1], "threads": torch.get_num_threads(), "data": report,
         "strengths": chosen,
     }  # fmt: skip
-    metrics |= evaluate_splits(recipe.data, splits, {"dev": _predictions(features["dev"], head, regression)})
+    metrics |= evaluate_splits(data, splits, {"dev": _predictions(features["dev"], head, regression)})
     if machines:
         predictions = predict_rows(splits, scaled, machines)
         write(folder / "svr.npz", lambda temporary: _save_all(temporary, predictions))
-        metrics["svr"] = evaluate_splits(recipe.data, splits, {"dev": predictions["dev"]})
-    write_text(folder / "metrics.json", json.dumps(metrics, indent=1))
+        metrics["svr"] = evaluate_splits(data, splits, {"dev": predictions["dev"]})
+    run.write_metrics(metrics)
     return metrics
 
 
+def _fit_targets(recipe, train, scaled, clusters, mean, std):
+    """The head on unscaled embeddings, the chosen penalty of each target, and its support vector machine if wanted."""
+    regression = recipe.data.task == "regression"
+    weights, biases, chosen, machines = [], [], {}, []
+    for index, target in enumerate(recipe.data.targets):
+        rows = np.flatnonzero(~np.isnan(train.labels[:, index]))
+        x = np.concatenate([strand[rows] for strand in scaled])
+        y, groups = (np.tile(values[rows], len(scaled)) for values in (train.labels[:, index], clusters))
+        coefficients, intercept, chosen[target] = fit_linear(x, y, regression, groups)
+        weights.append(coefficients / std)
+        biases.append(intercept - (coefficients / std) @ mean)
+        if recipe.svr:
+            machines.append(fit_svr(x, y, groups))
+    head = {"head.weight": torch.tensor(np.stack(weights)).float(), "head.bias": torch.tensor(np.array(biases)).float()}
+    return head, chosen, machines
+
+
 def _drawn(examples, recipe):
-    """For each target at most `recipe.rows` labelled rows, drawn by the seed."""
+    """At most `recipe.rows` labelled rows for each target, drawn by the seed."""
     rng, kept = np.random.default_rng(recipe.seed), []
     for column in examples.labels.T:
         kept.append(rng.permutation(np.flatnonzero(~np.isnan(column)))[: recipe.rows])
     rows = np.unique(np.concatenate(kept))
-    return Examples(examples.codes[rows], examples.labels[rows])
+    return examples.take(rows)
 
 
 def _predictions(features, head, regression):
@@ -138,22 +143,20 @@ def _predictions(features, head, regression):
     return (values if regression else 1 / (1 + np.exp(-values))).mean(axis=0)
 
 
-def export_probe(recipe_path):
-    """Write the model directory of a finished probe, which holds its linear layer alone, and its entry in the index.
+def export_probe(recipe_path: str | Path) -> Path:
+    """Write the model directory of an evaluated probe, which holds its linear layer only, and its entry in the index.
 
     Raises
     ------
     InputError
-        If the run has not finished, or has not been evaluated.
+        If the run has not finished or was not evaluated.
     """
-    recipe, run = load_recipe(recipe_path), run_folder(recipe_path)
-    metrics = evaluated_metrics(recipe_path, run)
+    run = Run(recipe_path, "probe")
+    recipe, metrics = run.recipe, run.evaluated_metrics()
     kind = "ridge" if recipe.data.task == "regression" else "logistic"
-    how = (
-        f"{kind} regression on the embeddings of `{recipe.backbone}` (pooling: {recipe.pooling}) of "
-        f"{recipe.rows:,} training rows of a target, or all if there are fewer; the penalty was chosen by cross-validation on them; seed {recipe.seed}"
+    training = (
+        f"{kind} regression on the embeddings of `{recipe.backbone}` (pooling: {recipe.pooling}) of at most "
+        f"{recipe.rows:,} training rows for each target; the penalty was chosen by cross-validation on these rows; seed {recipe.seed}"
     )
-    state = load_file(Path(run) / "model.safetensors")
-    return write_model(
-        recipe, recipe_path, metrics, state, recipe.architecture, f"a linear layer on {recipe.backbone}", how
-    )
+    state = load_file(run.folder / "model.safetensors")
+    return write_model(run, metrics, state, recipe.architecture, f"a linear layer on {recipe.backbone}", training)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from regzoo.errors import InputError
-from regzoo.evaluate.metrics import evaluate_predictions, has_both_classes
+from regzoo.evaluate.metrics import CORRELATIONS, METRICS, evaluate_predictions, has_both_classes
 
 
 def check_dev(data, examples):
@@ -60,3 +60,46 @@ def evaluate_splits(data, splits, predictions, samples=None):
             if known.any() and (regression or has_both_classes(labels[known])):
                 result[split][target] = evaluate_predictions(labels[known], scores[known, index], regression, samples)
     return result
+
+
+def source_table(data, examples, predictions) -> pd.DataFrame:
+    """Metrics of each target within each source of a split's rows.
+
+    Parameters
+    ----------
+    data : training.data.sources.Source
+    examples : training.data.Examples
+        With `sources`.
+    predictions : numpy.ndarray, float32, shape (N, targets)
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each source and target with both classes, or with values of a regression: `source`, `target`, `rows` (labelled
+        ones), `positive` (fraction; NaN of a regression) and the metrics, without intervals.
+    """
+    regression, rows = data.task == "regression", []
+    metrics = CORRELATIONS if regression else METRICS
+    for source in np.unique(examples.sources):
+        own = examples.sources == source
+        for index, target in enumerate(data.targets):
+            labels, scores = examples.labels[own, index], predictions[own, index]
+            known = ~np.isnan(labels)
+            labels, scores = labels[known], scores[known]
+            if not len(labels) or not (regression or has_both_classes(labels)):
+                continue
+            row = {"source": source, "target": target, "rows": len(labels)}
+            row["positive"] = np.nan if regression else labels.mean()
+            ones = np.ones((1, len(labels)))
+            rows.append(row | {name: metric(labels, scores, ones)[0] for name, metric in metrics.items()})
+    return pd.DataFrame(rows, columns=["source", "target", "rows", "positive", *metrics])
+
+
+def source_means(table, examples) -> dict:
+    """Means over targets of a `source_table`, for the card: source -> rows, targets, and the mean of every other column."""
+    means = {}
+    for source, part in table.groupby("source"):
+        values = part.drop(columns=["source", "target", "rows"]).mean()
+        means[source] = {"rows": int((examples.sources == source).sum()), "targets": len(part)}
+        means[source] |= {name: round(float(value), 4) for name, value in values.items() if value == value}
+    return means

@@ -1,19 +1,21 @@
-"""Search of hyperparameters: Optuna over a recipe's values, poor trials stopped early, the study kept on disk."""
+"""Hyperparameter search with Optuna over the values of a recipe."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import optuna
 import torch
 import yaml
+from optuna.trial import TrialState
 from pydantic import Field
 
 from regzoo.errors import InputError
-from training.data import load_examples
+from training.data import Examples, load_examples
 from training.fit import fit_network
-from training.loop import write_text
-from training.recipe import Recipe, load_recipe
+from training.recipe import FitRecipe, load_recipe
+from training.run import write_text
 from training.scores import check_dev
 from training.section import Section, read_section, validated
 
@@ -27,20 +29,25 @@ class Range(Section):
 
 
 class Search(Section):
-    """What is searched. `space` and `fixed` name a recipe's values by dots, as optimiser.learning_rate."""
+    """What is searched. `space` and `fixed` name values of the recipe with dots: optimiser.learning_rate."""
 
     recipe: str = Field(description="relative to this file")
     space: dict[str, Range | list[float | int | str]] = Field(min_length=1, description="a range, or a list of choices")
-    fixed: dict[str, float | int | str] = Field({}, description="values in place of the recipe's for every trial")
-    sampler: Literal["tpe", "grid"] = Field("tpe", description="grid tries every combination of lists")
-    trials: int | None = Field(None, gt=0, description="in all, those of a stopped search counted; of a grid all of it")
+    fixed: dict[str, float | int | str] = Field({}, description="values that replace the recipe's in every trial")
+    sampler: Literal["tpe", "grid"] = Field(
+        "tpe", description="grid tries every combination; it needs lists of choices"
+    )
+    trials: int | None = Field(
+        None, gt=0, description="in total, with those of a stopped search; 50, or the whole grid, without it"
+    )
     seed: int = 1
 
 
-def search(path, threads=None):
-    """Search, or go on where a stopped search was; study, trials and the best recipe go to runs/searches/NAME.
+def search(path: str | Path, threads: int | None = None) -> dict[str, Any]:
+    """Search, or resume a search; study, trials and the best recipe are written to runs/searches/NAME.
 
-    Trials are judged by dev's score after each epoch; the worse half at the same epoch is stopped (after five trials).
+    A trial's score is that on dev after each epoch. From the sixth trial on, a trial below the median of the earlier ones at
+    the same epoch is stopped.
 
     Parameters
     ----------
@@ -51,16 +58,16 @@ def search(path, threads=None):
     Returns
     -------
     dict
-        'score', 'values', 'trials' (finished, stopped early) and 'recipe', the best one's path.
+        'score', 'values', 'trials' (finished, stopped early) and 'recipe', the path of the best one.
 
     Raises
     ------
     InputError
-        If the file, its recipe or a name in it is not usable.
+        If the file, its recipe or a name in it is not valid.
     """
     path = Path(path)
     options = read_section(path, Search)
-    base = load_recipe(path.parent / options.recipe)
+    base = load_recipe(path.parent / options.recipe, "fit")
     _check(options, base, path)
     if threads:
         torch.set_num_threads(threads)
@@ -68,51 +75,61 @@ def search(path, threads=None):
     folder.mkdir(parents=True, exist_ok=True)
     splits, _ = load_examples(base.data)
     check_dev(base.data, splits["dev"])
+    study, left = _study(options, folder, path.stem)
+    study.optimize(_objective(options, base, splits, folder), n_trials=left, show_progress_bar=True)
+    best = folder / "best.yaml"
+    content = changed(base, options.fixed | study.best_params).model_dump(mode="json", exclude_defaults=True)
+    write_text(best, yaml.safe_dump(content, sort_keys=False))
+    states = [trial.state for trial in study.trials]
+    counts = {"finished": states.count(TrialState.COMPLETE), "stopped early": states.count(TrialState.PRUNED)}
+    return {"score": study.best_value, "values": study.best_params, "trials": counts, "recipe": str(best)}
+
+
+def _study(options, folder, name):
+    """The study on disk, and how many trials are left."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
-        storage=f"sqlite:///{folder.resolve()}/study.db", study_name=path.stem, direction="maximize",
+        storage=f"sqlite:///{folder.resolve()}/study.db", study_name=name, direction="maximize",
         pruner=optuna.pruners.MedianPruner(), load_if_exists=True,
     )  # fmt: skip
-    done = [t for t in study.trials if t.state in (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)]
+    done = sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in study.trials)
     if options.sampler == "grid":
         study.sampler = optuna.samplers.GridSampler(dict(options.space), seed=options.seed)
         total = options.trials or math.prod(len(choices) for choices in options.space.values())
     else:
-        study.sampler = optuna.samplers.TPESampler(
-            seed=options.seed + len(done)
-        )  # or it would begin with the same draws
+        # With the same seed, a resumed search would repeat the first draws.
+        study.sampler = optuna.samplers.TPESampler(seed=options.seed + done)
         total = options.trials or 50
+    return study, max(0, total - done)
+
+
+def _objective(
+    options: Search, base: FitRecipe, splits: dict[str, Examples], folder: Path
+) -> Callable[[optuna.Trial], float]:
+    """The function that fits a trial and returns its best score on dev."""
 
     def objective(trial):
         values = options.fixed | {name: _suggest(trial, name, kind) for name, kind in options.space.items()}
-        recipe = changed(base, values)
         own, scores = folder / f"trial-{trial.number}", []
         own.mkdir(exist_ok=True)
 
-        def look(score):
+        def after_epoch(score):
             scores.append(score)
             trial.report(score, len(scores))
             if trial.should_prune():
                 raise optuna.TrialPruned
 
         try:
-            fit_network(recipe, splits, own, look=look)[1].run()
+            fit_network(changed(base, values), splits, own, after_epoch=after_epoch)[1].run()
         finally:
-            (own / "checkpoint.pt").unlink(missing_ok=True)  # which nothing goes on from
+            (own / "checkpoint.pt").unlink(missing_ok=True)  # trials are not resumed
         return max(scores)
 
-    study.optimize(objective, n_trials=max(0, total - len(done)), show_progress_bar=True)
-    finished = [t for t in study.trials if t.state == optuna.trial.TrialState.COMPLETE]
-    best = folder / "best.yaml"
-    content = changed(base, options.fixed | study.best_params).model_dump(mode="json", exclude_defaults=True)
-    write_text(best, yaml.safe_dump(content, sort_keys=False))
-    stopped = sum(t.state == optuna.trial.TrialState.PRUNED for t in study.trials)
-    return {"score": study.best_value, "values": study.best_params,
-            "trials": {"finished": len(finished), "stopped early": stopped}, "recipe": str(best)}  # fmt: skip
+    return objective
 
 
-def changed(recipe, values, where="values"):
-    """A recipe with other values, named by dots; an InputError if one is none of a recipe's or impossible."""
+def changed(recipe: FitRecipe, values: dict[str, Any], where: str | Path = "values") -> FitRecipe:
+    """A recipe with other values, named with dots; an InputError if a name or a value is not valid."""
     content = recipe.model_dump(mode="json")
     for name, value in values.items():
         *parents, last = name.split(".")
@@ -120,9 +137,9 @@ def changed(recipe, values, where="values"):
         for key in parents:
             at = at.get(key) if isinstance(at, dict) else None
         if not isinstance(at, dict):
-            raise InputError(f"{where}: {name!r} is no value of a recipe")
+            raise InputError(f"{where}: {name}: not a value of a recipe")
         at[last] = value
-    return validated(Recipe, content, where)
+    return validated(FitRecipe, content, where)
 
 
 def _check(options, base, path):

@@ -1,29 +1,40 @@
-"""Parts of a recipe's YAML, checked field by field, with the nearest name beside a misspelt one."""
+"""Sections of a recipe's YAML: checked key by key, with a suggestion for a misspelt key."""
 
 from pathlib import Path
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from regzoo.sections import read_yaml, validated
 
-__all__ = ["Section", "read_section", "read_yaml", "validated"]
+__all__ = ["Section", "read_content", "read_section", "read_yaml", "validated"]
+
+AnySection = TypeVar("AnySection", bound=BaseModel)
 
 
 class Section(BaseModel):
-    """Part of a YAML file; a key that is none of its fields is an error."""
+    """Part of a YAML file. Unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-def read_section(path, kind):
+def read_content(path: str | Path) -> Any:
+    """Content of a recipe's YAML file; a file name under `data` is replaced by the content of that file in the same folder."""
+    content = read_yaml(path)
+    if isinstance(content, dict) and isinstance(content.get("data"), str):
+        content["data"] = read_yaml(Path(path).parent / content["data"])
+    return content
+
+
+def read_section(path: str | Path, section: type[AnySection]) -> AnySection:
     """Read and check a YAML file.
 
     Parameters
     ----------
     path : str or pathlib.Path
-        Whose `data` may be the name of another YAML file in the same folder, for recipes of one data set.
-    kind : type
-        The `Section` that the file is.
+        As of `read_content`.
+    section : type
+        The `Section` that the file holds.
 
     Returns
     -------
@@ -32,9 +43,6 @@ def read_section(path, kind):
     Raises
     ------
     InputError
-        If the file is missing, is not YAML, or has an unknown, missing or impossible value; every problem is named.
+        If the file is missing, is not YAML, or has an unknown, missing or invalid value. Every problem is named.
     """
-    content = read_yaml(path)
-    if isinstance(content, dict) and isinstance(content.get("data"), str):
-        content["data"] = read_yaml(Path(path).parent / content["data"])
-    return validated(kind, content, path)
+    return validated(section, read_content(path), path)

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 
 from regzoo.nets.blocks import Exponential, Residual
 from regzoo.nets.fourier import FourierConvolution
+from regzoo.nets.products import linear
 
 logger = logging.getLogger(__name__)
 
@@ -102,15 +103,8 @@ class Tape:
 
 
 def product(rows, weights, bias=None):
-    """rows @ weights + bias in float32, for weights of shape (in, out), contiguous; the product in bfloat16 where the weights are.
-
-    Through oneDNN where torch has it: 1.5 to 2.3 times MKL's float32 product on the AMD processor this was measured on.
-    """
-    if torch.backends.mkldnn.is_available() and rows.dtype == torch.float32:
-        rows = rows.to(weights.dtype)
-        result = torch.ops.mkldnn._linear_pointwise(rows, weights.t(), None, "none", [], "").float()
-    else:
-        result = (rows.to(weights.dtype) @ weights).to(rows.dtype)
+    """rows @ weights + bias in float32, for weights of shape (in, out), contiguous; the product in bfloat16 where the weights are."""
+    result = linear(rows, weights.t()).to(rows.dtype)
     return result if bias is None else result.add_(bias)
 
 
@@ -404,9 +398,15 @@ def _add_steps(layers, steps, dtype):
 
 
 def has_plan(network):
-    """Whether a network is of a kind that `plan` takes: a language model is not."""
-    return any(isinstance(part, nn.Sequential) for part in (network, getattr(network, "trunk", None),
-                                                            getattr(network, "layers", None)))  # fmt: skip
+    """Whether `plan` knows how a network's `forward` uses its layers.
+
+    True of a plain Sequential, and of this library's architectures with `layers`, or `trunk` and `head`. Other classes
+    may have attributes of these names and use them differently, so they are evaluated in full.
+    """
+    if type(network).forward is nn.Sequential.forward:
+        return True
+    ours = type(network).__module__.startswith("regzoo.nets.")
+    return ours and any(isinstance(getattr(network, name, None), nn.Sequential) for name in ("trunk", "layers"))
 
 
 def plan(network, dtype=torch.float32):

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from regzoo.errors import InputError, ModelError, OutputError
-from regzoo.sequence.files import finished_file, write_errors
+from regzoo.output.files import finished_file, write_errors
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Journal:
     def __init__(self, output, request, resume=False, restart=False):
         self.output, self.folder = Path(output), Path(f"{os.path.realpath(output)}.parts")
         self.request, self.resume, self.restart = json.dumps(request, indent=1, sort_keys=True), resume, restart
-        self._lock = None
+        self._lock, self._found, self._kept = None, set(), set()
 
     def __enter__(self):
         if self.resume and self.restart:
@@ -67,6 +67,7 @@ class Journal:
                 self._remove()
             self._lock.close()
             raise
+        self._found = {int(path.stem) for path in self._batches()}
         return self
 
     def _acquire(self):
@@ -142,20 +143,30 @@ class Journal:
 
     def load(self, number):
         """The arrays of a batch, or None when it is not there yet or is damaged."""
-        path = self.folder / f"{number:08d}.npz"
-        if not path.is_file():
+        if number not in self._found:
             return None
+        path = self.folder / f"{number:08d}.npz"
         try:
             with np.load(path, allow_pickle=False) as file:
-                return {name: file[name] for name in file.files}
+                arrays = {name: file[name] for name in file.files}
+            self._kept.add(number)
+            return arrays
         except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
             logger.warning("%s: damaged (%s), computed again", path, error)
             return None
 
     def save(self, number, arrays):
-        """Keep the arrays of a batch."""
-        with finished_file(self.folder / f"{number:08d}.npz") as temporary:
-            np.savez(temporary, **arrays)
+        """Keep the arrays of a batch, if it is not there yet. A file that is cut off is found to be damaged by `load`."""
+        path = self.folder / f"{number:08d}.npz"
+        if number in self._kept:
+            return
+        try:
+            with write_errors(path):
+                np.savez(path, **arrays)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        self._kept.add(number)
 
     def _remove(self, keep_lock=False):
         """Delete the files of a run, and the folder if nothing else is in it."""

@@ -1,17 +1,28 @@
-"""Files of saturation mutagenesis, chosen by suffix: HDF5, TSV, pictures, kipoi's mutation maps."""
+"""Files of saturation mutagenesis, chosen by suffix: HDF5, tables, pictures, mutation maps of kipoi-veff."""
+
+from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
 
 from regzoo.effects.picture import BASES_A_ROW, MOST_ROWS, draw, rows_of
 from regzoo.errors import OutputError
+from regzoo.output.files import finished_file
+from regzoo.output.hdf5 import NewHdf5
+from regzoo.output.tables import TABLES, Matrix, check_suffix, open_table
 from regzoo.pictures import DPI, SUFFIXES, require_packages
 from regzoo.sequence import decode
-from regzoo.sequence.files import finished_file
-from regzoo.sequence.hdf5 import NewHdf5
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from regzoo.effects.mutate import Saturation
 
 
 def check_outputs(outputs, sizes, targets):
@@ -27,21 +38,22 @@ def check_outputs(outputs, sizes, targets):
         Number of targets; a picture has room for some.
     """
     for output in outputs:
-        name = str(output)
-        if not name.endswith(tuple(_WRITERS)):
-            raise OutputError(f"{output}: unknown suffix; use one of {', '.join(_WRITERS)}")
-        if name.endswith(".mutmap.h5") and find_spec("kipoi_veff") is None:
+        suffix = check_suffix(output, SUFFIXES_OF_MUTATIONS)
+        if suffix == ".mutmap.h5" and find_spec("kipoi_veff") is None:
             raise OutputError(f"{output}: this needs kipoi-veff, which is not installed; `regzoo doctor` says how")
-        if not name.endswith(SUFFIXES):
-            continue
-        if len(sizes) > 1:
-            raise OutputError(f"{output}: a picture shows one locus, but there are {len(sizes)}; use .h5 or .tsv")
-        if rows_of(sizes[0]) * targets > MOST_ROWS:
-            raise OutputError(
-                f"{output}: {targets} targets of {sizes[0]} bases take {rows_of(sizes[0]) * targets} rows, but a picture has "
-                f"{MOST_ROWS} of {BASES_A_ROW} bases at most; choose targets, or a shorter locus"
-            )
-        require_packages(output, "matplotlib", "logomaker")
+        if suffix in SUFFIXES:
+            _check_picture(output, sizes, targets)
+
+
+def _check_picture(output, sizes, targets):
+    if len(sizes) > 1:
+        raise OutputError(f"{output}: a picture shows one locus, but there are {len(sizes)}; use .h5 or .tsv")
+    if rows_of(sizes[0]) * targets > MOST_ROWS:
+        raise OutputError(
+            f"{output}: {targets} targets of {sizes[0]} bases take {rows_of(sizes[0]) * targets} rows, but a picture has "
+            f"{MOST_ROWS} of {BASES_A_ROW} bases at most; choose targets, or a shorter locus"
+        )
+    require_packages(output, "matplotlib", "logomaker")
 
 
 @contextmanager
@@ -57,7 +69,13 @@ def open_output(output, targets, alleles, kind, model_name):
     kind, model_name : str
         What the effects are.
     """
-    writer = next(kind for suffix, kind in _WRITERS.items() if str(output).endswith(suffix))
+    suffix = check_suffix(output, SUFFIXES_OF_MUTATIONS)
+    if suffix not in _WRITERS:
+        schema = {"chrom": str, "pos": int, "name": str, "ref": str, "alt": str}
+        with open_table(output, schema | {"effects": Matrix(targets, f"{kind}:")}, {"model": model_name}) as table:
+            yield partial(_write_rows, table, len(schema))
+        return
+    writer = _WRITERS[suffix]
     with finished_file(output) as path:
         write, close = writer(path, targets, alleles, kind, model_name)
         try:
@@ -67,6 +85,12 @@ def open_output(output, targets, alleles, kind, model_name):
                 close()
             raise
         close()
+
+
+def _write_rows(table, fixed, result):
+    frame = result.to_frame()
+    columns = {name: frame[name].to_numpy() for name in frame.columns[:fixed]}
+    table.write(columns | {"effects": frame.iloc[:, fixed:].to_numpy(np.float32)})
 
 
 def _hdf5(path, targets, alleles, kind, model_name):
@@ -88,25 +112,22 @@ def _hdf5(path, targets, alleles, kind, model_name):
     return write, out.close
 
 
-def _tsv(path, targets, alleles, kind, model_name):
-    out = open(path, "w")
-    out.write("\t".join(["chrom", "pos", "name", "ref", "alt", *(f"{kind}:{t}" for t in targets)]) + "\n")
-
-    def write(result):
-        for offset, base in enumerate(decode(result.reference)):
-            for allele, row in zip(alleles, result.effects[offset].tolist()):
-                if allele != base:
-                    values = ("" if v != v else f"{v:.7g}" for v in row)
-                    fixed = (result.contig, result.start + offset + 1, result.name, base, allele)
-                    out.write("\t".join([*map(str, fixed), *values]) + "\n")
-
-    return write, out.close
+def save_picture(result: Saturation, path: str | Path | None, targets: list[str]) -> Figure:
+    """Draw one locus and, with a path, write the picture. See `Saturation.plot`."""
+    output = path or "the picture"
+    if path is not None and not str(path).endswith(SUFFIXES):
+        raise OutputError(f"{path}: unknown suffix; use one of {', '.join(SUFFIXES)}")
+    _check_picture(output, [len(result.reference)], len(targets))
+    figure = draw(result, targets)
+    if path is not None:
+        with finished_file(path) as temporary:
+            figure.savefig(temporary, dpi=DPI)
+    return figure
 
 
 def _picture(path, targets, alleles, kind, model_name):
     def write(result):
-        figure = draw(result, targets, kind, model_name)
-        figure.savefig(path, dpi=DPI)
+        draw(result, targets).savefig(path, dpi=DPI)
 
     return write, lambda: None
 
@@ -126,6 +147,6 @@ _WRITERS = {
     ".mutmap.h5": _mutation_map,
     ".h5": _hdf5,
     ".hdf5": _hdf5,
-    ".tsv": _tsv,
     **dict.fromkeys(SUFFIXES, _picture),
 }
+SUFFIXES_OF_MUTATIONS = (".mutmap.h5", *TABLES, *SUFFIXES)

@@ -16,15 +16,14 @@ def rows_of(positions):
     return -(-positions // BASES_A_ROW)
 
 
-def draw(result, targets, kind, model_name):
+def draw(result, targets):
     """Picture of one locus: for each target a logo over a heat map, wrapped at 100 bases.
 
     Parameters
     ----------
     result : regzoo.effects.mutate.Saturation
     targets : list of str
-    kind, model_name : str
-        For the labels.
+        Those of the result to draw.
 
     Returns
     -------
@@ -44,7 +43,8 @@ def draw(result, targets, kind, model_name):
     )
     parts = figure.subfigures(len(targets), 1, squeeze=False)[:, 0]
     sequence = decode(result.reference)
-    for part, target, effects in zip(parts, targets, np.moveaxis(result.effects, 2, 0)):
+    kind, columns = result.score, [result.targets.index(target) for target in targets]
+    for part, target, effects in zip(parts, targets, np.moveaxis(result.effects[:, :, columns], 2, 0)):
         axes = part.subplots(2 * rows, 1, squeeze=False, height_ratios=heights * rows)[:, 0]
         letters = -np.nan_to_num(effects[:, :4].sum(axis=1) / 3)
         limits = min(0, letters.min()) * 1.05, max(letters.max() * 1.05, 1e-9)
@@ -64,7 +64,7 @@ def draw(result, targets, kind, model_name):
         bar.ax.tick_params(labelsize=6)
         axes[-1].set_xlabel(f"Position on {result.contig}", fontsize=7)
         name = f", {result.name}" if result.name else ""
-        part.suptitle(f"{target}{name} ({model_name})", fontsize=9)
+        part.suptitle(f"{target}{name} ({result.model})", fontsize=9)
     return figure
 
 

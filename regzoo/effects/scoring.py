@@ -1,8 +1,13 @@
 """Scores of alleles by one or several models."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
 import numpy as np
 
-from regzoo.effects.alleles import allele_windows, problem_with, variant_offset
 from regzoo.effects.evaluator import Evaluator
 from regzoo.effects.scores import (
     PROBABILITY_SCORES,
@@ -13,41 +18,70 @@ from regzoo.effects.scores import (
     summarise,
 )
 from regzoo.effects.strands import Strands
+from regzoo.effects.windows import check_alleles, contig_numbers, shared_windows, unknown_bases, variant_offset
 from regzoo.errors import InputError
-from regzoo.options import SCORES, check_choice
-from regzoo.sequence import Genome, reverse_complement
+from regzoo.model import Model
+from regzoo.options import SCORES, Scoring, check_choice
+from regzoo.prediction import columns_of_models
+from regzoo.sequence import Alleles, Genome, reverse_complement
+from regzoo.sequence.alleles import Status
+from regzoo.sequence.genome import as_genome
+from regzoo.strands import strands_read, to_forward
+
+#: Tables beside the scores, bool, shape (N,): windows past a contig's end, and windows with unknown bases in the contig.
+FLAGS = ("padded", "unknown")
 
 
-def target_columns(model, targets):
-    """Indices of named targets of a model, or of all.
+class AlleleScorer(Protocol):
+    """What the scoring pipeline needs of an object that scores alleles.
 
-    Raises
-    ------
-    InputError
-        If the model has no such target; the message says which it has.
+    Attributes
+    ----------
+    genome : regzoo.sequence.Genome
+    batch_size : int
+        Records in a batch are at least as many.
+    normalise : bool
+        Left-normalise alleles before they are scored.
+    groups : dict of str to list of str
+        Tables of scores and their columns.
+    named : dict of str to list of str
+        For tables that also have the name of a target for each allele, the names there are.
+    strands : regzoo.effects.strands.Strands or None
+        Where the strand of each allele is taken from.
     """
-    if not targets:
-        return list(range(len(model.targets)))
-    for name in targets:
-        if name not in model.targets:
-            some = ", ".join(model.targets[:8]) + (", …" if len(model.targets) > 8 else "")
-            raise InputError(f"model {model.name} has no target {name!r}; it has {some}")
-    return [model.targets.index(name) for name in targets]
 
+    genome: Genome
+    batch_size: int
+    normalise: bool
+    groups: dict[str, list[str]]
+    named: dict[str, list[str]]
+    strands: Strands | None
 
-def default_scores(model):
-    """Scores of a model when none are named: diff, and logit where it predicts probabilities."""
-    return ("diff", "logit") if model.gives("probabilities") else ("diff",)
+    def check(self, alleles: Alleles) -> np.ndarray:
+        """`Status` codes of alleles before they are scored, uint8, shape (N,)."""
+
+    def __call__(self, alleles: Alleles) -> dict[str, np.ndarray]:
+        """Scores of alleles of status 0.
+
+        Returns
+        -------
+        dict of str to numpy.ndarray
+            By the keys of `groups`: float32, shape (N, columns). By those of `named` with ':absmax_target': int64, shape
+            (N,), an index of the names. By `FLAGS`: bool, shape (N,).
+        """
+
+    def check_scores(self, alleles: Alleles, tables: dict[str, np.ndarray]) -> np.ndarray:
+        """`Status` codes of scored alleles, uint8, shape (N,)."""
 
 
 class Scorer:
-    """Scores of alleles.
+    """Scores of alleles by models that predict targets; an `AlleleScorer`.
 
     Parameters
     ----------
-    fasta : str or pathlib.Path
-    models : sequence of regzoo.zoo.Model
-        Of distinct names.
+    genome : str, pathlib.Path or regzoo.sequence.Genome
+    models : sequence of regzoo.model.Model
+        With distinct names.
     options : regzoo.options.Scoring
 
     Attributes
@@ -55,22 +89,22 @@ class Scorer:
     groups : dict of str to list of str
         Tables of scores and their columns: 'SCORE', with several models 'MODEL:SCORE' -> targets or summaries.
     named : dict of str to list of str
-        With the summary 'absmax': for each table the targets of which one has the largest magnitude.
-    strands : regzoo.effects.strands.Strands or None
+        With the summary 'absmax': the targets of each table.
 
     Raises
     ------
     InputError
-        If a model lacks a target, its outputs are not what a score is made for, or two models have one name.
+        If a model lacks a target, a score is not defined for its outputs, or two models have one name.
     """
 
-    def __init__(self, fasta, models, options):
+    def __init__(self, genome: str | Path | Genome, models: Sequence[Model], options: Scoring):
         names = [model.name for model in models]
         if len(set(names)) < len(names):
             raise InputError(f"several models are called {max(names, key=names.count)}; give them different names")
-        self.options, self.genome = options, Genome(fasta)
+        self.options, self.genome = options, as_genome(genome)
+        self.batch_size, self.normalise = options.batch_size, options.normalise
         self.evaluators = [Evaluator(model, options.incremental, options.precision) for model in models]
-        self.columns = [self._columns(model, models) for model in models]
+        self.columns = columns_of_models(models, options.targets)
         self.scores = [options.scores or default_scores(model) for model in models]
         self.groups, self.named = {}, {}
         for model, columns, scores in zip(models, self.columns, self.scores):
@@ -89,56 +123,41 @@ class Scorer:
         anchor = variant_offset(length, self.options.anchor) - variant_offset(length)
         return [offset - anchor for offset in self.options.offsets]
 
-    def _columns(self, model, models):
-        wanted = self.options.targets
-        if len(models) > 1:
-            known = {target for other in models for target in other.targets}
-            wanted = [t for t in wanted if t in model.targets or t not in known]
-            if self.options.targets and not wanted:
-                raise InputError(f"model {model.name} has none of the targets {', '.join(self.options.targets)}")
-        return target_columns(model, wanted)
-
-    def problem(self, allele):
-        """Why an allele cannot be scored, or '' when it can."""
-        options = self.options
+    def check(self, alleles: Alleles) -> np.ndarray:
+        """See `AlleleScorer`."""
+        options, status = self.options, alleles.status
         for length, offsets in self._offsets.items():
-            reason = problem_with(
-                allele, self.genome, length, options.strict, offsets, options.grid, options.ref_mismatch == "replace"
+            found = check_alleles(
+                alleles, self.genome, length, options.strict, offsets, options.grid, options.ref_mismatch == "replace"
             )
-            if reason:
-                return reason
-        return ""
+            status = np.where(status == Status.SCORED, found, status)
+        return status
 
-    def __call__(self, alleles):
-        """Scores of alleles without a problem.
+    def check_scores(self, alleles: Alleles, tables: dict[str, np.ndarray]) -> np.ndarray:
+        """See `AlleleScorer`: scores that are not finite."""
+        finite = np.logical_and.reduce([np.isfinite(tables[key]).all(axis=1) for key in self.groups])
+        return np.where(finite, Status.SCORED, Status.NOT_FINITE).astype(np.uint8)
 
-        Parameters
-        ----------
-        alleles : sequence of regzoo.sequence.Allele, length N
-
-        Returns
-        -------
-        dict of str to numpy.ndarray
-            float32, shape (N, columns), by the keys of `groups`; int64, shape (N,), by those of `named` with ':absmax_target', the
-            index of a target.
-        """
+    def __call__(self, alleles: Alleles) -> dict[str, np.ndarray]:
+        """See `AlleleScorer`."""
         if self.strands is None:
             return self._tables(alleles, self.options.strands)
         result = {}
-        for sign, strands in (("+", "forward"), ("-", "reverse")):
-            rows = [i for i, allele in enumerate(alleles) if allele.strand == sign]
-            if rows:
-                for key, values in self._tables([alleles[i] for i in rows], strands).items():
+        for sign, strands in ((1, "forward"), (-1, "reverse")):
+            rows = np.flatnonzero(alleles.strand == sign)
+            if len(rows):
+                for key, values in self._tables(alleles.take(rows), strands).items():
                     result.setdefault(key, np.zeros((len(alleles), *values.shape[1:]), values.dtype))[rows] = values
         return result
 
     def _tables(self, alleles, strands):
+        flags = {name: np.zeros(len(alleles), dtype=bool) for name in FLAGS}
         tables = [
             table
             for evaluator, columns, scores in zip(self.evaluators, self.columns, self.scores)
-            for table in self._of_model(alleles, evaluator, columns, scores, strands)
+            for table in self._of_model(alleles, evaluator, columns, scores, strands, flags)
         ]
-        result = {}
+        result = flags
         for key, values in zip(self.groups, tables, strict=True):
             if key in self.named:
                 result[f"{key}:absmax_target"] = largest_target(values)
@@ -147,78 +166,75 @@ class Scorer:
             result[key] = np.asarray(values, dtype=np.float32)
         return result
 
-    def _of_model(self, alleles, evaluator, columns, scores, strands):
-        """Scores by one model, shape (N, targets) each, averaged over offsets."""
+    def _of_model(self, alleles, evaluator, columns, scores, strands, flags):
+        """Scores by one model, shape (N, targets) each, averaged over offsets; `flags` are set where they apply."""
         options, sums = self.options, [0.0] * len(scores)
         merge = "max" if strands == "max" else "mean"
-        for offset in self._offsets[evaluator.model.input_length]:
-            sides = predict_alleles(alleles, self.genome, evaluator, options.batch_size, options.grid, offset, strands)
-            sides = [None if side is None else side[:, columns] for side in sides]
+        length = evaluator.model.input_length
+        for offset in self._offsets[length]:
+            ref, windows, alt, places = shared_windows(alleles, self.genome, length, options.grid, offset)
+            numbers = np.empty(len(ref), dtype=np.int64)
+            numbers[windows] = contig_numbers(alleles, self.genome)
+            for name, found in zip(FLAGS, unknown_bases(ref, numbers, places[:, 1], self.genome)):
+                flags[name] |= found[windows]
+            sides = predict_windows(ref, windows, alt, places, evaluator, options.batch_size, strands)
+            if len(columns) < len(evaluator.model.targets):
+                sides = [None if side is None else side[:, columns] for side in sides]
             sums = [
                 total + score(name, *sides, strands=merge) / len(options.offsets) for total, name in zip(sums, scores)
             ]
         return sums
 
-    def unscored(self, alleles, tables):
-        """Why an allele has no score although it was computed, '' where it has; list of length N."""
-        finite = np.all([np.isfinite(tables[key]).all(axis=1) for key in self.groups], axis=0)
-        return ["" if good else "prediction is not a finite number" for good in finite]
+
+def default_scores(model: Model) -> tuple[str, ...]:
+    """Scores of a model when none are named: diff, and logit where it predicts probabilities."""
+    return ("diff", "logit") if model.outputs == "probabilities" else ("diff",)
 
 
-def turns(model, strands):
-    """Whether windows are read turned round, for each reading that a score needs, by a key of `regzoo.options.STRANDS`."""
-    if strands == "reverse":
-        return (True,)
-    both = strands in ("mean", "max") or (strands == "model" and model.merge_strands)
-    return (False, True) if both else (False,)
-
-
-def check_score(model, name):
-    """Raise an InputError if a score is not made for what a model predicts."""
+def check_score(model: Model, name: str) -> None:
+    """Raise an InputError if a score is not defined for what a model predicts."""
     if "." in name:
         imported_score(name)
         return
     check_choice("score", name, SCORES)
     if name in PROFILE_SCORES and len(model.output_shape) == 1:
         raise InputError(f"score {name!r} compares profiles, but model {model.name} predicts one value a target")
-    if name in PROBABILITY_SCORES and not model.gives("probabilities"):
+    if name in PROBABILITY_SCORES and model.outputs != "probabilities":
         raise InputError(f"score {name!r} is made for probabilities, but model {model.name} gives values; use diff")
-    if name == "log2fc" and model.gives("values"):
+    if name == "log2fc" and model.outputs == "values":
         raise InputError(f"score 'log2fc' is made for positive outputs, but model {model.name} gives values; use diff")
 
 
-def predict_alleles(alleles, genome, evaluator, batch_size=64, grid=1, offset=0, strands="model"):
-    """Predictions of both alleles, on the other strand too where scores merge strands, or on that one alone.
+def predict_windows(
+    ref: np.ndarray,
+    windows: np.ndarray,
+    alt: np.ndarray,
+    places: np.ndarray,
+    evaluator: Evaluator,
+    batch_size: int = 64,
+    strands: str = "model",
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """Predictions for both alleles' windows, on both strands where a score merges them, or on one.
 
     Parameters
     ----------
-    alleles : sequence of regzoo.sequence.Allele, length N
-        Without a problem.
-    genome : regzoo.sequence.Genome
+    ref, windows, alt, places
+        As `regzoo.effects.windows.shared_windows` returns them, for N alleles.
     evaluator : regzoo.effects.evaluator.Evaluator
     batch_size : int
-    grid : int
-        Windows start at multiples of it; 1 centres them exactly.
-    offset : int
-        Bases by which windows are moved.
     strands : str
-        As in `regzoo.options.Scoring`.
+        A key of `regzoo.options.STRANDS`.
 
     Returns
     -------
-    ref, alt, ref_rc, alt_rc : numpy.ndarray, float32, shape (N, targets), or None for the last two
+    ref, alt, ref_rc, alt_rc : numpy.ndarray, float32, shape (N, targets) or (N, targets, bins), or None for the last two
     """
-    length = evaluator.model.input_length
-    ref, alt, places = allele_windows(alleles, genome, length, grid, offset)
-    # Alternates of one record, and records of one window, share their reference.
-    places, first, windows = np.unique(places, axis=0, return_index=True, return_inverse=True)
-    windows = windows.ravel()
     result = []
-    for turn in turns(evaluator.model, strands):
-        sides = (reverse_complement(ref[first]), reverse_complement(alt)) if turn else (ref[first], alt)
+    for turn in strands_read(strands, evaluator.model.merge_strands):
+        sides = (reverse_complement(ref), reverse_complement(alt)) if turn else (ref, alt)
         where = places * [1, -1] if turn else places
         predicted, of_changed = evaluator.predict(sides[0], windows, sides[1], where, batch_size)
-        if turn and predicted.ndim == 3:
-            predicted, of_changed = predicted[:, :, ::-1], of_changed[:, :, ::-1]
+        if turn:
+            predicted, of_changed = to_forward(predicted), to_forward(of_changed)
         result += [predicted[windows], of_changed]
     return (*result, None, None)[:4]

@@ -1,255 +1,357 @@
-"""Files of variant scores: TSV, VCF, Parquet and HDF5, chosen by suffix. Every write is checked."""
+"""Files of variant scores: tables, VCF and BCF, chosen by suffix. Every write is checked."""
 
-import gzip
-import io
+from __future__ import annotations
+
 import re
-import sys
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from regzoo.errors import OutputError
 from regzoo.options import VCF_KEYS, check_choice
-from regzoo.sequence.files import BgzipWriter
-from regzoo.sequence.variants import upper_letters
+from regzoo.output.files import BgzipWriter
+from regzoo.output.tables import TABLES, Matrix, Schema, check_suffix, closing_table, new_table
+from regzoo.sequence import Alleles, Records, count_records
+from regzoo.sequence.alleles import status_texts
 
-_COLUMNS = ("record", "chrom", "pos", "id", "ref", "alt", "status")
-_NUMBER = "%.7g".__mod__
+VCF = (".vcf", ".vcf.gz")
+BCF = (".bcf",)
+SUFFIXES = (*TABLES, *VCF, *BCF)
+
+_COLUMNS = {"record": int, "chrom": str, "pos": int, "id": str, "ref": str, "alt": str, "status": str}
 _STATUS_KEY, _NORMALISED_KEY = "REGZOO_STATUS", "REGZOO_NORMALISED"
+_BINARY = pa.large_binary()  # lines with many samples may be long
 
 
-def check_suffix(output):
-    """Class of the writer that a file name's suffix chooses; '-' is TSV on standard output.
+@dataclass(eq=False)
+class Batch:
+    """Scored alleles, as writers take them.
 
-    Raises
-    ------
-    OutputError
-        If the suffix is none of the known ones.
+    Attributes
+    ----------
+    records : regzoo.sequence.Records
+    alleles : regzoo.sequence.Alleles, length N
+        As they were scored, with their status.
+    moved : numpy.ndarray, bool, shape (N,)
+        Alleles that left-normalisation changed.
+    scores : dict of str to numpy.ndarray, float32, shape (N, columns)
+        NaN where an allele was not scored.
+    names : dict of str to pyarrow.StringArray, length N
+        With the summary 'absmax': the target of the largest magnitude, '' where not scored.
     """
-    if str(output) == "-":
-        return _TsvWriter
-    for suffixes, kind in _WRITERS.items():
-        if str(output).endswith(suffixes):
-            return kind
-    known = ", ".join(s for suffixes in _WRITERS for s in suffixes)
-    raise OutputError(f"{output}: unknown suffix; use one of {known}, or - for TSV on standard output")
+
+    records: Records
+    alleles: Alleles
+    moved: np.ndarray
+    scores: dict[str, np.ndarray]
+    names: dict[str, pa.StringArray]
 
 
-@contextmanager
-def open_writer(path, groups, named, header, vcf_keys="packed"):
-    """The writer of a file of variant scores.
+def score_schema(groups: Mapping[str, Sequence[str]], named: Sequence[str]) -> tuple[Schema, dict[str, str]]:
+    """Columns of a table of variant scores, and the HDF5 datasets that hold them.
 
     Parameters
     ----------
-    path : str or pathlib.Path
     groups : dict of str to list of str
         Tables of scores, 'SCORE' or 'MODEL:SCORE', and their columns.
     named : iterable of str
         Tables whose alleles also have the name of a target (of the summary 'absmax').
+
+    Returns
+    -------
+    schema : dict
+        record, chrom, pos, id, ref, alt, status; SCORE:COLUMN for each column; SCORE:absmax_target.
+    datasets : dict of str to str
+        /variants/COLUMN, /scores/SCORE with the names of its columns in /columns/SCORE, /absmax_target/SCORE. Models have
+        '/' in their names, which makes them groups in the file.
+    """
+    schema = dict(_COLUMNS)
+    schema |= {
+        f"scores/{key}": Matrix(columns, f"{key}:", labels=f"columns/{key}") for key, columns in groups.items()
+    }
+    schema |= {f"{key}:absmax_target": str for key in named}
+    datasets = {name: f"variants/{name}" for name in _COLUMNS}
+    return schema, datasets | {f"{key}:absmax_target": f"absmax_target/{key}" for key in named}
+
+
+def score_columns(batch: Batch, texts: Sequence[str]) -> dict:
+    """Columns of a batch, by the names of `score_schema`; `texts` are those of the status codes."""
+    alleles = batch.alleles
+    values = (
+        alleles.record, alleles.contig_texts(), alleles.pos, alleles.identifier, alleles.ref_texts(), alleles.alt_texts(),
+        pa.DictionaryArray.from_arrays(pa.array(alleles.status), pa.array(texts)),
+    )  # fmt: skip
+    columns = dict(zip(_COLUMNS, values))
+    columns |= {f"scores/{key}": table for key, table in batch.scores.items()}
+    return columns | {f"{key}:absmax_target": names for key, names in batch.names.items()}
+
+
+@contextmanager
+def open_writer(
+    path: str | Path | None,
+    suffix: str,
+    groups: Mapping[str, Sequence[str]],
+    named: Sequence[str],
+    header: Sequence[str],
+    vcf_keys: str = "packed",
+    texts: Sequence[str] | None = None,
+) -> Iterator[ScoreTable | VcfWriter]:
+    """Open a file of variant scores for batches.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path or None
+        None for standard output.
+    suffix : str
+        One of `SUFFIXES`, or '-'.
+    groups, named
+        See `score_schema`.
     header : list of str
         Header of the VCF that was read.
     vcf_keys : str
         A key of `regzoo.options.VCF_KEYS`.
+    texts : list of str, optional
+        Texts of the status codes.
     """
     check_choice("way to write VCF keys", vcf_keys, VCF_KEYS)
-    writer = check_suffix(path)(path, groups, named, header, vcf_keys)
-    try:
+    texts = status_texts() if texts is None else texts
+    if suffix in BCF:
+        text = Path(f"{path}.vcf")  # beside an unfinished file, whose name it shares
+        try:
+            with closing_table(VcfWriter(text, False, groups, named, header, vcf_keys, texts)) as writer:
+                yield writer
+            write_bcf(text, path, writer.records)
+        finally:
+            text.unlink(missing_ok=True)
+        return
+    if suffix in VCF:
+        with closing_table(VcfWriter(path, suffix == ".vcf.gz", groups, named, header, vcf_keys, texts)) as writer:
+            yield writer
+        found = count_records(path)
+        if found != writer.records:
+            raise OutputError(f"{path}: {writer.records} records were written, but {found} are in the file")
+        return
+    schema, datasets = score_schema(groups, named)
+    with closing_table(ScoreTable(new_table(path, suffix, schema, None, datasets), texts)) as writer:
         yield writer
-    except BaseException:
-        with suppress(Exception):  # the first error is the one to show
-            writer.close()
-        raise
-    writer.close()
 
 
-def _fixed_columns(batch):
-    alleles = batch.alleles
-    values = (
-        [a.record for a in alleles], [a.contig for a in alleles], [a.pos for a in alleles],
-        [a.identifier for a in alleles], [a.ref for a in alleles], [a.alt for a in alleles], batch.status,
-    )  # fmt: skip
-    return dict(zip(_COLUMNS, values))
+class ScoreTable:
+    """Batches as rows of a table.
 
-
-def _score_columns(groups):
-    return [f"{key}:{column}" for key, columns in groups.items() for column in columns]
-
-
-def _name_columns(named):
-    return [f"{key}:absmax_target" for key in named]
-
-
-class _TsvWriter:
-    """One row for each allele; score columns are named SCORE:TARGET; empty where not scored."""
-
-    def __init__(self, path, groups, named, header, vcf_keys):
-        self.file = sys.stdout.buffer if str(path) == "-" else open(path, "wb")
-        # Neither name nor time in gzip's header: the same scores make the same bytes.
-        zipped = str(path).endswith(".gz")
-        self.zip = gzip.GzipFile("", "wb", fileobj=self.file, mtime=0) if zipped else None
-        self.out = io.TextIOWrapper(self.zip or self.file, encoding="utf-8", newline="\n")
-        self.out.write("\t".join([*_COLUMNS, *_score_columns(groups), *_name_columns(named)]) + "\n")
-
-    def write(self, batch):
-        table = np.concatenate(list(batch.scores.values()), axis=1)
-        names = list(zip(*batch.names.values())) if batch.names else [()] * len(table)
-        for *fixed, row, named in zip(*_fixed_columns(batch).values(), table.tolist(), names):
-            values = ["" if v != v else _NUMBER(v) for v in row]
-            self.out.write("\t".join([*map(str, fixed), *values, *named]) + "\n")
-
-    def close(self):
-        self.out.flush()
-        self.out.detach()  # standard output stays open
-        if self.zip:
-            self.zip.close()
-        if self.file is not sys.stdout.buffer:
-            self.file.close()
-
-
-class _ParquetWriter:
-    """The TSV's columns, typed."""
-
-    def __init__(self, path, groups, named, header, vcf_keys):
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        types = {"record": pa.int64(), "pos": pa.int64()}
-        fields = [(name, types.get(name, pa.string())) for name in _COLUMNS]
-        fields += [(name, pa.float32()) for name in _score_columns(groups)]
-        fields += [(name, pa.string()) for name in _name_columns(named)]
-        self.pa, self.schema = pa, pa.schema(fields)
-        self.out = pq.ParquetWriter(path, self.schema)
-
-    def write(self, batch):
-        table = np.concatenate(list(batch.scores.values()), axis=1)
-        columns = [*_fixed_columns(batch).values(), *np.ascontiguousarray(table.T), *batch.names.values()]
-        arrays = [self.pa.array(values, field.type) for values, field in zip(columns, self.schema)]
-        self.out.write_table(self.pa.Table.from_arrays(arrays, schema=self.schema))
-
-    def close(self):
-        self.out.close()
-
-
-class _Hdf5Writer:
-    """/variants/COLUMN of length N, /scores/SCORE (N, columns), or /scores/MODEL:SCORE, and their names in /columns/SCORE.
-
-    With the summary 'absmax' also /absmax_target/SCORE, names of length N. Models have '/' in their names, which makes them
-    groups in the file.
+    Parameters
+    ----------
+    table : regzoo.output.tables.Table
+        With the columns of `score_schema`.
+    texts : list of str
+        Texts of the status codes.
     """
 
-    def __init__(self, path, groups, named, header, vcf_keys):
-        import h5py
+    def __init__(self, table, texts: Sequence[str]):
+        self.table, self._texts = table, texts
+        self.close = table.close
 
-        from regzoo.sequence.hdf5 import NewHdf5
-
-        self.out = NewHdf5(path)
-        text = h5py.string_dtype()
-        names = [f"variants/{name}" for name in _COLUMNS] + [f"absmax_target/{key}" for key in named]
-        for name in names:
-            kind = np.int64 if name in ("variants/record", "variants/pos") else text
-            self.out.create_dataset(name, (0,), kind, maxshape=(None,), chunks=(4096,), compression="gzip")
-        for key, columns in groups.items():
-            self.out.create_dataset(f"columns/{key}", data=columns, dtype=text)
-            self.out.create_dataset(
-                f"scores/{key}", (0, len(columns)), np.float32, maxshape=(None, len(columns)),
-                chunks=(max(1, 65536 // len(columns)), len(columns)), compression="gzip", compression_opts=1,
-            )  # fmt: skip
-
-    def write(self, batch):
-        tables = {f"variants/{k}": v for k, v in _fixed_columns(batch).items()}
-        tables |= {f"scores/{k}": v for k, v in batch.scores.items()}
-        tables |= {f"absmax_target/{k}": v for k, v in batch.names.items()}
-        for name, values in tables.items():
-            data = self.out[name]
-            data.resize(len(data) + len(values), axis=0)
-            data[len(data) - len(values) :] = values
-        self.out.check()
-
-    def close(self):
-        self.out.close()
+    def write(self, batch: Batch) -> None:
+        """Append the alleles of a batch."""
+        self.table.write(score_columns(batch, self._texts))
 
 
-class _VcfWriter:
-    """The records' own lines, with INFO fields REGZOO_SCORE added, of several models REGZOO_SCORE_MODEL.
+def write_bcf(text: Path, path: Path, records: int) -> None:
+    """Write a VCF file as BCF, with htslib, and check that every record is there.
 
-    One entry an alternate: a number where a score has one column or a key for each; otherwise the columns separated by '|'.
-    Alleles that were normalised are told as POS:REF:ALT. Fields of these names that an earlier run wrote are replaced.
+    Parameters
+    ----------
+    text : pathlib.Path
+        VCF.
+    path : pathlib.Path
+    records : int
+
+    Raises
+    ------
+    OutputError
+        If BCF cannot hold a record, or records are missing in the result.
+    """
+    import pysam
+
+    number = 0
+    try:
+        with pysam.VariantFile(str(text)) as source, pysam.VariantFile(str(path), "wb", header=source.header) as out:
+            for number, record in enumerate(source, 1):  # noqa: B007 - named in the error
+                out.write(record)
+        with pysam.VariantFile(str(path)) as result:
+            found = sum(1 for _ in result)
+    except (OSError, ValueError) as error:
+        raise OutputError(f"{path}: htslib cannot write BCF after record {number} ({error}); use .vcf.gz") from error
+    if found != records:
+        raise OutputError(f"{path}: {records} records were scored, but {found} are in the BCF; use .vcf.gz")
+
+
+class VcfWriter:
+    """The records' own lines, with INFO fields REGZOO_SCORE added; REGZOO_SCORE_MODEL for several models.
+
+    Each alternate has one entry: a number for a score of one column or with a key for each column, else the columns separated
+    by '|'. Alleles that were normalised have POS:REF:ALT in REGZOO_NORMALISED. Fields of these names that an earlier run
+    wrote are replaced.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+    compressed : bool
+        Write bgzip.
+    groups, named, header, vcf_keys, texts
+        See `open_writer`.
+
+    Attributes
+    ----------
+    records : int
+        Records written so far.
     """
 
-    def __init__(self, path, groups, named, header, vcf_keys):
-        self._keys = {_STATUS_KEY, _NORMALISED_KEY}
-        lines = []
-
-        def declare(key, number, kind, description):
-            text = description.replace("\\", "/").replace('"', "'")
-            lines.append(f'##INFO=<ID={key},Number={number},Type={kind},Description="{text}">')
-
-        def new_key(*parts):
-            key = wanted = re.sub(r"[^0-9A-Za-z]", "_", "_".join(["REGZOO", *filter(None, parts)]))
-            count = 1
-            while key in self._keys:
-                count += 1
-                key = f"{wanted}_{count}"
-            self._keys.add(key)
-            return key
-
-        self.columns, self.named = [], []  # (key, group, columns) and (key, group)
+    def __init__(self, path, compressed, groups, named, header, vcf_keys, texts):
+        self.records = 0
+        self._words = pa.array([_word(text) for text in texts])
+        self._keys = _Keys()
+        self._columns, self._named = [], []  # (key, group, columns) and (key, group)
         for group, columns in groups.items():
             model, _, name = group.rpartition(":")
             of_model = f" of {model}" if model else ""
             if len(columns) == 1 or vcf_keys == "each":
                 for place, column in enumerate(columns):
-                    key = new_key(name.upper(), model, column if len(columns) > 1 else "")
-                    declare(key, "A", "Float", f"{name}{of_model}, for {column}; '.' where not scored")
-                    self.columns.append((key, group, [place]))
+                    parts = name.upper(), model, column if len(columns) > 1 else ""
+                    key = self._keys.declare(parts, "A", "Float", f"{name}{of_model}, for {column}; '.' where not scored")
+                    self._columns.append((key, group, [place]))
             else:
-                key = new_key(name.upper(), model)
-                declare(key, "A", "String", f"{name}{of_model}, for {'|'.join(columns)}; '.' where not scored")
-                self.columns.append((key, group, list(range(len(columns)))))
+                about = f"{name}{of_model}, for {'|'.join(columns)}; '.' where not scored"
+                key = self._keys.declare((name.upper(), model), "A", "String", about)
+                self._columns.append((key, group, list(range(len(columns)))))
             if group in named:
-                key = new_key(name.upper(), model, "ABSMAX_TARGET")
-                declare(key, "A", "String", f"Target of the largest magnitude of {name}{of_model}")
-                self.named.append((key, group))
-        declare(_STATUS_KEY, ".", "String", "For each alternate: scored, or why it could not be")
-        declare(_NORMALISED_KEY, "A", "String", "POS:REF:ALT that was scored where left-normalising moved the allele")
-        ours = tuple(f"##INFO=<ID={key}," for key in self._keys)
-        kept = [line for line in header[:-1] if not line.startswith(ours)]
-        self.out = BgzipWriter(path) if str(path).endswith(".gz") else open(path, "wb")
-        self._write_line("\n".join([*kept, *lines, header[-1]]))
+                parts = name.upper(), model, "ABSMAX_TARGET"
+                key = self._keys.declare(parts, "A", "String", f"Target of the largest magnitude of {name}{of_model}")
+                self._named.append((key, group))
+        kept = [line for line in header[:-1] if not line.startswith(self._keys.prefixes)]
+        self._out = BgzipWriter(path) if compressed else open(path, "wb")
+        text = "\n".join([*kept, *self._keys.lines, header[-1]])
+        self._out.write(f"{text}\n".encode("utf-8", "surrogateescape"))
 
-    def _write_line(self, text):
-        self.out.write(f"{text}\n".encode("utf-8", "surrogateescape"))
+    def write(self, batch: Batch) -> None:
+        """Append the records of a batch."""
+        records, counts = batch.records, batch.records.counts
+        entries = [
+            (key, _numbers_text(batch.scores[group][:, columns])) for key, group, columns in self._columns
+        ]
+        entries += [(key, _words(batch.names[group])) for key, group in self._named]
+        status = pa.DictionaryArray.from_arrays(pa.array(batch.alleles.status), self._words).cast(pa.string())
+        entries.append((_STATUS_KEY, status))
+        pieces = []
+        for key, texts in entries:
+            pieces += [f";{key}=" if pieces else f"{key}=", _joined(texts, counts)]
+        if batch.moved.any():
+            pieces.append(_normalised(batch, counts))
+        head, info, tail = _parts(records)
+        info = self._own_info(info)
+        pieces = [_bytes(piece) if isinstance(piece, str) else piece.cast(_BINARY) for piece in pieces]
+        lines = pc.binary_join_element_wise(head, info, *pieces, tail, _bytes("\n"), _bytes(""))
+        self._out.write(lines.buffers()[2])
+        self.records += len(records)
 
-    def write(self, batch):
-        tables = [(key, batch.scores[group][:, columns].tolist()) for key, group, columns in self.columns]
-        start = 0
-        for record, count in batch.records:
-            rows = slice(start, start + count)
-            start += count
-            added = [f"{key}={','.join(map(_entry, table[rows]))}" for key, table in tables]
-            added += [
-                f"{key}={','.join(_word(t) or '.' for t in batch.names[group][rows])}" for key, group in self.named
-            ]
-            added.append(f"{_STATUS_KEY}={','.join(map(_word, batch.status[rows]))}")
-            own = record.pos, upper_letters(record.fields[3])
-            moved = [f"{a.pos}:{a.ref}:{a.alt}" if (a.pos, a.ref) != own else "." for a in batch.alleles[rows]]
-            if any(text != "." for text in moved):
-                added.append(f"{_NORMALISED_KEY}={','.join(moved)}")
-            info = record.fields[7]
-            if "REGZOO_" in info:
-                info = ";".join(e for e in info.split(";") if e.partition("=")[0] not in self._keys)
-            kept = [] if info in (".", "") else [info]
-            self._write_line("\t".join([*record.fields[:7], ";".join(kept + added), *record.fields[8:]]))
+    def _own_info(self, info):
+        """INFO of the input with a ';' at its end, without fields of an earlier run; '' where there is none."""
+        mine = pc.match_substring(info, b"REGZOO_")
+        if pc.any(mine).as_py():
+            kept = [self._stripped(text) if ours else text for text, ours in zip(info.to_pylist(), mine.to_pylist())]
+            info = pa.array(kept, _BINARY)
+        none = pc.or_(pc.equal(info, _bytes(".")), pc.equal(info, _bytes("")))
+        return pc.if_else(none, _bytes(""), pc.binary_join_element_wise(info, _bytes(";"), _bytes("")))
 
-    def close(self):
-        self.out.close()
+    def _stripped(self, info):
+        return b";".join(e for e in info.split(b";") if e.partition(b"=")[0].decode("latin-1") not in self._keys.names)
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._out.close()
 
 
-def _entry(row):
-    """Scores of one allele in INFO: '.' where it was not scored."""
-    if all(v != v for v in row):
-        return "."
-    return "|".join("." if v != v else _NUMBER(v) for v in row)
+class _Keys:
+    """INFO keys of an output, and their header lines."""
+
+    def __init__(self):
+        self.names, self.lines = {_STATUS_KEY, _NORMALISED_KEY}, []
+        self._add(_STATUS_KEY, ".", "String", "For each alternate: scored, or why it could not be")
+        self._add(_NORMALISED_KEY, "A", "String", "POS:REF:ALT that was scored where left-normalising moved the allele")
+
+    def declare(self, parts, number, kind, description):
+        """A new key of some words."""
+        key = wanted = re.sub(r"[^0-9A-Za-z]", "_", "_".join(["REGZOO", *filter(None, parts)]))
+        count = 1
+        while key in self.names:
+            count += 1
+            key = f"{wanted}_{count}"
+        self.names.add(key)
+        self._add(key, number, kind, description)
+        return key
+
+    def _add(self, key, number, kind, description):
+        text = description.replace("\\", "/").replace('"', "'")
+        self.lines.append(f'##INFO=<ID={key},Number={number},Type={kind},Description="{text}">')
+
+    @property
+    def prefixes(self):
+        """How header lines of these keys start."""
+        return tuple(f"##INFO=<ID={key}," for key in self.names)
+
+
+def _bytes(text):
+    """A scalar of the type of lines."""
+    return pa.scalar(text.encode(), _BINARY)
+
+
+def _parts(records):
+    """Each line up to INFO, its INFO, and the rest, as arrays of bytes."""
+    bounds = np.stack([records.starts[:, 0], records.starts[:, 7], records.ends[:, 7], records.line_ends], axis=1)
+    offsets = np.append(bounds.ravel(), records.line_ends[-1])
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(records.data)]
+    pieces = pa.Array.from_buffers(_BINARY, len(offsets) - 1, buffers)
+    return [pieces.take(pa.array(np.arange(part, len(pieces), 4))) for part in range(3)]
+
+
+def _numbers_text(values):
+    """Scores of each allele in INFO: columns separated by '|', '.' where there is no score."""
+    columns = [pa.array(column, from_pandas=True).cast(pa.string()) for column in np.ascontiguousarray(values.T)]
+    texts = [pc.fill_null(column, ".") for column in columns]
+    if len(texts) == 1:
+        return texts[0]
+    none = pa.array(np.isnan(values).all(axis=1))
+    return pc.if_else(none, ".", pc.binary_join_element_wise(*texts, "|"))
+
+
+def _words(texts):
+    """Names as values of INFO fields, '.' for an empty one."""
+    known = {text: _word(text) or "." for text in pc.unique(texts).to_pylist()}
+    return pa.array([known[text] for text in texts.to_pylist()], pa.string())
+
+
+def _joined(texts, counts):
+    """Texts of the alleles of each record, separated by commas."""
+    if len(texts) == len(counts):
+        return texts
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    return pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), texts), ",")
+
+
+def _normalised(batch, counts):
+    """INFO entries of the records of which an allele was moved, '' of others."""
+    alleles = batch.alleles
+    position = pa.array(alleles.pos).cast(pa.string())
+    texts = pc.binary_join_element_wise(position, alleles.ref_texts(), alleles.alt_texts(), ":")
+    joined = _joined(pc.if_else(pa.array(batch.moved), texts, "."), counts)
+    first = alleles.record[0]
+    some = np.bincount((alleles.record - first)[batch.moved], minlength=len(counts)) > 0
+    return pc.if_else(pa.array(some), pc.binary_join_element_wise(f";{_NORMALISED_KEY}", joined, "="), "")
 
 
 def _word(text):
@@ -257,9 +359,6 @@ def _word(text):
     return re.sub(r"[\s,;=]+", "_", text.replace(", ", "_"))
 
 
-_WRITERS = {
-    (".tsv", ".tsv.gz"): _TsvWriter,
-    (".vcf", ".vcf.gz"): _VcfWriter,
-    (".parquet",): _ParquetWriter,
-    (".h5", ".hdf5"): _Hdf5Writer,
-}
+def score_suffix(output: str | Path) -> str:
+    """Suffix of an output of variant scores, or '-'; an OutputError if there is no such format."""
+    return check_suffix(output, SUFFIXES)

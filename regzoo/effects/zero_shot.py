@@ -1,16 +1,23 @@
 """Variant scores of masked language models without any training: what a model expects at a base that it cannot see."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from regzoo.effects.alleles import allele_windows, problem_with
+from regzoo.effects.scoring import FLAGS
+from regzoo.effects.windows import allele_windows, check_alleles, contig_numbers, unknown_bases
 from regzoo.errors import InputError
+from regzoo.nets.language_models import LanguageModel
 from regzoo.nets.sequence_model import in_batches
 from regzoo.options import ZERO_SHOT, check_choice, distinct
-from regzoo.sequence import Genome
+from regzoo.sequence import Alleles, Genome
+from regzoo.sequence.alleles import Status, all_of
 from regzoo.sequence.codes import UNKNOWN
+from regzoo.sequence.genome import as_genome
 from regzoo.tokenizers import OverlappingKmers, SingleBases, SixMers
 
 SMALLEST = 1e-14  # added to probabilities before a logarithm, as Vilov & Heinig do
@@ -25,21 +32,24 @@ class ZeroShot:
     scores : tuple of str
         Keys of `regzoo.options.ZERO_SHOT`.
     length : int
-        Bases of the window that the model sees.
+        Bases of the window that the model reads.
     around : int
         Bases on each side of the variant over which its influence is measured.
-    batch_size : int
-        Alleles scored together at the least; the machinery of `score_vcf` makes groups by it.
+
+    Raises
+    ------
+    InputError
+        If there is no such score, or the window is too short.
     """
 
-    scores: tuple = ("p_ref", "llr")
+    scores: tuple[str, ...] = ("p_ref", "llr")
     length: int = 512
     around: int = 10
-    batch_size: int = 64
-    normalise: bool = False
 
     def __post_init__(self):
         object.__setattr__(self, "scores", distinct(self.scores))
+        if not self.scores:
+            raise InputError(f"no score is given; there are {', '.join(ZERO_SHOT)}")
         for name in self.scores:
             check_choice("zero-shot score", name, ZERO_SHOT)
         if self.length <= 2 * self.around:
@@ -99,25 +109,32 @@ def _letters(tokenizer):
 
 def _at(net, ids, mask, rows, places):
     """log p over the vocabulary at one token of each row, in batches by token count, float32."""
-    result, lengths = np.empty((len(rows), len(_vocabulary(net))), dtype=np.float32), mask.sum(axis=1)
+    result, lengths = np.empty((len(rows), net.vocabulary), dtype=np.float32), mask.sum(axis=1)
     for group in in_batches(lengths):
         for same in _of_one_length(net, group, lengths):
             width = int(lengths[same].max())
-            hidden = net.encode(torch.from_numpy(ids[same, :width]), torch.from_numpy(mask[same, :width]))
+            hidden = _encoded(net, ids[same, :width], mask[same, :width])
             chosen = hidden[torch.arange(len(same)), torch.from_numpy(places[same])]
-            result[same] = net.logits(chosen).float().log_softmax(-1).numpy()
+            result[same] = _log_probabilities(net, chosen)
     return result
+
+
+def _encoded(net, ids, mask):
+    """Hidden vectors of tokens, on the network's device."""
+    device = next(net.parameters()).device
+    return net.encode(torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device))
+
+
+def _log_probabilities(net, hidden):
+    """log p over the vocabulary, numpy.ndarray, float32."""
+    return net.logits(hidden).float().log_softmax(-1).cpu().numpy()
 
 
 def _of_one_length(net, rows, lengths):
     """A state-space model takes rows of one length only."""
-    if hasattr(net, "config"):
+    if net.accepts_padding:
         return [rows]
     return [rows[lengths[rows] == n] for n in np.unique(lengths[rows])]
-
-
-def _vocabulary(net):
-    return range(net.config.vocabulary if hasattr(net, "config") else net.words.num_embeddings)
 
 
 def _sum_of_covering(lm, codes, starts, ends):
@@ -130,8 +147,8 @@ def _sum_of_covering(lm, codes, starts, ends):
         for same in _of_one_length(lm.net, group, lengths):
             width = int(lengths[same].max())
             part, mask = covering[same, :width], tokens.mask[same, :width]
-            hidden = lm.net.encode(torch.from_numpy(ids[same, :width]), torch.from_numpy(mask))
-            log_p = lm.net.logits(hidden[torch.from_numpy(part)]).float().log_softmax(-1).numpy()
+            hidden = _encoded(lm.net, ids[same, :width], mask)
+            log_p = _log_probabilities(lm.net, hidden[torch.from_numpy(part)])
             values = log_p[np.arange(len(log_p)), tokens.ids[same, :width][part]]
             np.add.at(result, same[np.nonzero(part)[0]], values)
     return result
@@ -174,19 +191,12 @@ def allele_log_likelihood(lm, codes, starts, ends):
     return np.bincount(rows, values, minlength=len(codes))
 
 
-def _meaningful(allele):
-    """Scores that have a meaning for an allele."""
-    if len(allele.ref) == len(allele.alt) == 1 and allele.ref != "N":
-        return tuple(ZERO_SHOT)
-    return () if "N" in allele.ref else ("llr",)
-
-
 class ZeroShotScorer:
-    """Scores of alleles, in the place of `regzoo.effects.scoring.Scorer`.
+    """Scores of alleles by a masked language model; a `regzoo.effects.scoring.AlleleScorer`.
 
     Parameters
     ----------
-    fasta : str or pathlib.Path
+    genome : str, pathlib.Path or regzoo.sequence.Genome
     lm : regzoo.nets.language_models.LanguageModel
     options : ZeroShot
 
@@ -194,74 +204,75 @@ class ZeroShotScorer:
     ----------
     groups : dict of str to list of str
         One table, 'zero_shot', whose columns are the scores.
-    named : dict
-        Empty; see `regzoo.effects.scoring.Scorer`.
-    strands : None
     """
 
-    def __init__(self, fasta, lm, options):
-        self.genome, self.lm, self.options = Genome(fasta), lm, options
+    def __init__(self, genome: str | Path | Genome, lm: LanguageModel, options: ZeroShot):
+        self.genome, self.lm, self.options = as_genome(genome), lm, options
+        self.batch_size, self.normalise = 0, False
         self.groups, self.named, self.strands = {"zero_shot": list(options.scores)}, {}, None
 
-    def problem(self, allele):
-        """Why an allele cannot be scored, or '' when it can."""
-        return problem_with(allele, self.genome, self.options.length)
+    def check(self, alleles: Alleles) -> np.ndarray:
+        """See `AlleleScorer`."""
+        return check_alleles(alleles, self.genome, self.options.length)
 
-    def unscored(self, alleles, tables):
-        """Why an allele has no score although it was computed, '' where it has; list of length N."""
-        table, scores = tables["zero_shot"], self.options.scores
-        reasons = []
-        for allele, row in zip(alleles, table):
-            means = _meaningful(allele)
-            wanted = [value for name, value in zip(scores, row) if name in means]
-            reasons.append(
-                "none of the scores is defined for this allele" if not wanted
-                else "" if np.isfinite(wanted).all() else "prediction is not a finite number"
-            )  # fmt: skip
-        return reasons
+    def check_scores(self, alleles: Alleles, tables: dict[str, np.ndarray]) -> np.ndarray:
+        """See `AlleleScorer`: alleles without a defined score, and scores that are not finite."""
+        defined = np.stack([self._defined(alleles, name) for name in self.options.scores], axis=1)
+        finite = (np.isfinite(tables["zero_shot"]) | ~defined).all(axis=1)
+        status = np.where(finite, Status.SCORED, Status.NOT_FINITE)
+        return np.where(defined.any(axis=1), status, Status.NOT_DEFINED).astype(np.uint8)
 
-    def __call__(self, alleles):
-        """Scores of alleles without a problem, {'zero_shot': float32, shape (N, scores)}; NaN where one has no meaning.
+    @staticmethod
+    def _defined(alleles, name):
+        """For which alleles a score is defined, bool, shape (N,): 'llr' where REF has no N, others of single bases too."""
+        known = all_of(alleles.codes < UNKNOWN, alleles.ref_start, alleles.ref_length)
+        return known if name == "llr" else known & alleles.single
 
-        The probability of a base and the influence are of single-base variants; the log-likelihood ratio is of any whose
-        REF has no N, of an insertion or deletion over the bases that change and one base after them.
+    def __call__(self, alleles: Alleles) -> dict[str, np.ndarray]:
+        """See `AlleleScorer`. Scores are NaN where they are not defined.
+
+        The probability of a base and the influence are defined for single-base variants. The log-likelihood ratio is defined
+        for all whose REF has no N; for insertions and deletions it is over the bases that change and one base after them.
         """
         ref, alt, places = allele_windows(alleles, self.genome, self.options.length)
-        first = np.array([a.pos - 1 for a in alleles], dtype=np.int64) - places[:, 1]
-        functions = {"p_ref": self._p_ref, "llr": self._llr, "vis_mean": self._influence, "vis_max": self._influence}
+        first = alleles.start - places[:, 1]
         table = np.full((len(alleles), len(self.options.scores)), np.nan)
-        for column, name in enumerate(self.options.scores):
-            chosen = np.flatnonzero([name in _meaningful(a) for a in alleles])
-            if len(chosen):
-                part = [alleles[i] for i in chosen]
-                table[chosen, column] = functions[name](name, part, ref[chosen], alt[chosen], first[chosen])
-        return {"zero_shot": table.astype(np.float32)}
-
-    def _p_ref(self, name, alleles, ref, alt, first):
-        log_p = base_log_probabilities(self.lm, ref, first)
-        rows = np.arange(len(ref))
-        return np.exp(log_p[rows, ref[rows, first]])
-
-    def _llr(self, name, alleles, ref, alt, first):
-        single = np.array([len(a.ref) == len(a.alt) == 1 for a in alleles])
-        result = np.empty(len(alleles))
-        rows = np.flatnonzero(single)
-        if len(rows):
+        wanted = set(self.options.scores)
+        rows = np.flatnonzero(self._defined(alleles, "p_ref"))
+        columns = {name: table[:, i] for i, name in enumerate(self.options.scores)}
+        if len(rows) and wanted & {"p_ref", "llr"}:
             log_p = base_log_probabilities(self.lm, ref[rows], first[rows])
-            own, other = (side[rows, first[rows]] for side in (ref, alt))
-            at = np.arange(len(rows))
-            result[rows] = log_p[at, other] - log_p[at, own]
-        for rows in np.flatnonzero(~single)[:, None]:
-            allele, more = alleles[rows[0]], len(alleles[rows[0]].ref) != len(alleles[rows[0]].alt)
-            sides = []
-            for side, letters in ((ref, allele.ref), (alt, allele.alt)):
-                end = np.minimum(first[rows] + len(letters) + more, side.shape[1])
-                sides.append(allele_log_likelihood(self.lm, side[rows], first[rows], end)[0])
-            result[rows] = sides[1] - sides[0]
-        return result
+            own, other = (log_p[np.arange(len(rows)), side[rows, first[rows]]] for side in (ref, alt))
+            for name, values in (("p_ref", np.exp(own)), ("llr", other - own)):
+                if name in wanted:
+                    columns[name][rows] = values
+        if len(rows) and wanted & {"vis_mean", "vis_max"}:
+            change = self._influence(ref[rows], alt[rows], first[rows])
+            for name, summary in (("vis_mean", np.nanmean), ("vis_max", np.nanmax)):
+                if name in wanted:
+                    columns[name][rows] = summary(change, axis=1)
+        if "llr" in wanted:
+            rows = np.flatnonzero(self._defined(alleles, "llr") & ~alleles.single)
+            columns["llr"][rows] = self._ratio(alleles.take(rows), ref[rows], alt[rows], first[rows])
+        flags = unknown_bases(ref, contig_numbers(alleles, self.genome), places[:, 1], self.genome)
+        return {"zero_shot": table.astype(np.float32)} | dict(zip(FLAGS, flags))
 
-    def _influence(self, name, alleles, ref, alt, first):
-        """Mean or largest, over the bases around the variant, of the largest absolute change of a base's log2 odds."""
+    def _ratio(self, alleles, ref, alt, first):
+        """Log-likelihood ratios of alleles of several bases, float64, shape (N,)."""
+        if not len(alleles):
+            return np.empty(0)
+        more = (alleles.ref_length != alleles.alt_length).astype(np.int64)
+        sides = [
+            allele_log_likelihood(self.lm, side, first, np.minimum(first + length + more, side.shape[1]))
+            for side, length in ((ref, alleles.ref_length), (alt, alleles.alt_length))
+        ]
+        return sides[1] - sides[0]
+
+    def _influence(self, ref, alt, first):
+        """Largest absolute change of a base's log2 odds at each place around a variant, float64, shape (N, 2 x around).
+
+        NaN where a place is outside the window.
+        """
         around, length = self.options.around, ref.shape[1]
         shifts = np.array([s for s in range(-around, around + 1) if s])
         places = first[:, None] + shifts
@@ -273,7 +284,7 @@ class ZeroShotScorer:
             odds.append(np.log2(p + SMALLEST) - np.log2(1 - p + SMALLEST))
         change = np.full(places.shape, np.nan)
         change[inside] = np.abs(odds[1] - odds[0]).max(axis=1)
-        return np.nanmean(change, axis=1) if name == "vis_mean" else np.nanmax(change, axis=1)
+        return change
 
 
 def per_base_probabilities(lm, codes, batch=512):

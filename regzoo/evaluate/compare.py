@@ -1,12 +1,17 @@
 """Models side by side on the same labelled sequences: one fair table."""
 
+from __future__ import annotations
+
 import multiprocessing
 import resource
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,15 +19,18 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from regzoo.effects.scoring import target_columns
-from regzoo.errors import ModelError, OutputError
-from regzoo.evaluate.labelled import read_sets, say_how_sequences_fit
+from regzoo.errors import InputError, ModelError
+from regzoo.evaluate.labelled import Labelled, listed, log_fit, read_sets
 from regzoo.evaluate.metrics import CORRELATIONS, METRICS, evaluate_predictions, pearson
 from regzoo.evaluate.paired import delong, paired_bootstrap
+from regzoo.output.files import finished_file, refuse_overwrite
+from regzoo.output.tables import check_suffix
 from regzoo.pictures import DPI, SUFFIXES, require_packages
 from regzoo.sequence.codes import fitted, one_hot
-from regzoo.sequence.files import finished_file, refuse_overwrite
 from regzoo.zoo import load_model
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _PANELS = 3  # scatter plots in a row
 
@@ -53,82 +61,175 @@ class Run:
     length: int
 
 
-def compare_models(models, data, outputs=(), batch_size=64, progress=True):
-    """Evaluate models on the same examples.
+@dataclass
+class Comparison:
+    """Models side by side on the same examples.
 
-    Every sequence is centred in a model's window: of a longer one both ends are cut, a shorter one is padded with N. How many
-    are is logged, and stands in the table's columns `cut` and `padded`.
+    Attributes
+    ----------
+    metrics : pandas.DataFrame
+        One row for each data set and model: target, model, examples, cut and padded sequences, each metric with its 95%
+        bootstrap interval (NAME, NAME_low, NAME_high), and the difference to the first model with its p-value (DeLong's
+        test of the AUROC; for measured values the paired bootstrap of Pearson's correlation).
+    cost : pandas.DataFrame
+        One row for each model: sequences_per_second, memory_mb (peak of its process; NaN for a model that was loaded
+        already), parameters, operations (multiplications and additions of one window's forward pass, as PyTorch counts).
+    """
+
+    metrics: pd.DataFrame
+    cost: pd.DataFrame
+    runs: dict[str, Run] = field(repr=False)
+    sets: dict[str, Labelled] = field(repr=False)
+
+    def to_markdown(self) -> str:
+        """Both tables in Markdown."""
+        return _markdown(self.metrics, self.cost, self.sets)
+
+    def plot(self, path: str | Path | None = None) -> Figure:
+        """ROC and precision-recall curves, or predicted against measured values, for each data set.
+
+        Parameters
+        ----------
+        path : str or pathlib.Path, optional
+            .png, .svg or .pdf to write.
+
+        Raises
+        ------
+        OutputError
+            If matplotlib or scikit-learn is not installed, or the suffix is not known.
+        """
+        if path is not None:
+            check_suffix(path, SUFFIXES, stdout=False)
+        require_packages(path or "the picture", "matplotlib", "scikit-learn")
+        figure = _figure(self.runs, self.sets)
+        if path is not None:
+            with finished_file(path) as temporary:
+                figure.savefig(temporary, dpi=DPI)
+        return figure
+
+
+def compare(
+    models: Any,
+    data: Any,
+    *,
+    batch_size: int = 64,
+    device: str = "auto",
+    output: str | Path | Sequence[str | Path] | None = None,
+    progress: bool = False,
+) -> Comparison:
+    """Evaluate models on the same labelled sequences: metrics with intervals, paired tests, time and memory.
+
+    Every sequence is centred in a model's window. Both ends of a longer one are cut, a shorter one is padded with N; how many
+    are is logged, and stands in the columns `cut` and `padded`.
 
     Parameters
     ----------
-    models : list of str
-        Names or directories; one that is repeated counts once.
-    data : list of str
-        TARGET=FILE.
-    outputs : list of str
-        .tsv and .md hold the table; .png, .svg and .pdf ROC and precision-recall curves, or predictions against measured
-        values.
+    models : model, or list of them
+        Names, paths or loaded models; repeated ones count once. The first is compared with each of the others. A model given by
+        name or path runs in a process of its own, so that its peak memory can be measured.
+    data : dict, or list of str
+        Target of the models -> CSV file headed `sequence,label` (0 or 1) or `sequence,value`, data frame with such columns, or
+        a pair (sequences, labels). Or texts TARGET=FILE.
     batch_size : int
+        Windows in one pass.
+    device : str
+        'auto', 'cpu', 'cuda' or 'cuda:N', for models given by name or path.
+    output : str, pathlib.Path, or list of them, optional
+        Also write .tsv (metrics), .md (both tables), or .png, .svg or .pdf (curves).
     progress : bool
+        Show a progress bar on standard error.
 
     Returns
     -------
-    str
-        The table in Markdown. p-values are of the difference to the first model: DeLong's of the AUROC, or of measured values
-        the paired bootstrap's of Pearson's correlation.
+    Comparison
 
     Raises
     ------
-    regzoo.errors.RegzooError
-        If a model, a target, a file or an output is not usable.
+    regzoo.RegzooError
+        If a model, a target, a file or an output is not valid.
     """
-    for output in outputs:
-        if not str(output).endswith((".tsv", ".md", *SUFFIXES)):
-            raise OutputError(f"{output}: unknown suffix; use one of .tsv, .md, {', '.join(SUFFIXES)}")
-        if str(output).endswith(SUFFIXES):
-            require_packages(output, "matplotlib", "scikit-learn")
-        refuse_overwrite(output, [text.partition("=")[2] for text in data])
-    sets, models = read_sets(data), list(dict.fromkeys(models))
-    runs = {}
-    for name in tqdm(models, desc="comparing", unit=" models", disable=not progress):
-        # A fresh process, so that its peak memory is this model's.
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            codes = {target: labelled.codes for target, labelled in sets.items()}
-            try:
-                runs[name] = pool.submit(_evaluate, name, codes, batch_size, torch.get_num_threads()).result()
-            except BrokenProcessPool as error:
-                raise ModelError(
-                    f"{name}: its process was killed, perhaps for want of memory; try a smaller batch"
-                ) from error
-    say_how_sequences_fit(sets, {name: run.length for name, run in runs.items()})
-    table = _table(runs, sets)
-    text = _markdown(table, runs, sets)
-    for output in outputs:
-        with finished_file(output) as temporary:
-            if str(output).endswith(".tsv"):
-                table.to_csv(temporary, sep="\t", index=False, float_format="%.5g")
-            elif str(output).endswith(".md"):
-                temporary.write_text(text + "\n")
+    outputs = checked_outputs(output, data, (".tsv", ".md", *SUFFIXES), ("matplotlib", "scikit-learn"))
+    sets, runs = read_sets(data), {}
+    codes = {target: labelled.codes for target, labelled in sets.items()}
+    for name, model in tqdm(_by_name(models).items(), desc="comparing", unit=" models", disable=not progress):
+        if isinstance(model, str):
+            runs[name] = _in_process(model, codes, batch_size, device)
+        else:
+            runs[name] = _evaluate(load_model(model), codes, batch_size, measure_memory=False)
+    log_fit(sets, {name: run.length for name, run in runs.items()})
+    found = Comparison(_table(runs, sets), _cost(runs, sets), runs, sets)
+    for path in outputs:
+        if str(path).endswith(SUFFIXES):
+            found.plot(path)
+            continue
+        with finished_file(path) as temporary:
+            if str(path).endswith(".tsv"):
+                found.metrics.to_csv(temporary, sep="\t", index=False, float_format="%.5g")
             else:
-                _figure(runs, sets).savefig(temporary, dpi=DPI)
-    return text
+                temporary.write_text(found.to_markdown() + "\n")
+    return found
 
 
-def _evaluate(name, sets, batch_size, threads):
+def checked_outputs(output, data, suffixes, packages):
+    """Checked output files."""
+    outputs = [] if output is None else list(output) if isinstance(output, (list, tuple)) else [output]
+    texts = list(data.values()) if isinstance(data, dict) else [text.partition("=")[2] for text in listed(data)]
+    for path in outputs:
+        check_suffix(path, suffixes, stdout=False)
+        if str(path).endswith(SUFFIXES):
+            require_packages(path, *packages)
+        refuse_overwrite(path, [given for given in texts if isinstance(given, (str, Path))])
+    return outputs
+
+
+def _by_name(models):
+    """Models by name, each once: names and paths as texts, loaded models as they are."""
+    found = {}
+    for one in models if isinstance(models, (list, tuple)) else [models]:
+        one = str(one) if isinstance(one, Path) else one
+        name = one if isinstance(one, str) else getattr(one, "name", None) or "model"
+        if found.setdefault(name, one) is not one and not isinstance(one, str):
+            raise InputError(f"two models are named {name!r}; their rows could not be told apart")
+    if not found:
+        raise InputError("no model is given")
+    return found
+
+
+def _in_process(name, codes, batch_size, device):
+    """Evaluate in a fresh process, whose peak memory is this model's."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        try:
+            return pool.submit(_load_and_evaluate, name, codes, batch_size, device, torch.get_num_threads()).result()
+        except BrokenProcessPool as error:
+            raise ModelError(
+                f"{name}: its process was killed, perhaps for lack of memory; try a smaller batch size"
+            ) from error
+
+
+def _load_and_evaluate(name, codes, batch_size, device, threads):
     torch.set_num_threads(threads)
-    model = load_model(name)
-    columns = {target: target_columns(model, [target])[0] for target in sets}
+    return _evaluate(load_model(name, device), codes, batch_size)
+
+
+def _evaluate(model, sets, batch_size, measure_memory=True):
+    columns = {target: model.columns([target])[0] for target in sets}
     windows = {target: fitted(codes, model.input_length) for target, codes in sets.items()}
-    model.predict(next(iter(windows.values()))[:batch_size], batch_size)  # what the first call prepares
+    model.predict(next(iter(windows.values()))[:batch_size], batch_size)  # warm up
     start = time.perf_counter()
-    scores = {target: model.predict(codes, batch_size)[:, columns[target]] for target, codes in windows.items()}
+    scores = {target: scalar(model.predict(codes, batch_size))[:, columns[target]] for target, codes in windows.items()}
     seconds = time.perf_counter() - start
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1 << 20)
     x = torch.from_numpy(one_hot(next(iter(windows.values()))[:1])).to(model.device)
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
         model.module(x)
     parameters = sum(p.numel() for p in model.module.parameters())
+    memory = memory if measure_memory else np.nan
     return Run(scores, seconds, memory, parameters, counter.get_total_flops(), model.input_length)
+
+
+def scalar(predictions):
+    """Predictions, shape (N, targets); of profiles the mean over bins."""
+    return predictions.mean(axis=2) if predictions.ndim == 3 else predictions
 
 
 def _table(runs, sets):
@@ -149,7 +250,7 @@ def _table(runs, sets):
     return pd.DataFrame(rows)
 
 
-def _markdown(table, runs, sets):
+def _markdown(table, cost, sets):
     lines = []
     for regression, names, test in ((False, METRICS, "AUROC - first's | p (DeLong)"),
                                     (True, CORRELATIONS, "Pearson - first's | p (paired bootstrap)")):  # fmt: skip
@@ -162,16 +263,25 @@ def _markdown(table, runs, sets):
             against = "– | –" if np.isnan(row["p"]) else f"{row['difference']:+.3f} | {row['p']:.2g}"
             lines.append(f"| {row['target']} | {row['examples']} | {row['model']} | {' | '.join(cells)} | {against} |")
         lines.append("")
-    count = sum(len(labelled.codes) for labelled in sets.values())
     lines += [
         "| model | sequences a second | peak memory, MB | parameters | operations a window |",
         "|---|---|---|---|---|",
     ]
-    for name, run in runs.items():
+    for row in cost.itertuples():
+        memory = "–" if np.isnan(row.memory_mb) else f"{row.memory_mb:,.0f}"
         lines.append(
-            f"| {name} | {count / run.seconds:,.0f} | {run.memory:,.0f} | {run.parameters:,} | {run.operations:.2e} |"
+            f"| {row.model} | {row.sequences_per_second:,.0f} | {memory} | {row.parameters:,} | {row.operations:.2e} |"
         )
     return "\n".join(lines)
+
+
+def _cost(runs, sets):
+    count = sum(len(labelled.codes) for labelled in sets.values())
+    return pd.DataFrame([
+        {"model": name, "sequences_per_second": count / run.seconds, "memory_mb": run.memory, "parameters": run.parameters,
+         "operations": run.operations}
+        for name, run in runs.items()
+    ])  # fmt: skip
 
 
 def _figure(runs, sets):

@@ -6,6 +6,7 @@ import logging
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -95,6 +96,11 @@ def read_labelled(path, length=None, mixed=False):
         raise InputError(f"{path}: cannot read this file ({error})") from error
     if not sequences:
         raise InputError(f"{path}: no example in it")
+    return _labelled(sequences, labels, regression, length)
+
+
+def _labelled(sequences, labels, regression, length):
+    """Sequences, lists of codes, centred in windows of one length; of the longest one's without it."""
     lengths = np.array([len(codes) for codes in sequences])
     width = length or int(lengths.max())
     windows = np.concatenate([fitted(codes[None], width) for codes in sequences])
@@ -109,32 +115,79 @@ def _is_number(text):
         return False
 
 
-def read_sets(data):
-    """Labelled sets by target, of texts TARGET=FILE.
+def read_sets(data: Any) -> dict[str, Labelled]:
+    """Labelled sets by name.
 
-    Sequences of one file may differ in length: they are centred in each model's window.
+    Sequences of one set may differ in length: they are centred in each model's window.
+
+    Parameters
+    ----------
+    data : dict, or str or list of str
+        NAME -> file (as `read_labelled` reads it), data frame with columns sequence and label (or value), or a pair
+        (sequences, labels). Or texts NAME=FILE.
 
     Raises
     ------
     InputError
-        If a text is not of this form, a target is given twice, or a file is not usable or has one class only.
+        If a text has another form, a name is given twice, or a set is not usable or has one class only.
     """
-    sets = {}
-    for text in data:
-        target, _, path = text.partition("=")
-        if not (target and path):
-            raise InputError(f"data {text!r}: expected TARGET=FILE, e.g. tf0=test.csv")
-        if target in sets:
-            raise InputError(f"data {text!r}: {target!r} is given twice; one file for each name")
-        if not Path(path).is_file():
-            raise InputError(f"{path}: no such data file")
-        sets[target] = read_labelled(Path(path), mixed=True)
-        if len(np.unique(sets[target].labels)) < 2:
-            raise InputError(f"{path}: only one class in the labels")
+    pairs = list(data.items()) if isinstance(data, dict) else [_pair(text) for text in listed(data)]
+    if not pairs:
+        raise InputError("no labelled data is given")
+    sets: dict[str, Labelled] = {}
+    for name, source in pairs:
+        if name in sets:
+            raise InputError(f"data {name!r} is given twice; one file for each name")
+        if isinstance(source, (str, Path)):
+            if not Path(source).is_file():
+                raise InputError(f"{source}: no such data file")
+            sets[name], where = read_labelled(Path(source), mixed=True), source
+        else:
+            sets[name], where = _from_memory(name, source), f"data {name!r}"
+        if len(np.unique(sets[name].labels)) < 2:
+            raise InputError(f"{where}: only one class in the labels")
     return sets
 
 
-def say_how_sequences_fit(sets, lengths):
+def listed(data):
+    """One text, or several, as a list."""
+    return [data] if isinstance(data, str) else list(data)
+
+
+def _pair(text):
+    name, _, path = str(text).partition("=")
+    if not (name and path):
+        raise InputError(f"data {text!r}: expected TARGET=FILE, such as tf0=test.csv")
+    return name, path
+
+
+def _from_memory(name, source):
+    """A labelled set of a data frame or a pair (sequences, labels)."""
+    if hasattr(source, "columns"):
+        kind = next((column for column in ("label", "value") if column in source.columns), None)
+        if kind is None or "sequence" not in source.columns:
+            raise InputError(
+                f"data {name!r}: expected columns sequence and label (or value), found {list(source.columns)[:6]}"
+            )
+        sequences, labels = source["sequence"].tolist(), np.asarray(source[kind], dtype=float)
+    else:
+        try:
+            sequences, labels = source
+        except (TypeError, ValueError):
+            raise InputError(f"data {name!r}: expected a file, a data frame, or a pair (sequences, labels)") from None
+        sequences, labels, kind = list(sequences), np.asarray(labels, dtype=float), None
+    if len(sequences) != len(labels) or not len(labels):
+        raise InputError(f"data {name!r}: {len(sequences)} sequences and {len(labels)} labels")
+    if not np.isfinite(labels).all():
+        raise InputError(f"data {name!r}: row {int(np.argmin(np.isfinite(labels)))} has no finite label")
+    regression = kind == "value" or not np.isin(labels, (0, 1)).all()
+    if regression and kind == "label":
+        raise InputError(f"data {name!r}: labels must be 0 and 1; name the column value for measured values")
+    codes = [encode_checked(str(text).strip(), f"data {name!r}, row {i}") for i, text in enumerate(sequences)]
+    return _labelled(codes, labels, regression, None)
+
+
+def log_fit(sets, lengths):
     """Log, for each data set, how many sequences are cut or padded in each model's window, and how many bases are unknown.
 
     Parameters

@@ -1,14 +1,36 @@
-"""AUROC, average precision, MCC and their like, of many resamples at once.
+"""AUROC, average precision, MCC and other metrics, also of many bootstrap resamples at once.
 
-A resample is a vector of how often each example was drawn, so every metric takes weights, shape (B, N), and gives B
-values from one sort of the scores.
+>>> auroc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
+0.75
+
+A resample is a vector of how often each example was drawn. Every metric takes such weights, shape (B, N), and returns B
+values from one sort of the scores; without weights it returns one number.
 """
+
+from functools import wraps
 
 import numpy as np
 
 from regzoo.errors import InputError
 
 _CELLS = 2**20  # numbers of a chunk of resamples: 8 MB, which a core's caches nearly hold
+
+
+def _metric(function):
+    """Make `weights` optional: without them, check labels and scores, and return one float."""
+
+    @wraps(function)
+    def metric(labels, scores, weights=None, *options):
+        if weights is not None:
+            return function(labels, scores, weights, *options)
+        labels, scores = np.asarray(labels, dtype=float), np.asarray(scores, dtype=float)
+        if labels.ndim != 1 or labels.shape != scores.shape or not len(labels):
+            raise InputError(f"labels {labels.shape} and scores {scores.shape} must be of one shape (N,), N at least 1")
+        if not (np.isfinite(labels).all() and np.isfinite(scores).all()):
+            raise InputError("labels and scores must be finite; leave out examples that are not known")
+        return float(function(labels, scores, np.ones((1, len(labels))), *options)[0])
+
+    return metric
 
 
 def _sorted_counts(labels, scores, weights):
@@ -22,6 +44,7 @@ def _sorted_counts(labels, scores, weights):
     return (true, false) if ends.all() else (true[:, ends], false[:, ends])
 
 
+@_metric
 def auroc(labels, scores, weights):
     """Area under the ROC curve of each resample, shape (B,); ties count one half. NaN without both classes."""
     true, false = _sorted_counts(labels, scores, weights)
@@ -31,6 +54,7 @@ def auroc(labels, scores, weights):
         return ahead / (true[:, -1] * false[:, -1])
 
 
+@_metric
 def average_precision(labels, scores, weights):
     """Average precision (precision summed over rises of recall) of each resample, shape (B,)."""
     true, false = _sorted_counts(labels, scores, weights)
@@ -50,8 +74,10 @@ def _at_threshold(formula):
         cells = (truth & called, ~truth & called, ~truth & ~called, truth & ~called)
         return formula(*(weights @ cell.astype(float) for cell in cells))
 
-    metric.__name__, metric.__doc__, metric.formula = formula.__name__, formula.__doc__, formula
-    return metric
+    metric.__name__, metric.__doc__ = formula.__name__, formula.__doc__
+    checked = _metric(metric)
+    checked.formula = formula
+    return checked
 
 
 @_at_threshold
@@ -62,19 +88,19 @@ def mcc(tp, fp, tn, fn):
 
 @_at_threshold
 def accuracy(tp, fp, tn, fn):
-    """Share of examples that `scores >= threshold` calls rightly, of each resample, shape (B,)."""
+    """Fraction of examples that `scores >= threshold` classifies correctly, of each resample, shape (B,)."""
     return _ratio(tp + tn, tp + fp + tn + fn)
 
 
 @_at_threshold
 def precision(tp, fp, tn, fn):
-    """Share of called examples that are positive, of each resample, shape (B,); 0 where none is called."""
+    """Fraction of examples called positive that are positive, of each resample, shape (B,); 0 where none is called."""
     return _ratio(tp, tp + fp)
 
 
 @_at_threshold
 def recall(tp, fp, tn, fn):
-    """Share of positives that are called, of each resample, shape (B,); 0 where there is none."""
+    """Fraction of positives that are called positive, of each resample, shape (B,); 0 where there is none."""
     return _ratio(tp, tp + fn)
 
 
@@ -84,11 +110,13 @@ def f1(tp, fp, tn, fn):
     return _ratio(2 * tp, 2 * tp + fp + fn)
 
 
+@_metric
 def pearson(labels, scores, weights):
     """Pearson correlation of each resample, shape (B,); 0 where one side does not vary."""
     return _correlation(np.broadcast_to(labels, weights.shape), np.broadcast_to(scores, weights.shape), weights)
 
 
+@_metric
 def spearman(labels, scores, weights):
     """Spearman correlation of each resample, shape (B,): Pearson's of the ranks within it, ties at their mean."""
     return _correlation(_ranks(labels, weights), _ranks(scores, weights), weights)

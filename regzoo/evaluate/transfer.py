@@ -1,77 +1,135 @@
 """Transfer between cell types, factors or assays: every target's predictions against every data set's labels."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from regzoo.errors import InputError, OutputError
-from regzoo.evaluate.labelled import read_sets, say_how_sequences_fit
+from regzoo.errors import InputError
+from regzoo.evaluate.compare import checked_outputs, scalar
+from regzoo.evaluate.labelled import log_fit, read_sets
 from regzoo.evaluate.metrics import CORRELATIONS, METRICS, auroc, bootstrap, has_both_classes
 from regzoo.evaluate.paired import delong
+from regzoo.options import distinct
+from regzoo.output.files import finished_file
+from regzoo.output.tables import check_suffix
 from regzoo.pictures import DPI, SUFFIXES, require_packages
-from regzoo.predict import columns_of_models
+from regzoo.prediction import columns_of_models
 from regzoo.sequence.codes import fitted
-from regzoo.sequence.files import finished_file, refuse_overwrite
-from regzoo.zoo import load_model
+from regzoo.zoo import load_models
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
-def transfer_matrix(models, data, outputs=(), targets=None, batch_size=64, progress=True):
-    """AUROC, or Pearson's correlation with measured values, of every target on every data set.
+@dataclass
+class Transfer:
+    """Every target's predictions against every data set's labels.
+
+    Attributes
+    ----------
+    matrix : pandas.DataFrame
+        AUROC, or Pearson's correlation with measured values: targets in rows (MODEL:TARGET with several models), data sets in
+        columns.
+    table : pandas.DataFrame
+        One row for each pair, with the 95% bootstrap interval: model, trained, tested, metric, value, low, high, cut, padded.
+    """
+
+    matrix: pd.DataFrame
+    table: pd.DataFrame
+
+    def plot(self, path: str | Path | None = None) -> Figure:
+        """The matrix as a heat map.
+
+        Parameters
+        ----------
+        path : str or pathlib.Path, optional
+            .png, .svg or .pdf to write.
+
+        Raises
+        ------
+        OutputError
+            If matplotlib is not installed, or the suffix is not known.
+        """
+        if path is not None:
+            check_suffix(path, SUFFIXES, stdout=False)
+        require_packages(path or "the picture", "matplotlib")
+        figure = _heat_map(self.matrix, sorted(self.table.metric.unique()), list(self.table.model.unique()))
+        if path is not None:
+            with finished_file(path) as temporary:
+                figure.savefig(temporary, dpi=DPI)
+        return figure
+
+
+def transfer(
+    models: Any,
+    data: Any,
+    *,
+    targets: Sequence[str] = (),
+    batch_size: int = 64,
+    device: str = "auto",
+    output: str | Path | Sequence[str | Path] | None = None,
+    progress: bool = False,
+) -> Transfer:
+    """Score every target against every data set's labels: trained on one cell type or factor, tested on another.
 
     Parameters
     ----------
-    models : list of str
-        Names or directories; one that is repeated counts once.
-    data : list of str
-        NAME=FILE, as `regzoo.evaluate.labelled.read_sets` reads them.
-    outputs : list of str
-        .tsv holds a row for each pair, with its 95% bootstrap interval; .png, .svg and .pdf the matrix as a heat map.
-    targets : list of str, optional
-        Of the models, those of each that has some of them; all without it.
+    models : model, or list of them
+        Names, paths or loaded models; repeated ones count once.
+    data : dict, or list of str
+        Name -> labelled sequences, as of `regzoo.compare`; or texts NAME=FILE.
+    targets : sequence of str
+        Of the models, those that each has; all by default.
     batch_size : int
+        Windows in one pass.
+    device : str
+        'auto', 'cpu', 'cuda' or 'cuda:N', for models given by name or path.
+    output : str, pathlib.Path, or list of them, optional
+        Also write .tsv (the table of pairs), or .png, .svg or .pdf (the matrix as a heat map).
     progress : bool
+        Show a progress bar on standard error.
 
     Returns
     -------
-    pandas.DataFrame
-        Targets in rows, named MODEL:TARGET if there are several models; data sets in columns.
+    Transfer
 
     Raises
     ------
-    regzoo.errors.RegzooError
-        If a model, a target, a file or an output is not usable.
+    regzoo.RegzooError
+        If a model, a target, a file or an output is not valid.
     """
-    for output in outputs:
-        if not str(output).endswith((".tsv", *SUFFIXES)):
-            raise OutputError(f"{output}: unknown suffix; use one of .tsv, {', '.join(SUFFIXES)}")
-        if str(output).endswith(SUFFIXES):
-            require_packages(output, "matplotlib")
-        refuse_overwrite(output, [text.partition("=")[2] for text in data])
-    sets, rows = read_sets(data), []
-    loaded = {name: load_model(name) for name in dict.fromkeys(models)}
-    chosen_columns = columns_of_models(list(loaded.values()), list(dict.fromkeys(targets or ())))
-    say_how_sequences_fit(sets, {name: model.input_length for name, model in loaded.items()})
-    for (name, model), columns in zip(loaded.items(), chosen_columns):
-        for tested, labelled in tqdm(sets.items(), desc=name, unit=" sets", disable=not progress):
-            scores = model.predict(fitted(labelled.codes, model.input_length), batch_size)
+    outputs = checked_outputs(output, data, (".tsv", *SUFFIXES), ("matplotlib",))
+    sets, loaded = read_sets(data), load_models(models, device)
+    rows = []
+    log_fit(sets, {model.name: model.input_length for model in loaded})
+    for model, columns in zip(loaded, columns_of_models(loaded, distinct(targets))):
+        for tested, labelled in tqdm(sets.items(), desc=model.name, unit=" sets", disable=not progress):
+            scores = scalar(model.predict(fitted(labelled.codes, model.input_length), batch_size))
             metric = "pearson" if labelled.regression else "auroc"
             chosen = {metric: (METRICS | CORRELATIONS)[metric]}
             for column in columns:
                 found = bootstrap(labelled.labels, scores[:, column], chosen)[metric]
-                pair = {"model": name, "trained": model.targets[column], "tested": tested, "metric": metric}
+                pair = {"model": model.name, "trained": model.targets[column], "tested": tested, "metric": metric}
                 fit = {"cut": labelled.cut(model.input_length), "padded": labelled.padded(model.input_length)}
                 rows.append(pair | found | fit)
     table = pd.DataFrame(rows)
     label = table.trained if len(loaded) == 1 else table.model + ":" + table.trained
     matrix = table.assign(trained=label).pivot(index="trained", columns="tested", values="value")
-    matrix = matrix.loc[label.unique(), list(sets)]
-    for output in outputs:
-        with finished_file(output) as temporary:
-            if str(output).endswith(".tsv"):
-                table.to_csv(temporary, sep="\t", index=False, float_format="%.5g")
-            else:
-                _heat_map(matrix, sorted(table.metric.unique()), list(loaded)).savefig(temporary, dpi=DPI)
-    return matrix
+    result = Transfer(matrix.loc[label.unique(), list(sets)], table)
+    for path in outputs:
+        if str(path).endswith(SUFFIXES):
+            result.plot(path)
+            continue
+        with finished_file(path) as temporary:
+            table.to_csv(temporary, sep="\t", index=False, float_format="%.5g")
+    return result
 
 
 def specificity(targets, labels, scores):

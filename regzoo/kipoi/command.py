@@ -1,6 +1,8 @@
-"""The `kipoi` command: Kipoi's own, with kipoi_veff back among its plugins and errors without a traceback."""
+"""The `kipoi` command: Kipoi's own, with the plugins kipoi_veff and kipoi_interpret, and errors without a traceback."""
 
 import functools
+import importlib
+import importlib.util
 import logging
 import logging.config
 import sys
@@ -8,16 +10,16 @@ import unittest.mock
 
 import yaml
 
-from regzoo.errors import RegzooError
+from regzoo.errors import InputError, RegzooError
 
 
-def main(argv=None):
-    """Run a kipoi command.
+def main(argv: list[str] | None = None) -> None:
+    """Run a kipoi command. Errors in the input are printed and end the program with status 1.
 
     Parameters
     ----------
     argv : list of str, optional
-        Without the program's name; sys.argv without it.
+        Arguments without the program's name; those of `sys.argv` by default.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -29,25 +31,21 @@ def main(argv=None):
 
 
 def _run(arguments):
-    import regzoo.kipoi  # noqa: F401 - mends Kipoi before its command is loaded
+    import regzoo.kipoi  # noqa: F401 - patches Kipoi before its command is imported
 
-    if arguments[:1] == ["veff"]:
-        import kipoi_veff.cli
-
-        logging.basicConfig(level=logging.WARNING)
-        kipoi_veff.cli.cli_main("veff", arguments[1:])
+    if arguments[:1] in (["veff"], ["interpret"]):
+        _plugin(arguments[0], arguments[1:])
         return
     if arguments[:1] == ["predict"] and _writes_bed(arguments) and not {"-m", "--keep_metadata"} & set(arguments):
         arguments.append("--keep_metadata")  # the BED writer takes the intervals from the metadata
     if arguments[:1] == ["ls"] and not any(a.split("=")[0] in ("--source", "-h", "--help") for a in arguments):
         try:
             _kipoi(arguments)
-        except Exception as error:  # of git, of the network or of a half-made copy: Kipoi does not say which
+        except Exception as error:  # from git, the network or an incomplete clone; Kipoi has no exception of its own
             message = f"{type(error).__name__}: {error}"
             print(
-                f"kipoi ls: the source 'kipoi' could not be downloaded or is incomplete ({message}). "
-                "Check the network, or "
-                "choose a source with --source. These are the models of 'regzoo':",
+                f"kipoi ls: the source 'kipoi' could not be downloaded or is incomplete ({message}). Check the "
+                "network, or choose a source with --source. These are the models of 'regzoo':",
                 file=sys.stderr,
             )
             _kipoi([*arguments, "--source", "regzoo"])
@@ -55,8 +53,15 @@ def _run(arguments):
     _kipoi(arguments)
 
 
+def _plugin(command, arguments):
+    if importlib.util.find_spec(f"kipoi_{command}") is None:
+        raise InputError(f"`kipoi {command}` needs the package kipoi_{command}; install regzoo with `make env`")
+    logging.basicConfig(level=logging.WARNING)  # the plugins report some errors through logging alone
+    importlib.import_module(f"kipoi_{command}.cli").cli_main(command, arguments)
+
+
 def _kipoi(arguments):
-    # Importing Kipoi's command configures logging, which would silence every logger that is there.
+    # Kipoi's command configures logging when it is imported, which would disable every existing logger.
     keep = functools.partial(logging.config.fileConfig, disable_existing_loggers=False)
     with unittest.mock.patch("logging.config.fileConfig", keep):
         import kipoi.__main__

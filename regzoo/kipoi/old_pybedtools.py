@@ -1,4 +1,4 @@
-"""pybedtools for kipoi-veff: sorting, compressing and indexing a BED without the bedtools binary."""
+"""pybedtools for kipoi_veff: a BED file is sorted, compressed and indexed without the bedtools program."""
 
 import atexit
 import os
@@ -11,18 +11,18 @@ import pysam
 from regzoo.sequence.files import open_bytes
 
 
-def folder_until_exit():
-    """A temporary folder that is removed at the end of the program."""
+def folder_until_exit() -> str:
+    """A temporary folder that is removed when the program ends."""
     folder = tempfile.mkdtemp(prefix="regzoo-tabix-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 
 class BedTool(pybedtools.BedTool):
-    """A BedTool whose `tabix` works with pysam, on a copy in a temporary place."""
+    """A BedTool whose `tabix` uses pysam."""
 
-    def tabix(self, **_):
-        """A bgzipped and tabixed copy, sorted by position."""
+    def tabix(self, **_) -> "BedTool":
+        """A bgzipped and tabixed copy in a temporary folder, sorted by position."""
         with open_bytes(self.fn) as handle:
             lines = [
                 line for line in handle.read().decode().splitlines() if line and not line.startswith(("#", "track"))

@@ -1,9 +1,12 @@
-"""Kipoi's output files, mended: HDF5 on numpy 2, BED, unknown suffixes, and nothing left half-written."""
+"""Kipoi's writers, patched: HDF5 on numpy 2, BED, an error for unknown suffixes, and no half-written files."""
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import kipoi.pipeline
 import kipoi.writers
 from kipoi.writers import BatchWriter, BedBatchWriter
 
@@ -11,20 +14,28 @@ from regzoo.errors import OutputError
 from regzoo.kipoi import old_numpy
 
 _get_writer = kipoi.writers.get_writer
+_predict_to_file = kipoi.pipeline.Pipeline.predict_to_file
+# The options of `get_writer` that a writer takes. `predict_to_file` also hands it those of the dataloader.
+_WRITER_OPTIONS = ("hdf5_chunk_size", "parquet_chunk_size")
 
 
 class FinishedWriter(BatchWriter):
-    """A writer of Kipoi's on a temporary file, which takes the output's name when it is closed.
+    """One of Kipoi's writers on a temporary file that is renamed to the output when it is closed.
 
     Parameters
     ----------
     path : str
         The output.
     make : callable
-        Gives the writer for a path.
+        Takes a path and returns the writer.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be written to.
     """
 
-    def __init__(self, path, make):
+    def __init__(self, path: str | Path, make: Callable[[str], BatchWriter]):
         self.path = Path(path)
         try:
             handle, temporary = tempfile.mkstemp(
@@ -37,10 +48,12 @@ class FinishedWriter(BatchWriter):
         self.temporary = Path(temporary)
         self.writer = make(temporary)
 
-    def batch_write(self, batch):
+    def batch_write(self, batch: dict) -> None:
+        """Write one batch of predictions."""
         self.writer.batch_write(batch)
 
-    def close(self):
+    def close(self) -> None:
+        """Finish the file and give it its name."""
         self.writer.close()
         if self.temporary.exists():
             os.replace(self.temporary, self.path)
@@ -50,8 +63,8 @@ class FinishedWriter(BatchWriter):
             self.temporary.unlink(missing_ok=True)
 
 
-def get_writer(output_file, metadata_schema=None, **options):
-    """Kipoi's `get_writer`, for every suffix that it names.
+def get_writer(output_file: str | Path, metadata_schema: Any = None, **options) -> FinishedWriter:
+    """Kipoi's `get_writer`. The writer's file appears when it is closed.
 
     Raises
     ------
@@ -65,12 +78,28 @@ def get_writer(output_file, metadata_schema=None, **options):
     def make(path):
         if suffix == ".bed":
             return BedBatchWriter(path, metadata_schema=metadata_schema)
-        return _get_writer(path, metadata_schema, **options)
+        kept = {name: options[name] for name in _WRITER_OPTIONS if name in options}
+        return _get_writer(path, metadata_schema, **kept)
 
     return FinishedWriter(output_file, make)
 
 
-def mend():
-    """Put the mended parts in Kipoi's place."""
+def predict_to_file(
+    pipeline,
+    output_file: str,
+    dataloader_kwargs: dict,
+    batch_size: int = 32,
+    keep_inputs: bool = False,
+    keep_metadata: bool = False,
+    **options,
+) -> None:
+    """Kipoi's `Pipeline.predict_to_file`; BED output keeps the metadata, from which the intervals are taken."""
+    keep_metadata = keep_metadata or Path(output_file).suffix == ".bed"
+    _predict_to_file(pipeline, output_file, dataloader_kwargs, batch_size, keep_inputs, keep_metadata, **options)
+
+
+def patch() -> None:
+    """Replace Kipoi's writers by these."""
     kipoi.writers.np = old_numpy
     kipoi.writers.get_writer = get_writer
+    kipoi.pipeline.Pipeline.predict_to_file = predict_to_file

@@ -119,7 +119,11 @@ class Caduceus(nn.Module):
     ----------
     hidden : int
         Width of `encode`'s vectors: both strands beside each other, twice the argument.
+    vocabulary : int
     """
+
+    limit = None  # of tokens in a sequence
+    accepts_padding = False  # a state-space model has no mask: sequences of a batch have one length
 
     def __init__(self, hidden: Size = 128, layers: Count = 4, heads: Count = 4, state: Size = 32, vocabulary: Size = 12,
                  bases: Size = 7):  # fmt: skip
@@ -128,7 +132,7 @@ class Caduceus(nn.Module):
             raise ModelError(f"twice `hidden`, {2 * hidden}, is not a multiple of `heads`, {heads}")
         if bases + 4 > vocabulary:
             raise ModelError(f"a vocabulary of {vocabulary} has no four bases from token {bases} on")
-        self.hidden = 2 * hidden
+        self.hidden, self.vocabulary = 2 * hidden, vocabulary
         self.words = nn.Embedding(vocabulary, hidden)
         nn.init.normal_(self.words.weight, std=0.02)
         self.layers = nn.ModuleList(_Block(hidden, heads, state) for _ in range(layers))

@@ -13,8 +13,9 @@ from torch.nn import init
 from torch.overrides import TorchFunctionMode
 
 from regzoo.errors import ModelError
+from regzoo.output.files import finished_file
 from regzoo.sections import Section
-from regzoo.sequence.files import cache_folder, finished_file
+from regzoo.sequence.files import cache_folder
 
 
 class Official(Section):

@@ -16,8 +16,8 @@ from safetensors.torch import save_file
 from regzoo.errors import ModelError
 from regzoo.nets.checkpoint import load_pickled, read_weights, without_initialisation
 from regzoo.nets.transformer import MaskedLM, TransformerConfig
+from regzoo.output.files import finished_file
 from regzoo.sections import problems, validated
-from regzoo.sequence.files import finished_file
 from regzoo.tokenizers import BPE, OverlappingKmers, SixMers, Tokenizer
 
 

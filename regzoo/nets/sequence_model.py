@@ -111,14 +111,12 @@ def encode_codes(network, tokenizer, codes, lengths=None, layer=None, tokens_per
     """
     tokens = tokenizer.encode(codes, lengths)
     counts = tokens.lengths
-    limit = getattr(getattr(network, "config", None), "limit", None)
-    if limit and len(counts) and counts.max() > limit:
+    if network.limit and len(counts) and counts.max() > network.limit:
         row = int(counts.argmax())
-        raise InputError(f"sequence {row + 1} has {counts[row]} tokens, but this model takes {limit}")
+        raise InputError(f"sequence {row + 1} has {counts[row]} tokens, but this model takes {network.limit}")
     device = next(network.parameters()).device
-    same_length = not hasattr(network, "config")  # a state-space model has no mask
     for rows in in_batches(counts, tokens_per_batch):
-        groups = [rows] if not same_length else [rows[counts[rows] == n] for n in np.unique(counts[rows])]
+        groups = [rows] if network.accepts_padding else [rows[counts[rows] == n] for n in np.unique(counts[rows])]
         for group in groups:
             part = tokens.rows(group)
             ids, mask = (torch.from_numpy(a).to(device) for a in (part.ids, part.mask))

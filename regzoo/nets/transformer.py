@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from regzoo.nets.arguments import Count, Size
+from regzoo.nets.products import Linear
 
 _Number = Annotated[int, Field(ge=0, le=2**20)]
 
@@ -87,29 +88,6 @@ class TransformerConfig:
         if self.positions == "learned" and self.max_positions <= self.first_position:
             raise ValueError(f"learned positions need a table of more than {self.first_position} rows")
         return self
-
-
-class Linear(nn.Linear):
-    """A linear layer whose inference on a CPU goes through oneDNN.
-
-    oneDNN's product took 0.4 to 0.7 of MKL's time in float32 on the AMD processor it was measured on. Under autocast its
-    weights are turned into bfloat16 once, not at every call as autocast does without gradients.
-    """
-
-    def forward(self, x):
-        if torch.is_grad_enabled() or x.device.type != "cpu" or x.dtype == torch.float64:
-            return F.linear(x, self.weight, self.bias)
-        weight, bias = self.weight, self.bias
-        if torch.is_autocast_enabled("cpu"):
-            weight, bias = self._in_bfloat16()
-        return torch.ops.mkldnn._linear_pointwise(x.to(weight.dtype), weight, bias, "none", [], "")
-
-    def _in_bfloat16(self):
-        version = self.weight.data_ptr(), 0 if self.weight.is_inference() else self.weight._version
-        if getattr(self, "_cast", (None,))[0] != version:
-            bias = None if self.bias is None else self.bias.detach().bfloat16()
-            self._cast = version, self.weight.detach().bfloat16(), bias
-        return self._cast[1:]
 
 
 def alibi_slopes(heads):
@@ -329,11 +307,20 @@ class MaskedLM(nn.Module):
     ----------
     config : TransformerConfig
     dropout : float
+
+    Attributes
+    ----------
+    limit : int or None
+        Most tokens of a sequence.
+    vocabulary : int
     """
+
+    accepts_padding = True  # `encode` takes a mask
 
     def __init__(self, config, dropout=0.1):
         super().__init__()
         self.config = config
+        self.limit, self.vocabulary = config.limit, config.vocabulary
         self.encoder = Encoder(config, dropout)
         self.dense = Linear(config.hidden, config.hidden)
         self.norm = nn.LayerNorm(config.hidden, config.epsilon)

@@ -96,6 +96,59 @@ def encode_many(sequences):
     return encode("".join(sequences)).reshape(len(sequences), length)
 
 
+def encode_windows(sequences, length, name="the model"):
+    """Base codes of windows in any of the accepted forms.
+
+    Parameters
+    ----------
+    sequences : str, sequence of str, or array
+        Strings of `length` letters (one string is one window); base codes, uint8, shape (N, length) or (length,); or
+        one-hot of any numeric type, shape (N, 4, length), channels A, C, G, T. A position of a one-hot array without
+        exactly one channel at 1 is an unknown base.
+    length : int
+    name : str
+        Named in errors.
+
+    Returns
+    -------
+    numpy.ndarray, uint8, shape (N, length)
+
+    Raises
+    ------
+    InputError
+        If a window has another length, letters are not DNA or RNA, or the array has another shape or type.
+    """
+    if isinstance(sequences, (str, bytes)):
+        sequences = [sequences]
+    if not hasattr(sequences, "ndim"):
+        return _encode_strings(list(sequences), length, name)
+    array = sequences if isinstance(sequences, np.ndarray) else np.asarray(sequences)
+    if array.dtype.kind in "OUS" and array.ndim == 1:
+        return _encode_strings(array.tolist(), length, name)
+    one_hot_dimensions = (3,) if array.dtype == np.uint8 else (2, 3)  # (4, length) of uint8 is four windows of codes
+    if array.shape[-2:] == (4, length) and array.ndim in one_hot_dimensions and array.dtype.kind in "fiub":
+        return from_one_hot(array if array.ndim == 3 else array[None])
+    if array.dtype == np.uint8 and array.shape[-1:] == (length,) and array.ndim in (1, 2):
+        codes = array if array.ndim == 2 else array[None]
+        if codes.max(initial=0) > UNKNOWN:
+            raise InputError(f"{name}: base codes are 0 to 4 (A, C, G, T, unknown), found {codes.max()}")
+        return codes
+    raise InputError(
+        f"{name} reads windows of {length} bases: strings, base codes (uint8, shape (N, {length})) or one-hot "
+        f"(shape (N, 4, {length})); got {array.dtype} of shape {array.shape}"
+    )
+
+
+def _encode_strings(strings, length, name):
+    for i, text in enumerate(strings):
+        if not isinstance(text, (str, bytes)):
+            raise InputError(f"{name}: expected strings of {length} letters, got {type(text).__name__} in row {i}")
+        if len(text) != length:
+            raise InputError(f"{name} reads windows of {length} bases; sequence {i} has {len(text)}")
+    joined = "".join(text if isinstance(text, str) else text.decode("ascii", "replace") for text in strings)
+    return encode_checked(joined, name).reshape(len(strings), length)
+
+
 def decode(codes):
     """Turn base codes, shape (L,), into a string of A, C, G, T and N."""
     return _BYTE_OF_CODE[np.asarray(codes)].tobytes().decode("ascii")

@@ -15,8 +15,10 @@ import zlib
 import numpy as np
 
 from regzoo.errors import InputError, OutputError
+from regzoo.output.files import finished_file
+from regzoo.sequence.alleles import spans
 from regzoo.sequence.codes import CODE_OR_FOREIGN, FOREIGN, UNKNOWN, check_nucleotides, reverse_complement
-from regzoo.sequence.files import cache_folder, check_complete, finished_file, is_gzip, require_file
+from regzoo.sequence.files import cache_folder, check_complete, is_gzip, require_file
 
 logger = logging.getLogger(__name__)
 
@@ -104,6 +106,20 @@ class Genome:
         start = self._offsets[number]
         return self._codes[start : start + self.lengths[number]]
 
+    def stretches(self, numbers, starts, lengths):
+        """Base codes of stretches within contigs, one after the other.
+
+        Parameters
+        ----------
+        numbers, starts, lengths : numpy.ndarray, int, shape (N,)
+            Contigs, by `number`, 0-based starts, and lengths.
+
+        Returns
+        -------
+        numpy.ndarray, uint8, shape (sum(lengths),)
+        """
+        return np.asarray(self._codes[spans(self._offsets[numbers] + starts, lengths)])
+
     def windows(self, numbers, starts, length, reverse=None):
         """Base codes of many windows of one length.
 
@@ -148,6 +164,25 @@ class Genome:
             self._codes, shape=(len(self._codes) - length + 1, length), strides=(1, 1), writeable=False
         )
         return np.asarray(view[positions])
+
+
+def as_genome(genome):
+    """A Genome of a path, or the Genome that is given.
+
+    Parameters
+    ----------
+    genome : str, pathlib.Path or Genome
+
+    Raises
+    ------
+    InputError
+        If it is neither, or the file is not usable.
+    """
+    if isinstance(genome, Genome):
+        return genome
+    if isinstance(genome, (str, os.PathLike)):
+        return Genome(genome)
+    raise InputError(f"expected the path of a FASTA or .2bit file, or a regzoo.Genome; got {type(genome).__name__}")
 
 
 def _identity(path):

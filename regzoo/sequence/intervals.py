@@ -1,14 +1,22 @@
 """BED files as arrays."""
 
+import re
 import sys
 import zlib
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from regzoo.errors import InputError
 from regzoo.sequence.files import open_bytes, require_file
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_LOCUS = re.compile(r"(?P<contig>\S+?):(?P<start>[0-9][0-9,]{0,20})-(?P<end>[0-9][0-9,]{0,20})")
 
 
 @dataclass
@@ -28,6 +36,8 @@ class Intervals:
         Line numbers in the file, from 1.
     columns : list of list of str
         The columns from the fourth on, as text, for labels.
+    unit : str
+        What a number of `lines` counts, for errors: 'line' of a file, 'row' of a table, 'locus' of a list.
     """
 
     contigs: np.ndarray
@@ -37,6 +47,7 @@ class Intervals:
     strands: np.ndarray
     lines: np.ndarray
     columns: list
+    unit: str = "line"
 
     def __len__(self):
         return len(self.starts)
@@ -69,7 +80,7 @@ class Intervals:
             size = self.ends[i] - self.starts[i]
             if text != "-1" and not (_is_integer(text) and int(text) < size):
                 raise InputError(
-                    f"{path}, line {self.lines[i]}: the tenth column is {text!r}, but narrowPeak has the summit's distance from "
+                    f"{path}, {self.unit} {self.lines[i]}: the tenth column is {text!r}, but narrowPeak has the summit's distance from "
                     f"the start there, from 0 to {size - 1}, or -1 without a summit"
                 )
             offsets[i] = int(text)
@@ -128,6 +139,113 @@ def read_bed(path):
         raise InputError(f"{path}: no interval in this BED file")
     integers = (np.array(values, dtype=np.int64) for values in (starts, ends))
     return Intervals(np.array(contigs), *integers, np.array(names), np.array(strands), np.array(lines), columns)
+
+
+def parse_locus(text: str) -> tuple[str, int, int]:
+    """Contig, start and end (0-based, half-open) of 'CONTIG:START-END', 1-based and inclusive, with or without commas.
+
+    Raises
+    ------
+    InputError
+        If the text has another form, or the end is before the start.
+    """
+    found = _LOCUS.fullmatch(str(text).strip())
+    if not found:
+        raise InputError(f"locus {text!r}: expected CONTIG:START-END, such as chr1:1,550-1,650")
+    start, end = (int(found[key].replace(",", "")) for key in ("start", "end"))
+    if not 1 <= start <= end <= 10**12:
+        raise InputError(f"locus {text!r}: start must be at least 1 and not after the end")
+    return found["contig"], start - 1, end
+
+
+def intervals_from_loci(loci: list[str]) -> Intervals:
+    """Intervals of texts CONTIG:START-END, 1-based and inclusive. Each is named by its text.
+
+    Raises
+    ------
+    InputError
+        If there is no locus, or one has another form.
+    """
+    if not len(loci):
+        raise InputError("no locus is given")
+    parsed = [parse_locus(text) for text in loci]
+    contigs, starts, ends = zip(*parsed)
+    count = len(parsed)
+    return Intervals(np.array(contigs), np.array(starts), np.array(ends), np.array([str(text) for text in loci]),
+                     np.full(count, "."), np.arange(1, count + 1), [[str(text)] for text in loci], "locus")  # fmt: skip
+
+
+def intervals_from_frame(table: "pd.DataFrame") -> Intervals:
+    """Intervals of a data frame.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Columns chrom, start, end (0-based, half-open), and optionally name and strand ('+', '-' or '.').
+
+    Returns
+    -------
+    Intervals
+
+    Raises
+    ------
+    InputError
+        If a column is missing, the table is empty, or a value is not valid; the row (from 0) is named.
+    """
+    missing = [name for name in ("chrom", "start", "end") if name not in table.columns]
+    if missing:
+        raise InputError(f"the data frame has no column {missing[0]!r}; expected chrom, start and end, 0-based half-open")
+    if not len(table):
+        raise InputError("the data frame of intervals has no row")
+    ends = []
+    for column in ("start", "end"):
+        values = table[column].to_numpy()
+        whole = np.array([isinstance(v, (int, np.integer)) or (isinstance(v, float) and v.is_integer()) for v in values])
+        if not whole.all():
+            row = int(np.argmin(whole))
+            raise InputError(f"the data frame, row {row}: {column} {values[row]!r} is not a whole number")
+        ends.append(values.astype(np.int64))
+    bad = np.flatnonzero((ends[0] < 0) | (ends[1] <= ends[0]) | (ends[1] > 10**12))
+    if len(bad):
+        raise InputError(f"the data frame, row {bad[0]}: {ends[0][bad[0]]}-{ends[1][bad[0]]} is not a 0-based, half-open interval")
+    names = table["name"].astype(str) if "name" in table else np.arange(len(table)).astype(str)
+    strands = table["strand"].astype(str).to_numpy(str) if "strand" in table else np.full(len(table), ".")
+    strands = np.where(np.isin(strands, ["+", "-"]), strands, ".")
+    names = np.asarray(names, dtype=str)
+    return Intervals(table["chrom"].astype(str).to_numpy(str), *ends, names, strands, np.arange(len(table)),
+                     [[name] for name in names.tolist()], "row")  # fmt: skip
+
+
+def as_intervals(intervals: Any) -> tuple[Intervals, str]:
+    """Intervals in any of the accepted forms, and what to call their source in errors.
+
+    Parameters
+    ----------
+    intervals : str, pathlib.Path, list of str, pandas.DataFrame or Intervals
+        A BED file ('-' for standard input); a locus CONTIG:START-END, 1-based and inclusive, or a list of them; a data
+        frame with columns chrom, start, end; or what `read_bed` returns.
+
+    Raises
+    ------
+    InputError
+        If they are none of these, or not valid.
+    """
+    if isinstance(intervals, Intervals):
+        return intervals, "the intervals"
+    if isinstance(intervals, Path):
+        return read_bed(intervals), str(intervals)
+    if isinstance(intervals, str):
+        if _LOCUS.fullmatch(intervals.strip()) and not Path(intervals).is_file():
+            return intervals_from_loci([intervals]), "the loci"
+        return read_bed(intervals), "standard input" if intervals == "-" else intervals
+    if hasattr(intervals, "columns") and hasattr(intervals, "iloc"):
+        return intervals_from_frame(intervals), "the data frame"
+    if isinstance(intervals, (list, tuple)) and all(isinstance(one, str) for one in intervals):
+        return intervals_from_loci(list(intervals)), "the loci"
+    raise InputError(
+        f"expected a BED file, a locus such as chr1:1,550-1,650, a list of them, or a data frame with columns chrom, start "
+        f"and end; got {type(intervals).__name__}"
+    )
 
 
 def _text(path, number, line):
@@ -249,9 +367,9 @@ def refuse_problems(intervals, genome, path, problems, refused=(NO_CONTIG, OFF_C
     try:
         size = genome.lengths[genome.number(contig)]
     except InputError as error:
-        raise InputError(f"{path}, line {intervals.lines[i]}: {error}") from error
+        raise InputError(f"{path}, {intervals.unit} {intervals.lines[i]}: {error}") from error
     raise InputError(
-        f"{path}, line {intervals.lines[i]}: {contig}:{intervals.starts[i]}-{intervals.ends[i]} lies off its contig, which has "
+        f"{path}, {intervals.unit} {intervals.lines[i]}: {contig}:{intervals.starts[i]}-{intervals.ends[i]} lies off its contig, which has "
         f"{size} bases in {genome.path}, as do {np.sum(problems == OFF_CONTIG)} intervals; are both of one assembly?"
     )
 
@@ -262,6 +380,6 @@ def refuse_overhang(intervals, genome, path, numbers, starts, length, among):
     if len(outside):
         i = outside[0]
         raise InputError(
-            f"{path}, line {intervals.lines[i]}: the window {intervals.contigs[i]}:{starts[i]}-{starts[i] + length} reaches "
+            f"{path}, {intervals.unit} {intervals.lines[i]}: the window {intervals.contigs[i]}:{starts[i]}-{starts[i] + length} reaches "
             f"over the contig's end ({genome.lengths[numbers[i]]} bases); {len(outside)} windows do, and strict is on"
         )

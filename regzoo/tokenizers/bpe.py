@@ -9,8 +9,8 @@ import tokenizers
 from tokenizers import models, pre_tokenizers, processors, trainers
 
 from regzoo.errors import InputError, ModelError
+from regzoo.output.files import finished_file
 from regzoo.sequence.codes import decode
-from regzoo.sequence.files import finished_file
 from regzoo.tokenizers.tokens import Tokenizer
 
 SPECIAL = ("[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]")

@@ -11,11 +11,11 @@ import torch
 
 import regzoo.kipoi  # noqa: F401 - makes kipoi_veff importable
 from regzoo.effects.evaluator import Evaluator
-from regzoo.effects.mutate import ALLELES, INSERTIONS, Saturation, mutate_loci, saturate
+from regzoo.effects.mutate import ALLELES, INSERTIONS, Saturation, saturation_mutagenesis
 from regzoo.effects.picture import draw
 from regzoo.errors import InputError, OutputError, RegzooError
-from regzoo.evaluate.compare import compare_models
-from regzoo.evaluate.transfer import transfer_matrix
+from regzoo.evaluate.compare import compare
+from regzoo.evaluate.transfer import transfer
 from regzoo.nets import build
 from regzoo.sequence import Genome, decode, encode_many, reverse_complement
 from regzoo.zoo import Model, ZooModule, load_model
@@ -49,7 +49,7 @@ def expected_changes(model, contig, start, end, alleles, predict):
 @pytest.mark.parametrize(("start", "end"), [(1550, 1651), (0, 30), (23_990, 24_000), (1000, 1001), (3000, 3140)])
 def test_every_change_equals_its_own_window(start, end, insertions, model):
     genome = Genome(FASTA)
-    result = saturate(Evaluator(model), genome, "chr1", start, end, insertions=insertions)
+    result = saturation_mutagenesis(model, f"chr1:{start + 1}-{end}", genome, insertions=insertions)
     assert result.alleles == (ALLELES + INSERTIONS if insertions else ALLELES)
     assert result.effects.shape == (end - start, len(result.alleles), 5)
     expected = expected_changes(model, decode(genome.codes("chr1")), start, end, result.alleles, model.predict)
@@ -71,7 +71,7 @@ def test_joined_windows_on_both_strands(strands):
         forward, reverse = model.predict(codes), model.predict(reverse_complement(codes))
         return {"forward": forward, "reverse": reverse, "mean": (forward + reverse) / 2}[strands]
 
-    result = saturate(evaluator, genome, "chr1", 2000, 2080, insertions=True, strands=strands)
+    result = saturation_mutagenesis(model, "chr1:2001-2080", genome, insertions=True, strands=strands)
     expected = expected_changes(model, decode(genome.codes("chr1")), 2000, 2080, result.alleles, predict)
     assert np.abs(result.effects.reshape(-1, 3) - expected).max() <= 1e-6 < np.abs(expected).max()
 
@@ -80,7 +80,7 @@ def test_formats_agree(tmp_path, model):
     bed = tmp_path / "loci.bed"
     bed.write_text("chr1\t1580\t1620\tap1\nchr2\t10\t20\tother\n")
     for suffix in ("h5", "tsv"):
-        assert mutate_loci(FASTA, model, tmp_path / f"o.{suffix}", bed, targets=["tf3"], progress=False) == 2
+        assert saturation_mutagenesis(model, bed, FASTA, targets=["tf3"], output=tmp_path / f"o.{suffix}") == 2
     table = pd.read_csv(tmp_path / "o.tsv", sep="\t")
     assert len(table) == (40 + 10) * 4
     with h5py.File(tmp_path / "o.h5") as file:
@@ -105,7 +105,7 @@ def test_the_planted_motif_stands_out(tmp_path):
 def test_pictures_are_wrapped_and_show_the_reference():
     genome = Genome(FASTA)
     effects = np.random.default_rng(0).normal(size=(130, 5, 1))
-    figure = draw(Saturation("chr1", 1500, "site", genome.codes("chr1")[1500:1630], effects), ["tf3"], "diff", MODEL)
+    figure = draw(Saturation("chr1", 1500, "site", genome.codes("chr1")[1500:1630], effects, targets=["tf3"]), ["tf3"])
     axes = [axis for part in figure.subfigs for axis in part.axes if axis.get_label() != "<colorbar>"]
     letters = ["".join(label.get_text() for label in child.get_xticklabels())
                for axis in axes for child in axis.child_axes]  # fmt: skip
@@ -121,37 +121,37 @@ def test_pictures_are_wrapped_and_show_the_reference():
 
 def test_pictures_without_their_packages_and_too_large_ones_are_refused(tmp_path, model, monkeypatch):
     with pytest.raises(OutputError, match="5 targets of 900 bases take 45 rows, but a picture has 40"):
-        mutate_loci(FASTA, model, tmp_path / "o.png", loci=["chr1:1-900"], progress=False)
+        saturation_mutagenesis(model, ["chr1:1-900"], FASTA, output=tmp_path / "o.png")
     monkeypatch.setitem(sys.modules, "logomaker", None)  # as if it were not installed
     for suffix in ("png", "svg", "pdf"):
         with pytest.raises(OutputError, match="not installed; run: pip install logomaker"):
-            mutate_loci(FASTA, model, tmp_path / f"o.{suffix}", loci=["chr1:1-20"], progress=False)
+            saturation_mutagenesis(model, ["chr1:1-20"], FASTA, output=tmp_path / f"o.{suffix}")
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(OutputError, match="pip install matplotlib"):
-        compare_models([MODEL], ["tf0=x.csv"], [tmp_path / "o.png"])
+        compare([MODEL], ["tf0=x.csv"], output=[tmp_path / "o.png"])
     with pytest.raises(OutputError, match="pip install matplotlib"):
-        transfer_matrix([MODEL], ["tf0=x.csv"], [tmp_path / "o.png"])
+        transfer([MODEL], ["tf0=x.csv"], output=[tmp_path / "o.png"])
     assert list(tmp_path.iterdir()) == []
 
 
 def test_repeated_targets_and_outputs_count_once(tmp_path, model):
     out = tmp_path / "o.tsv"
-    mutate_loci(FASTA, model, [out, out], loci=["chr1:1600-1602"], targets=["tf3", "tf3"], progress=False)
+    saturation_mutagenesis(model, ["chr1:1600-1602"], FASTA, targets=["tf3", "tf3"], output=[out, out])
     table = pd.read_csv(out, sep="\t")
     assert list(table)[5:] == ["diff:tf3"] and len(table) == 3 * 4
     bed = tmp_path / "r.tsv"
     bed.write_text("chr1\t1\t5\n")
     with pytest.raises(OutputError, match="is the input"):
-        mutate_loci(FASTA, model, bed, bed, progress=False)
+        saturation_mutagenesis(model, bed, FASTA, output=bed)
 
 
 def test_unknown_bases_have_no_effects(tmp_path, model):
     fasta = tmp_path / "n.fa"
     fasta.write_text(">chr1\n" + "ACGTTGCANNRACGTACGTTT" * 10 + "\n")
-    result = saturate(Evaluator(model), Genome(fasta), "chr1", 0, 21)
+    result = saturation_mutagenesis(model, "chr1:1-21", Genome(fasta))
     unknown = [i for i, base in enumerate("ACGTTGCANNRACGTACGTTT") if base in "NR"]
     assert np.isnan(result.effects[unknown]).all() and np.isfinite(np.delete(result.effects, unknown, 0)).all()
-    assert mutate_loci(fasta, model, tmp_path / "o.svg", loci=["chr1:1-21"], targets=["tf0"], progress=False) == 1
+    assert saturation_mutagenesis(model, ["chr1:1-21"], fasta, targets=["tf0"], output=tmp_path / "o.svg") == 1
 
 
 def test_kipoi_draws_the_mutation_map(tmp_path, model):
@@ -159,9 +159,9 @@ def test_kipoi_draws_the_mutation_map(tmp_path, model):
 
     bed, out = tmp_path / "r.bed", tmp_path / "o.mutmap.h5"
     bed.write_text("chr1\t1550\t1651\tap1\nchr2\t100\t140\n")
-    assert mutate_loci(FASTA, model, out, bed, targets=["tf3", "tf0"], progress=False) == 2
+    assert saturation_mutagenesis(model, bed, FASTA, targets=["tf3", "tf0"], output=out) == 2
     entries = MutationMapPlotter(fname=str(out)).mutation_map
-    result = saturate(Evaluator(model), Genome(FASTA), "chr2", 100, 140)
+    result = saturation_mutagenesis(model, "chr2:101-140", Genome(FASTA))
     stored = entries[1]["seq"]["diff"]["tf0"]
     np.testing.assert_allclose(stored["mutation_map"], result.effects[:, :4, 0].T, atol=1e-7)
     assert stored["ref_seq"] == decode(result.reference)
@@ -186,7 +186,7 @@ def test_bad_regions_are_named_and_leave_nothing(kind, tmp_path, model):
     bed = tmp_path / "bad.bed"
     bed.write_text(content)
     with pytest.raises(InputError, match=message) as error:
-        mutate_loci(FASTA, model, [tmp_path / "o.tsv", tmp_path / "o.h5"], bed, progress=False)
+        saturation_mutagenesis(model, bed, FASTA, output=[tmp_path / "o.tsv", tmp_path / "o.h5"])
     assert "bad.bed" in str(error.value)
     assert [p.name for p in tmp_path.iterdir()] == ["bad.bed"]
 
@@ -195,12 +195,12 @@ def test_truncated_regions_and_a_genome_without_letters(tmp_path, model):
     bed = tmp_path / "r.bed.gz"
     bed.write_bytes(gzip.compress(b"chr1\t1\t50\n" * 1000)[:-9])
     with pytest.raises(InputError, match="r.bed.gz: truncated"):
-        mutate_loci(FASTA, model, tmp_path / "o.tsv", bed, progress=False)
+        saturation_mutagenesis(model, bed, FASTA, output=tmp_path / "o.tsv")
     (tmp_path / "e.fa").write_text("")
     with pytest.raises(InputError, match="e.fa"):
-        mutate_loci(tmp_path / "e.fa", model, tmp_path / "o.tsv", loci=["chr1:1-5"], progress=False)
+        saturation_mutagenesis(model, ["chr1:1-5"], tmp_path / "e.fa", output=tmp_path / "o.tsv")
     with pytest.raises(OutputError, match="cannot write"):
-        mutate_loci(FASTA, model, tmp_path / "missing" / "o.tsv", loci=["chr1:1-5"], progress=False)
+        saturation_mutagenesis(model, ["chr1:1-5"], FASTA, output=tmp_path / "missing" / "o.tsv")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["e.fa", "r.bed.gz"]
 
 
@@ -208,18 +208,18 @@ def test_what_is_refused(tmp_path, model):
     bed = tmp_path / "two.bed"
     bed.write_text("chr1\t1\t5\nchr1\t10\t15\n")
     with pytest.raises(OutputError, match="one locus, but there are 2"):
-        mutate_loci(FASTA, model, tmp_path / "o.png", bed)
+        saturation_mutagenesis(model, bed, FASTA, output=tmp_path / "o.png")
     with pytest.raises(OutputError, match="unknown suffix"):
-        mutate_loci(FASTA, model, tmp_path / "o.txt", bed)
+        saturation_mutagenesis(model, bed, FASTA, output=tmp_path / "o.txt")
     with pytest.raises(InputError, match="does not lie on its contig of 24000"):
-        mutate_loci(FASTA, model, tmp_path / "o.tsv", loci=["chr1:23,990-24,001"], progress=False)
+        saturation_mutagenesis(model, ["chr1:23,990-24,001"], FASTA, output=tmp_path / "o.tsv")
     with pytest.raises(InputError, match="no score 'dif'"):
-        mutate_loci(FASTA, model, tmp_path / "o.tsv", bed, kind="dif")
+        saturation_mutagenesis(model, bed, FASTA, score="dif", output=tmp_path / "o.tsv")
     with pytest.raises(InputError, match="no target 'tf9'"):
-        mutate_loci(FASTA, model, tmp_path / "o.tsv", bed, targets=["tf9"])
+        saturation_mutagenesis(model, bed, FASTA, targets=["tf9"], output=tmp_path / "o.tsv")
     with pytest.raises(RegzooError, match="did you mean 'MotifResNet/tf-human'"):
-        mutate_loci(FASTA, "MotifResnet/tf_human", tmp_path / "o.tsv", bed)
+        saturation_mutagenesis("MotifResnet/tf_human", bed, FASTA, output=tmp_path / "o.tsv")
     for text in ("chr1", "chr1:²-9", "chr1:1-" + "9" * 5000):
         with pytest.raises(InputError, match="expected CONTIG:START-END"):
-            mutate_loci(FASTA, model, tmp_path / "o.tsv", loci=[text])
+            saturation_mutagenesis(model, [text], FASTA, output=tmp_path / "o.tsv")
     assert [p.name for p in tmp_path.iterdir()] == ["two.bed"]

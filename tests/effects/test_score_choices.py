@@ -10,14 +10,14 @@ import torch
 from typer.testing import CliRunner
 
 from regzoo.cli import app
-from regzoo.effects import score_vcf
-from regzoo.effects.alleles import problem_with, variant_offset
-from regzoo.effects.score_vcf import SCORED
+from regzoo.effects.pipeline import score_variants
+from regzoo.effects.windows import check_alleles, variant_offset
 from regzoo.errors import InputError, RegzooError
-from regzoo.sequence import Allele, Genome, decode, encode_many
-from regzoo.sequence.variants import open_vcf, read_records
+from regzoo.sequence import Genome, decode, encode_many, read_alleles
+from regzoo.sequence.alleles import STATUS_TEXTS
 from regzoo.zoo import load_model
 from tests.conftest import FASTA, MODEL, VCF
+from tests.effects.alleles import SCORED, make_alleles
 
 HEADER = "##fileformat=VCFv4.2\n##contig=<ID=chr1>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
 TARGETS = [f"diff:tf{i}" for i in range(5)]
@@ -42,7 +42,7 @@ def contig():
 
 
 def table_of(tmp_path, model, vcf=VCF, **options):
-    score_vcf(vcf, FASTA, model, tmp_path / "o.tsv", progress=False, **options)
+    score_variants(model, vcf, FASTA, output=tmp_path / "o.tsv", **options)
     return pd.read_csv(tmp_path / "o.tsv", sep="\t", keep_default_na=False, na_values=[""])
 
 
@@ -77,7 +77,7 @@ def test_models_given_twice_keep_their_own_columns(tmp_path, model):
     assert done.exit_code == 0
     both = pd.read_csv(tmp_path / "c.tsv", sep="\t")
     np.testing.assert_allclose(both[[f"{other}:{t}" for t in TARGETS]], alone[TARGETS], atol=1e-6)
-    with pytest.raises(InputError, match=f"several models are called {MODEL}"):
+    with pytest.raises(InputError, match=f"two models are named .{MODEL}."):
         table_of(tmp_path, [model, dataclasses.replace(model, targets=list("abcde"))])
 
 
@@ -107,21 +107,21 @@ def test_strict_takes_offsets_grids_and_deletions_into_account(tmp_path, model, 
     genome = Genome(FASTA)
 
     def problem(pos, ref_length=1, **options):
-        allele = Allele(1, "chr1", pos, ".", contig[pos - 1 : pos - 1 + ref_length], "N")
-        return problem_with(allele, genome, length, strict=True, **options)
+        allele = make_alleles(("chr1", pos, contig[pos - 1 : pos - 1 + ref_length], "N"))
+        return STATUS_TEXTS[check_alleles(allele, genome, length, strict=True, **options)[0]]
 
     first, last = before + 1, end - length + before + 1  # the outermost positions whose windows are inside
     near = "too near a contig's end"
-    assert [problem(p) for p in (first - 1, first, last, last + 1)] == [near, "", "", near]
+    assert [problem(p) for p in (first - 1, first, last, last + 1)] == [near, SCORED, SCORED, near]
     for offset in (-40, 25):
         moved = {"offsets": (0, offset)}
         low, high = max(first, first - offset), min(last, last - offset)
-        assert [problem(p, **moved) for p in (low - 1, low, high, high + 1)] == [near, "", "", near]
-    assert problem(last, 6) == near and problem(last - 5, 6) == ""
+        assert [problem(p, **moved) for p in (low - 1, low, high, high + 1)] == [near, SCORED, SCORED, near]
+    assert problem(last, 6) == near and problem(last - 5, 6) == SCORED
     gridded = {"grid": 16, "offsets": (-3,)}
     for pos in (first, first + 2, first + 3, first + 5):
         start = (pos - 1 - before - 3) // 16 * 16
-        assert problem(pos, **gridded) == (near if start < 0 else "")
+        assert problem(pos, **gridded) == (near if start < 0 else SCORED)
     path = write_vcf(tmp_path, [(p, *substitution(contig, p)) for p in (first + 39, first + 40)])
     assert list(table_of(tmp_path, model, path, strict=True, offsets=(-40,)).status) == [near, SCORED]
 
@@ -133,9 +133,9 @@ def test_letters_of_rna_are_read(tmp_path, model, contig):
     assert set(expected.status) == {SCORED}
     pd.testing.assert_frame_equal(table_of(tmp_path, model, write_vcf(tmp_path, rna)), expected)
     path = write_vcf(tmp_path, [(pos, "T", "<DUP>"), (pos, "T", "A,,C")])
-    alleles = [a for _, of_record in read_records(open_vcf(path)) for a in of_record]
-    assert [(a.alt, a.problem) for a in alleles] == [
-        ("<DUP>", "symbolic allele"), ("A", ""), ("", "ALT has an empty entry"), ("C", ""),
+    alleles = read_alleles(path)
+    assert [(a, STATUS_TEXTS[s]) for a, s in zip(alleles.alt_texts().to_pylist(), alleles.status.tolist())] == [
+        ("<DUP>", "symbolic allele"), ("A", SCORED), ("", "ALT has an empty entry"), ("C", SCORED),
     ]  # fmt: skip
 
 

@@ -14,13 +14,13 @@ import pytest
 import torch
 import yaml
 
-from regzoo.effects import score_vcf
-from regzoo.effects.alleles import left_normalised, variant_offset
-from regzoo.effects.score_vcf import difference_from_exact
+from regzoo.effects.pipeline import difference_from_exact, score_variants
+from regzoo.effects.windows import left_normalised, variant_offset
 from regzoo.errors import InputError
-from regzoo.sequence import Allele, Genome, decode, encode_many
+from regzoo.sequence import Genome, decode, encode_many
 from regzoo.zoo import load_model, model_folder
 from tests.conftest import BIN, FASTA, MODEL, VCF
+from tests.effects.alleles import make_alleles
 
 HEADER = "##fileformat=VCFv4.2\n##contig=<ID=chr1>\n##contig=<ID=chr2>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
 TARGETS = [f"tf{i}" for i in range(5)]
@@ -32,7 +32,7 @@ def model():
 
 
 def table_of(tmp_path, model, vcf=VCF, **options):
-    score_vcf(vcf, FASTA, model, tmp_path / "o.tsv", progress=False, **options)
+    score_variants(model, vcf, FASTA, output=tmp_path / "o.tsv", **options)
     return pd.read_csv(tmp_path / "o.tsv", sep="\t")
 
 
@@ -115,7 +115,7 @@ def test_several_models_in_one_pass(tmp_path, model):
         for column in alone.columns[7:]:
             np.testing.assert_allclose(both[f"{name}:{column}"], alone[column], atol=1e-6)
     for suffix in (".vcf", ".h5", ".parquet"):
-        score_vcf(VCF, FASTA, names, tmp_path / f"o{suffix}", scores=("diff",), progress=False)
+        score_variants(names, VCF, FASTA, output=tmp_path / f"o{suffix}", scores=("diff",))
     frame = pd.read_parquet(tmp_path / "o.parquet")
     np.testing.assert_allclose(frame["Basset/tf-human:diff:tf2"], both["Basset/tf-human:diff:tf2"], rtol=1e-5)
     record = next(iter(pysam.VariantFile(str(tmp_path / "o.vcf"))))
@@ -146,10 +146,12 @@ def test_normalising_gives_the_leftmost_of_the_shortest_forms(tmp_path):
         alt = "".join(rng.choice(list("AC"), rng.integers(1, 5)))
         if alt == ref:
             continue
-        got = left_normalised(Allele(1, "chr1", pos, ".", ref, alt), genome)
+        got, moved = left_normalised(make_alleles(("chr1", pos, ref, alt)), genome)
         forms = list(all_equal_alleles(contig, pos, ref, alt))
         shortest = min(len(old) + len(new) for _, old, new in forms)
-        assert (got.pos, got.ref, got.alt) == min(f for f in forms if len(f[1]) + len(f[2]) == shortest)
+        leftmost = min(f for f in forms if len(f[1]) + len(f[2]) == shortest)
+        assert (got.pos[0], got.ref_texts()[0].as_py(), got.alt_texts()[0].as_py()) == leftmost
+        assert moved[0] == (leftmost != (pos, ref, alt))
 
 
 def test_normalised_alleles_are_told_and_nothing_else_changes(tmp_path, model):
@@ -160,7 +162,7 @@ def test_normalised_alleles_are_told_and_nothing_else_changes(tmp_path, model):
     path.write_text(HEADER + "".join(f"chr1\t{p}\tv\t{r}\t{a}\t.\t.\t.\n" for p, r, a in rows))
     table = table_of(tmp_path, model, path, normalise=True, scores=("diff",))
     assert list(zip(table.pos, table.ref, table["alt"])) == [(at, contig[at - 1 : at + 1], contig[at - 1]), rows[1]]
-    score_vcf(path, FASTA, model, tmp_path / "o.vcf", normalise=True, scores=("diff",), progress=False)
+    score_variants(model, path, FASTA, output=tmp_path / "o.vcf", normalise=True, scores=("diff",))
     moved, plain = list(pysam.VariantFile(str(tmp_path / "o.vcf")))
     assert (moved.pos, moved.ref) == rows[0][:2]
     assert moved.info["REGZOO_NORMALISED"] == (f"{at}:{contig[at - 1 : at + 1]}:{contig[at - 1]}",)
@@ -168,13 +170,13 @@ def test_normalised_alleles_are_told_and_nothing_else_changes(tmp_path, model):
 
 
 def test_sorted_vcf_output_is_indexed_and_unsorted_is_told(tmp_path, model, caplog):
-    score_vcf(VCF, FASTA, model, tmp_path / "o.vcf.gz", progress=False)
+    score_variants(model, VCF, FASTA, output=tmp_path / "o.vcf.gz")
     with pysam.VariantFile(str(tmp_path / "o.vcf.gz")) as file:
         assert [r.id for r in file.fetch("chr1", 1600, 1601)] == ["breaks_ap1_1"]
     lines = VCF.read_text().splitlines(keepends=True)
     path = tmp_path / "unsorted.vcf"
     path.write_text("".join([*lines[:4], lines[5], lines[4], *lines[6:]]))
-    score_vcf(path, FASTA, model, tmp_path / "u.vcf.gz", progress=False)
+    score_variants(model, path, FASTA, output=tmp_path / "u.vcf.gz")
     assert not (tmp_path / "u.vcf.gz.tbi").exists() and "not sorted" in caplog.text
 
 
@@ -203,7 +205,7 @@ def scored_by_two(tmp_path_factory):
     """A VCF of three batches, and its table by two workers."""
     folder = tmp_path_factory.mktemp("two")
     path = many_variants(folder / "in.vcf", 4_500)
-    score_vcf(path, FASTA, MODEL, folder / "whole.tsv.gz", progress=False, workers=2, scores=("diff",))
+    score_variants(MODEL, path, FASTA, output=folder / "whole.tsv.gz", workers=2, scores=("diff",))
     return path, folder / "whole.tsv.gz"
 
 
@@ -254,12 +256,12 @@ def test_a_killed_run_takes_its_workers_along_and_is_resumed_byte_for_byte(numbe
     kept = {p: p.stat().st_mtime_ns for p in parts.glob("*.npz")}
     options = {"progress": False, "workers": 2}
     with pytest.raises(InputError, match="an unfinished run left finished batches there .*; --resume"):
-        score_vcf(path, FASTA, model, output, scores=("diff",), **options)
+        score_variants(model, path, FASTA, output=output, scores=("diff",), **options)
     with pytest.raises(InputError, match="made from other inputs or options"):
-        score_vcf(path, FASTA, model, output, scores=("alt",), resume=True, **options)
+        score_variants(model, path, FASTA, output=output, scores=("alt",), resume=True, **options)
     assert {p: p.stat().st_mtime_ns for p in parts.glob("*.npz")} == kept
     assert list(tmp_path.glob(".unfinished-*"))
-    score_vcf(path, FASTA, model, output, scores=("diff",), resume=True, **options)
+    score_variants(model, path, FASTA, output=output, scores=("diff",), resume=True, **options)
     assert output.read_bytes() == whole.read_bytes()
     assert [p.name for p in tmp_path.iterdir()] == [output.name]
 
@@ -268,7 +270,7 @@ def test_a_killed_run_takes_its_workers_along_and_is_resumed_byte_for_byte(numbe
 def test_a_run_makes_the_same_bytes_again(suffix, tmp_path, model):
     outputs = [tmp_path / f"{name}{suffix}" for name in "ab"]
     for output in outputs:
-        score_vcf(VCF, FASTA, model, output, progress=False)
+        score_variants(model, VCF, FASTA, output=output)
         time.sleep(1.1 * (suffix in (".tsv.gz", ".h5")))  # a time in the file would differ
     assert outputs[0].read_bytes() == outputs[1].read_bytes()
 
@@ -278,7 +280,7 @@ def test_bf16_is_near_and_its_distance_is_told(tmp_path, model):
     columns = [f"diff:{t}" for t in TARGETS]
     differ = (exact[columns] - near[columns]).abs().to_numpy().max()
     assert 0 < differ < 0.02
-    largest, correlation = difference_from_exact(VCF, FASTA, model, precision="bf16")
+    largest, correlation = difference_from_exact(model, VCF, FASTA, precision="bf16")
     assert largest == pytest.approx(differ, abs=1e-5) and correlation > 0.999
 
 
@@ -297,5 +299,5 @@ def test_profiles_have_their_own_scores(tmp_path, profile_model):
 
 
 def test_compressed_tsv_is_plain_gzip(tmp_path, model):
-    score_vcf(VCF, FASTA, model, tmp_path / "o.tsv.gz", progress=False)
+    score_variants(model, VCF, FASTA, output=tmp_path / "o.tsv.gz")
     assert gzip.decompress((tmp_path / "o.tsv.gz").read_bytes()).startswith(b"record\tchrom")

@@ -16,14 +16,13 @@ import pytest
 from typer.testing import CliRunner
 
 from regzoo.cli import app
-from regzoo.effects import score_vcf
 from regzoo.effects.journal import Journal
-from regzoo.effects.score_vcf import SCORED, Batch
-from regzoo.effects.writers import open_writer
+from regzoo.effects.pipeline import score_variants
+from regzoo.effects.writers import Batch, open_writer
 from regzoo.errors import InputError, OutputError
-from regzoo.sequence import Allele, Genome, decode
-from regzoo.sequence.files import finished_file
-from regzoo.sequence.variants import Record
+from regzoo.output.files import finished_file
+from regzoo.sequence import Genome, decode
+from regzoo.sequence.variants import _from_rows
 from regzoo.zoo import load_model
 from tests.conftest import FASTA, MODEL, VCF
 
@@ -54,9 +53,9 @@ def no_larger_files_than(size):
 
 def random_batch(count):
     rng = np.random.default_rng(0)
-    records = [(Record(i, ["chr1", str(i), ".", "A", "C", ".", ".", "."]), 1) for i in range(1, count + 1)]
-    alleles = [Allele(i, "chr1", i, ".", "A", "C") for i in range(1, count + 1)]
-    return Batch(records, alleles, [SCORED] * count, {"diff": rng.random((count, 9), dtype=np.float32)}, {})
+    records = next(_from_rows([(i, "chr1", i, ".", "A", "C") for i in range(1, count + 1)]).batches(count))
+    scores = {"diff": rng.random((count, 9), dtype=np.float32)}
+    return Batch(records, records.alleles, np.zeros(count, dtype=bool), scores, {})
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -64,7 +63,8 @@ def test_a_full_disk_is_an_error_in_every_format(suffix, tmp_path):
     output, batch = tmp_path / f"o{suffix}", random_batch(3000)
     with pytest.raises(OutputError, match=rf"o{suffix}: cannot write \(File too large\)"), no_larger_files_than(40_000):
         with finished_file(output) as path:
-            with open_writer(path, {"diff": [f"t{i}" for i in range(9)]}, {}, ["##fileformat=VCFv4.2", COLUMNS]) as out:
+            header = ["##fileformat=VCFv4.2", COLUMNS]
+            with open_writer(path, suffix, {"diff": [f"t{i}" for i in range(9)]}, {}, header) as out:
                 for _ in range(2):
                     out.write(batch)
     assert list(tmp_path.iterdir()) == []
@@ -72,7 +72,7 @@ def test_a_full_disk_is_an_error_in_every_format(suffix, tmp_path):
 
 def test_a_full_disk_at_the_end_of_a_run_is_an_error(tmp_path, model):
     with pytest.raises(OutputError, match="cannot write"), no_larger_files_than(1000):
-        score_vcf(VCF, FASTA, model, tmp_path / "o.vcf", progress=False)
+        score_variants(model, VCF, FASTA, output=tmp_path / "o.vcf")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -102,7 +102,7 @@ def test_a_folder_of_the_user_is_never_touched(tmp_path, model):
     for name in ("00000000.npz", "notes.txt"):
         (folder / name).write_text("mine")
         with pytest.raises(OutputError, match=f"holds other files .{name}."):
-            score_vcf(VCF, FASTA, model, tmp_path / "o.tsv", progress=False, restart=True)
+            score_variants(model, VCF, FASTA, output=tmp_path / "o.tsv", restart=True)
         assert (folder / name).read_text() == "mine" and not (tmp_path / "o.tsv").exists()
         (folder / name).unlink()
 
@@ -114,9 +114,9 @@ def stop_after_the_first_batch(monkeypatch, output, model):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("regzoo.effects.writers._TsvWriter.write", interrupt)
+        patch.setattr("regzoo.effects.writers.ScoreTable.write", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            score_vcf(VCF, FASTA, model, output, progress=False)
+            score_variants(model, VCF, FASTA, output=output)
     assert (output.parent / f"{output.name}.parts" / "00000000.npz").exists() and not output.exists()
 
 
@@ -125,8 +125,8 @@ def test_an_interrupted_run_says_how_to_go_on_and_is_not_overwritten_silently(tm
     stop_after_the_first_batch(monkeypatch, output, model)
     assert "the same command with --resume goes on" in caplog.text
     with pytest.raises(InputError, match="an unfinished run left finished batches there .1.; --resume .* --restart"):
-        score_vcf(VCF, FASTA, model, output, progress=False)
-    score_vcf(VCF, FASTA, model, output, progress=False, restart=True)
+        score_variants(model, VCF, FASTA, output=output)
+    score_variants(model, VCF, FASTA, output=output, restart=True)
     assert len(pd.read_csv(output, sep="\t")) == 46
     assert list(tmp_path.iterdir()) == [output]
 
@@ -138,18 +138,18 @@ def test_a_model_that_was_changed_does_not_go_on_with_old_batches(tmp_path, mode
     changed.module.reverse_complement = not changed.module.reverse_complement
     for other in (changed, dataclasses.replace(model, merge_strands=True)):
         with pytest.raises(InputError, match="made from other inputs or options .models.; --restart"):
-            score_vcf(VCF, FASTA, other, output, progress=False, resume=True)
-    score_vcf(VCF, FASTA, model, output, progress=False, resume=True)
+            score_variants(other, VCF, FASTA, output=output, resume=True)
+    score_variants(model, VCF, FASTA, output=output, resume=True)
 
 
 def test_a_damaged_batch_is_computed_again(tmp_path, model, monkeypatch, caplog):
     output, whole = tmp_path / "o.tsv", tmp_path / "whole.tsv"
-    score_vcf(VCF, FASTA, model, whole, progress=False)
+    score_variants(model, VCF, FASTA, output=whole)
     for damage in (lambda b: b[: len(b) // 2], lambda b: b[:-300] + bytes(300), lambda b: b""):
         stop_after_the_first_batch(monkeypatch, output, model)
         batch = tmp_path / "o.tsv.parts" / "00000000.npz"
         batch.write_bytes(damage(batch.read_bytes()))
-        score_vcf(VCF, FASTA, model, output, progress=False, resume=True)
+        score_variants(model, VCF, FASTA, output=output, resume=True)
         assert output.read_bytes() == whole.read_bytes() and "00000000.npz: damaged" in caplog.text
         output.unlink()
 
@@ -158,7 +158,7 @@ def test_an_existing_file_keeps_its_mode_and_a_link_is_followed(tmp_path, model)
     real, link = tmp_path / "real.tsv", tmp_path / "link.tsv"
     real.touch(mode=0o600)
     link.symlink_to(real)
-    score_vcf(VCF, FASTA, model, link, progress=False)
+    score_variants(model, VCF, FASTA, output=link)
     assert link.is_symlink() and real.stat().st_mode & 0o777 == 0o600
     assert len(real.read_text().splitlines()) == 47
 
@@ -171,10 +171,10 @@ def test_an_input_is_never_overwritten(tmp_path, model):
     os.link(vcf, tmp_path / "hard.vcf")
     for name in ("in.vcf", "soft.vcf", "hard.vcf"):
         with pytest.raises(OutputError, match=f"{name}: is the input .*in.vcf"):
-            score_vcf(vcf, fasta, model, tmp_path / name, progress=False)
+            score_variants(model, vcf, fasta, output=tmp_path / name)
     (tmp_path / "o.vcf").symlink_to(fasta)
     with pytest.raises(OutputError, match="o.vcf: is the input .*in.fa"):
-        score_vcf(vcf, fasta, model, tmp_path / "o.vcf", progress=False)
+        score_variants(model, vcf, fasta, output=tmp_path / "o.vcf")
     assert vcf.read_bytes() == VCF.read_bytes() and fasta.read_bytes() == FASTA.read_bytes()
 
 
@@ -200,7 +200,7 @@ def test_records_are_kept_as_they_were(suffix, tmp_path, model, contig):
     head, rows = kept_as_they_were(contig)
     path, out = tmp_path / "in.vcf", tmp_path / f"o{suffix}"
     path.write_bytes((head + "".join(rows)).encode("latin-1"))
-    score_vcf(path, FASTA, model, out, progress=False, scores=("diff",))
+    score_variants(model, path, FASTA, output=out, scores=("diff",))
     data = out.read_bytes()
     lines = (gzip.decompress(data) if suffix.endswith(".gz") else data).decode("latin-1").splitlines(keepends=True)
     assert [line for line in lines if line.startswith("#") and "REGZOO" not in line] == head.splitlines(keepends=True)
@@ -217,7 +217,7 @@ def test_bgzip_output_of_several_blocks_is_read_and_indexed_by_htslib(tmp_path, 
     note = "".join(np.random.default_rng(0).choice(list("abcdefgh"), 50_000))
     rows = [f"chr1\t{p}\t.\t{contig[p - 1]}\t<DEL>\t.\t.\tNOTE={note}\n" for p in range(100, 110)]
     path.write_text("##fileformat=VCFv4.2\n##contig=<ID=chr1>\n" + COLUMNS + "\n" + "".join(rows))
-    score_vcf(path, FASTA, model, out, progress=False)
+    score_variants(model, path, FASTA, output=out)
     with pysam.TabixFile(str(out)) as file:
         found = list(file.fetch("chr1", 104, 106))
     assert [row.split("\t")[:2] for row in found] == [["chr1", "105"], ["chr1", "106"]]
@@ -231,12 +231,12 @@ def test_far_positions_get_a_csi_index_and_old_indices_go(tmp_path, model, caplo
     rows = [f"chr1\t{p}\t.\tA\tC\t.\t.\t.\n" for p in (5, 600_000_000)]
     head = "##fileformat=VCFv4.2\n##contig=<ID=chr1>\n" + COLUMNS + "\n"
     path.write_text(head + "".join(rows))
-    score_vcf(path, FASTA, model, out, progress=False)
+    score_variants(model, path, FASTA, output=out)
     with pysam.TabixFile(str(out), index=f"{out}.csi") as file:
         assert [row.split("\t")[1] for row in file.fetch("chr1", 599_999_990, 600_000_010)] == ["600000000"]
     (tmp_path / "o.vcf.gz.tbi").write_text("stale")
     path.write_text(head + "".join(rows[::-1]))
-    score_vcf(path, FASTA, model, out, progress=False)
+    score_variants(model, path, FASTA, output=out)
     assert "not sorted" in caplog.text
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.vcf", "o.vcf.gz"]
 
@@ -247,9 +247,9 @@ def info_lines(path):
 
 def test_scores_of_an_earlier_run_are_replaced(tmp_path, model):
     first, again, fresh = (tmp_path / f"{name}.vcf" for name in ("first", "again", "fresh"))
-    score_vcf(VCF, FASTA, model, first, progress=False, scores=("diff", "alt"), targets=["tf1"])
-    score_vcf(first, FASTA, model, again, progress=False, scores=("diff",), targets=["tf2"])
-    score_vcf(VCF, FASTA, model, fresh, progress=False, scores=("diff",), targets=["tf2"])
+    score_variants(model, VCF, FASTA, output=first, scores=("diff", "alt"), targets=["tf1"])
+    score_variants(model, first, FASTA, output=again, scores=("diff",), targets=["tf2"])
+    score_variants(model, VCF, FASTA, output=fresh, scores=("diff",), targets=["tf2"])
     lines = info_lines(again)
     assert sum("ID=REGZOO_DIFF," in line for line in lines) == sum("ID=REGZOO_STATUS," in line for line in lines) == 1
     assert "for tf2;" in next(line for line in lines if "ID=REGZOO_DIFF," in line)
@@ -259,22 +259,22 @@ def test_scores_of_an_earlier_run_are_replaced(tmp_path, model):
 
 
 def test_one_column_is_a_number_in_a_vcf_and_several_are_on_request(tmp_path, model):
-    score_vcf(VCF, FASTA, model, tmp_path / "t.tsv", progress=False, scores=("diff",))
+    score_variants(model, VCF, FASTA, output=tmp_path / "t.tsv", scores=("diff",))
     table = pd.read_csv(tmp_path / "t.tsv", sep="\t")
     for options in ({"targets": ["tf3"]}, {"vcf_keys": "each"}):
-        score_vcf(VCF, FASTA, model, tmp_path / "o.vcf", progress=False, scores=("diff",), **options)
+        score_variants(model, VCF, FASTA, output=tmp_path / "o.vcf", scores=("diff",), **options)
         with pysam.VariantFile(str(tmp_path / "o.vcf")) as file:
             key = "REGZOO_DIFF" if "targets" in options else "REGZOO_DIFF_tf3"
             assert (file.header.info[key].type, file.header.info[key].number) == ("Float", "A")
             np.testing.assert_allclose([r.info[key][0] for r in file], table["diff:tf3"], rtol=1e-5)
     options = {"summaries": ("absmax", "mean"), "vcf_keys": "each"}
-    score_vcf(VCF, FASTA, model, tmp_path / "o.vcf", progress=False, scores=("diff",), **options)
+    score_variants(model, VCF, FASTA, output=tmp_path / "o.vcf", scores=("diff",), **options)
     for record, (_, row) in zip(pysam.VariantFile(str(tmp_path / "o.vcf")), table.iterrows()):
         name, value = record.info["REGZOO_DIFF_ABSMAX_TARGET"][0], record.info["REGZOO_DIFF_absmax"][0]
         assert value == pytest.approx(row[f"diff:{name}"], rel=1e-5)
         assert abs(value) == pytest.approx(row[7:].abs().max(), rel=1e-5)
-    score_vcf(VCF, FASTA, model, tmp_path / "o.h5", progress=False, scores=("diff",), summaries=("absmax",))
-    score_vcf(VCF, FASTA, model, tmp_path / "o.parquet", progress=False, scores=("diff",), summaries=("absmax",))
+    score_variants(model, VCF, FASTA, output=tmp_path / "o.h5", scores=("diff",), summaries=("absmax",))
+    score_variants(model, VCF, FASTA, output=tmp_path / "o.parquet", scores=("diff",), summaries=("absmax",))
     frame = pd.read_parquet(tmp_path / "o.parquet")
     with h5py.File(tmp_path / "o.h5") as file:
         assert [n.decode() for n in file["absmax_target/diff"]] == list(frame["diff:absmax_target"])
@@ -283,7 +283,7 @@ def test_one_column_is_a_number_in_a_vcf_and_several_are_on_request(tmp_path, mo
 
 def test_names_that_differ_in_punctuation_have_keys_of_their_own(tmp_path, model):
     models = [dataclasses.replace(model, name=name) for name in ("m-1", "m_1", "é")]
-    score_vcf(VCF, FASTA, models, tmp_path / "o.vcf", progress=False, scores=("diff",), targets=["tf0"])
+    score_variants(models, VCF, FASTA, output=tmp_path / "o.vcf", scores=("diff",), targets=["tf0"])
     with pysam.VariantFile(str(tmp_path / "o.vcf")) as file:
         described = {k: file.header.info[k].description for k in file.header.info if k.startswith("REGZOO_DIFF")}
         assert {k: d.split(",")[0] for k, d in described.items()} == {
@@ -296,7 +296,7 @@ def test_names_that_differ_in_punctuation_have_keys_of_their_own(tmp_path, model
 def test_a_header_alone_gives_a_header_alone(suffix, tmp_path, model):
     path, out = tmp_path / "in.vcf", tmp_path / f"o{suffix}"
     path.write_text("".join(VCF.read_text().partition(COLUMNS)[:2]) + "\n")
-    assert score_vcf(path, FASTA, model, out, progress=False) == {}
+    assert score_variants(model, path, FASTA, output=out) == {}
     if suffix.startswith(".tsv"):
         assert pd.read_csv(out, sep="\t").shape == (0, 17)
     elif suffix == ".parquet":
@@ -310,19 +310,19 @@ def test_a_header_alone_gives_a_header_alone(suffix, tmp_path, model):
 def test_nothing_that_can_be_scored_gives_rows_with_reasons(tmp_path, model):
     path = tmp_path / "in.vcf"
     path.write_text(f"##fileformat=VCFv4.2\n{COLUMNS}\nchrX\t5\t.\tA\tC,*\t.\t.\t.\n")
-    counts = score_vcf(path, FASTA, model, tmp_path / "o.tsv", progress=False)
+    counts = score_variants(model, path, FASTA, output=tmp_path / "o.tsv")
     assert counts == {"contig not in the FASTA": 1, "allele removed by an overlapping deletion": 1}
     assert len(pd.read_csv(tmp_path / "o.tsv", sep="\t")) == 2
 
 
 def test_pipes_and_standard_input_are_read_and_standard_output_written(tmp_path, model):
-    score_vcf(VCF, FASTA, model, tmp_path / "file.tsv", progress=False)
+    score_variants(model, VCF, FASTA, output=tmp_path / "file.tsv")
     expected = (tmp_path / "file.tsv").read_bytes()
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     writer = threading.Thread(target=pipe.write_bytes, args=(VCF.read_bytes(),))
     writer.start()
-    score_vcf(pipe, FASTA, model, tmp_path / "pipe.tsv", progress=False)
+    score_variants(model, pipe, FASTA, output=tmp_path / "pipe.tsv")
     writer.join()
     assert (tmp_path / "pipe.tsv").read_bytes() == expected
     command = ["score", "-", "-f", str(FASTA), "-m", MODEL, "-o", "-", "-q"]
@@ -340,8 +340,8 @@ def test_bcf_is_read(tmp_path, model):
     ):
         for record in source:
             out.write(record)
-    score_vcf(tmp_path / "in.bcf", FASTA, model, tmp_path / "b.tsv", progress=False)
-    score_vcf(VCF, FASTA, model, tmp_path / "v.tsv", progress=False)
+    score_variants(model, tmp_path / "in.bcf", FASTA, output=tmp_path / "b.tsv")
+    score_variants(model, VCF, FASTA, output=tmp_path / "v.tsv")
     assert (tmp_path / "b.tsv").read_bytes() == (tmp_path / "v.tsv").read_bytes()
 
 

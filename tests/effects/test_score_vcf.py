@@ -9,13 +9,13 @@ import pandas as pd
 import pyfaidx
 import pytest
 
-from regzoo.effects import score_vcf
-from regzoo.effects.alleles import allele_windows, variant_offset
-from regzoo.effects.score_vcf import SCORED
+from regzoo.effects.pipeline import score_variants
+from regzoo.effects.windows import allele_windows, variant_offset
 from regzoo.errors import InputError, OutputError, RegzooError
-from regzoo.sequence import Allele, Genome, decode, encode_many
+from regzoo.sequence import Genome, decode, encode_many
 from regzoo.zoo import load_model
 from tests.conftest import FASTA, MODEL, VCF, run
+from tests.effects.alleles import SCORED, make_alleles
 
 HEADER = (
     "##fileformat=VCFv4.2\n##contig=<ID=chr1,length=24000>\n##contig=<ID=chr2,length=16000>\n"
@@ -62,9 +62,9 @@ def test_windows_of_every_kind_of_allele(length, contigs):
             if pos - 1 + ref_length > end:
                 continue
             ref = contig[pos - 1 : pos - 1 + ref_length]
-            alleles.append(Allele(1, "chr1", pos, ".", ref, alt))
+            alleles.append(("chr1", pos, ref, alt))
             expected.append(string_windows(contig, pos, ref, alt, length))
-    ref, alt, _ = allele_windows(alleles, genome, length)
+    ref, alt, _ = allele_windows(make_alleles(*alleles), genome, length)
     for i, (expected_ref, expected_alt) in enumerate(expected):
         assert decode(ref[i]) == expected_ref, alleles[i]
         assert decode(alt[i]) == expected_alt, alleles[i]
@@ -92,7 +92,7 @@ def test_every_record_comes_out_in_order_with_a_score_or_a_reason(tmp_path, mode
         ("chr1", 900, "snv", c[899], other[c[899]]),
     ]
     path, out = write_vcf(tmp_path, rows), tmp_path / "out.tsv"
-    counts = score_vcf(path, FASTA, model, out, scores=("ref", "alt", "diff"), progress=False, batch_size=4)
+    counts = score_variants(model, path, FASTA, output=out, scores=("ref", "alt", "diff"), batch_size=4)
     table = pd.read_csv(out, sep="\t", keep_default_na=False)
     expected = [(i + 1, row[2], alt) for i, row in enumerate(rows) for alt in str(row[4]).upper().split(",")]
     assert list(zip(table.record, table.id, table["alt"])) == expected
@@ -120,14 +120,14 @@ def test_every_record_comes_out_in_order_with_a_score_or_a_reason(tmp_path, mode
 def test_strict_names_the_variants_near_an_end(tmp_path, model, contigs):
     base = contigs["chr1"][0]
     path = write_vcf(tmp_path, [("chr1", 1, "x", base, "A" if base != "A" else "C")])
-    counts = score_vcf(path, FASTA, model, tmp_path / "o.tsv", strict=True, progress=False)
+    counts = score_variants(model, path, FASTA, output=tmp_path / "o.tsv", strict=True)
     assert counts == {"too near a contig's end": 1}
 
 
 def test_all_formats_hold_the_same_numbers(tmp_path, model):
     outputs = {s: tmp_path / f"out{s}" for s in (".tsv", ".tsv.gz", ".vcf", ".vcf.gz", ".parquet", ".h5")}
     for output in outputs.values():
-        score_vcf(VCF, FASTA, model, output, scores=("diff", "logit"), targets=["tf3", "tf1"], progress=False)
+        score_variants(model, VCF, FASTA, output=output, scores=("diff", "logit"), targets=["tf3", "tf1"])
     tsv = pd.read_csv(outputs[".tsv"], sep="\t")
     columns = ["diff:tf3", "diff:tf1", "logit:tf3", "logit:tf1"]
     pd.testing.assert_frame_equal(tsv, pd.read_csv(outputs[".tsv.gz"], sep="\t"))
@@ -147,7 +147,7 @@ def test_all_formats_hold_the_same_numbers(tmp_path, model):
 
 
 def test_planted_motifs_are_broken_and_made_as_their_ids_say(tmp_path, model):
-    score_vcf(VCF, FASTA, model, tmp_path / "o.tsv", scores=("diff",), progress=False)
+    score_variants(model, VCF, FASTA, output=tmp_path / "o.tsv", scores=("diff",))
     table = pd.read_csv(tmp_path / "o.tsv", sep="\t")
     ap1 = {kind: table[table.id.str.startswith(f"{kind}_ap1")]["diff:tf3"] for kind in ("breaks", "makes", "neutral")}
     assert (ap1["breaks"] < 0).all() and (ap1["makes"] > 0).all()
@@ -180,7 +180,7 @@ def test_bad_vcfs_are_refused_and_leave_no_output(kind, tmp_path, model):
     path = tmp_path / "bad.vcf"
     path.write_bytes(content.encode("latin-1"))
     with pytest.raises(InputError, match=message) as error:
-        score_vcf(path, FASTA, model, tmp_path / "o.vcf.gz", progress=False)
+        score_variants(model, path, FASTA, output=tmp_path / "o.vcf.gz")
     assert "bad.vcf" in str(error.value)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.vcf"]
 
@@ -189,7 +189,7 @@ def test_a_bad_record_after_good_ones_leaves_no_output(tmp_path, model):
     path = tmp_path / "bad.vcf"
     path.write_text(VCF.read_text() + "chr1\t5\t.\tA")
     with pytest.raises(InputError, match="record 47"):
-        score_vcf(path, FASTA, model, tmp_path / "o.vcf", progress=False)
+        score_variants(model, path, FASTA, output=tmp_path / "o.vcf")
     assert not (tmp_path / "o.vcf").exists()
 
 
@@ -197,37 +197,35 @@ def test_truncated_gzip(tmp_path, model):
     path = tmp_path / "x.vcf.gz"
     path.write_bytes(gzip.compress(VCF.read_bytes())[:-20])
     with pytest.raises(InputError, match="truncated"):
-        score_vcf(path, FASTA, model, tmp_path / "o.tsv", progress=False)
+        score_variants(model, path, FASTA, output=tmp_path / "o.tsv")
 
 
 def test_what_else_is_refused(tmp_path, model):
     with pytest.raises(InputError, match="no score 'dif'"):
-        score_vcf(VCF, FASTA, model, tmp_path / "o.tsv", scores=("dif",))
+        score_variants(model, VCF, FASTA, output=tmp_path / "o.tsv", scores=("dif",))
     with pytest.raises(InputError, match="no target 'tf9'; it has tf0"):
-        score_vcf(VCF, FASTA, model, tmp_path / "o.tsv", targets=["tf9"])
+        score_variants(model, VCF, FASTA, output=tmp_path / "o.tsv", targets=["tf9"])
     with pytest.raises(OutputError, match="unknown suffix"):
-        score_vcf(VCF, FASTA, model, tmp_path / "o.xls")
+        score_variants(model, VCF, FASTA, output=tmp_path / "o.xls")
     with pytest.raises(OutputError, match="cannot write"):
-        score_vcf(VCF, FASTA, model, tmp_path / "missing" / "o.tsv")
+        score_variants(model, VCF, FASTA, output=tmp_path / "missing" / "o.tsv")
     with pytest.raises(RegzooError, match="did you mean 'MotifResNet/tf-human'"):
-        score_vcf(VCF, FASTA, "MotifResnet/tf_human", tmp_path / "o.tsv")
+        score_variants("MotifResnet/tf_human", VCF, FASTA, output=tmp_path / "o.tsv")
 
 
 def test_a_grid_moves_windows_by_less_than_its_step_and_says_how_much_that_changes(tmp_path, contigs):
     length, grid = 101, 16
     genome, contig = Genome(FASTA), contigs["chr1"]
-    alleles = [
-        Allele(1, "chr1", pos, ".", contig[pos - 1], "AC"[contig[pos - 1] == "A"]) for pos in (40, 700, 701, 715)
-    ]
-    ref, alt, places = allele_windows(alleles, genome, length, grid)
+    alleles = [("chr1", pos, contig[pos - 1], "AC"[contig[pos - 1] == "A"]) for pos in (40, 700, 701, 715)]
+    ref, alt, places = allele_windows(make_alleles(*alleles), genome, length, grid)
     assert (places[:, 1] % grid == 0).all()
     padded = "N" * length + contig
-    for row, allele in enumerate(alleles):
-        shift = allele.pos - 1 - variant_offset(length) - places[row, 1]
+    for row, (_, pos, _, other) in enumerate(alleles):
+        shift = pos - 1 - variant_offset(length) - places[row, 1]
         assert 0 <= shift < grid
         first = places[row, 1] + length
         assert decode(ref[row]) == padded[first : first + length]
-        changed = padded[: length + allele.pos - 1] + allele.alt + padded[length + allele.pos :]
+        changed = padded[: length + pos - 1] + other + padded[length + pos :]
         assert decode(alt[row]) == changed[first : first + length]
     _, err = run("regzoo", "score", VCF, "-f", FASTA, "-m", MODEL, "-o", tmp_path / "o.tsv", "-q", "--grid", grid)
     assert "grid 16 and float32 against exactly centred" in err and "correlation 0.9" in err

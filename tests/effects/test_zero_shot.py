@@ -6,11 +6,11 @@ import pysam
 import pytest
 import torch
 
-from regzoo.effects.score_vcf import zero_shot_vcf
+from regzoo.effects.pipeline import zero_shot
 from regzoo.effects.zero_shot import base_log_probabilities, per_base_probabilities
 from regzoo.errors import InputError
-from regzoo.nets.lookup import load_language_model
 from regzoo.sequence import Genome, decode, encode
+from regzoo.zoo import load_language_model
 from tests.conftest import FASTA, VCF, run
 
 LENGTH = 60
@@ -63,9 +63,7 @@ def test_every_place_of_a_sequence(language_model):
 def test_scores_of_a_vcf(language_model, tmp_path):
     lm = load_language_model(language_model)
     scores = ("p_ref", "llr", "vis_mean", "vis_max")
-    counts = zero_shot_vcf(
-        VCF, FASTA, language_model, tmp_path / "o.tsv", False, scores=scores, length=LENGTH, around=2
-    )
+    counts = zero_shot(language_model, VCF, FASTA, output=tmp_path / "o.tsv", scores=scores, length=LENGTH, around=2)
     table = pd.read_csv(tmp_path / "o.tsv", sep="\t")
     assert counts == {"scored": 46} and list(table.columns[7:]) == [f"zero_shot:{s}" for s in scores]
     single = table[(table.ref.str.len() == 1) & (table["alt"].str.len() == 1)]
@@ -91,7 +89,7 @@ def test_an_indel_s_ratio_is_of_its_bases_and_the_next(language_model, tmp_path)
     if type(lm.tokenizer).__name__ not in ("SingleBases", "SixMers"):
         pytest.skip("tokens that do not overlap, and are not tokenised by what is near")
     table = tmp_path / "o.tsv"
-    zero_shot_vcf(VCF, FASTA, language_model, table, False, scores=("llr",), length=LENGTH)
+    zero_shot(language_model, VCF, FASTA, output=table, scores=("llr",), length=LENGTH)
     row = next(r for r in pd.read_csv(table, sep="\t").itertuples() if len(r.ref) > len(r.alt))
     text, place = window(row.pos, row.chrom)
     contig = decode(Genome(FASTA).codes(row.chrom))
@@ -117,15 +115,15 @@ def test_probabilities_sum_to_one_beside_unknown_bases(language_model):
 
 def test_what_is_refused(language_model, tmp_path):
     with pytest.raises(InputError, match="no zero-shot score 'lr'; there are p_ref"):
-        zero_shot_vcf(VCF, FASTA, language_model, tmp_path / "o.tsv", scores=("lr",))
+        zero_shot(language_model, VCF, FASTA, output=tmp_path / "o.tsv", scores=("lr",))
     with pytest.raises(InputError, match="a window of 20 bases does not hold 10 on each side"):
-        zero_shot_vcf(VCF, FASTA, language_model, tmp_path / "o.tsv", length=20)
+        zero_shot(language_model, VCF, FASTA, output=tmp_path / "o.tsv", length=20)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_scores_that_no_allele_of_a_kind_has_are_reasons_and_keys_hold_numbers(language_model, tmp_path):
     options = {"scores": ("p_ref", "p_ref"), "length": LENGTH}
-    counts = zero_shot_vcf(VCF, FASTA, language_model, tmp_path / "o.vcf", False, **options)
+    counts = zero_shot(language_model, VCF, FASTA, output=tmp_path / "o.vcf", **options)
     with pysam.VariantFile(str(tmp_path / "o.vcf")) as file:
         assert (file.header.info["REGZOO_ZERO_SHOT"].type, file.header.info["REGZOO_ZERO_SHOT"].number) == (
             "Float",
@@ -135,7 +133,7 @@ def test_scores_that_no_allele_of_a_kind_has_are_reasons_and_keys_hold_numbers(l
     single = [len(r.ref) == len(r.alts[0]) == 1 for r in records]
     assert [r.info["REGZOO_ZERO_SHOT"][0] is not None for r in records] == single
     assert counts == {"scored": sum(single), "none of the scores is defined for this allele": 46 - sum(single)}
-    zero_shot_vcf(VCF, FASTA, language_model, tmp_path / "e.vcf", False, vcf_keys="each", length=LENGTH)
+    zero_shot(language_model, VCF, FASTA, output=tmp_path / "e.vcf", vcf_keys="each", length=LENGTH)
     with pysam.VariantFile(str(tmp_path / "e.vcf")) as file:
         both = [(r.info["REGZOO_ZERO_SHOT_p_ref"][0], r.info["REGZOO_ZERO_SHOT_llr"][0]) for r in file]
     assert [b[0] for b in both] == [r.info["REGZOO_ZERO_SHOT"][0] for r in records]

@@ -11,9 +11,9 @@ from sklearn.metrics import average_precision_score, matthews_corrcoef, roc_auc_
 
 from regzoo.errors import InputError, ModelError, OutputError
 from regzoo.evaluate import compare as compare_module
-from regzoo.evaluate.compare import compare_models
+from regzoo.evaluate.compare import compare
 from regzoo.evaluate.labelled import read_labelled
-from regzoo.evaluate.transfer import specificity, transfer_matrix
+from regzoo.evaluate.transfer import specificity, transfer
 from regzoo.sequence import Genome, decode, encode_many, read_bed
 from regzoo.sequence.codes import fitted
 from regzoo.zoo import load_model
@@ -59,24 +59,24 @@ def test_sequences_of_other_lengths_stand_in_the_middle():
 def test_what_is_refused(data, tmp_path):
     path = data[0]
     with pytest.raises(OutputError, match="unknown suffix"):
-        compare_models(MODELS, [f"tf3={path}"], [tmp_path / "o.gif"])
+        compare(MODELS, [f"tf3={path}"], output=[tmp_path / "o.gif"])
     with pytest.raises(InputError, match="expected TARGET=FILE"):
-        compare_models(MODELS, [str(path)])
+        compare(MODELS, [str(path)])
     with pytest.raises(InputError, match="no such data file"):
-        compare_models(MODELS, ["tf3=none.csv"])
+        compare(MODELS, ["tf3=none.csv"])
     with pytest.raises(InputError, match="has no target 'tf9'"):
-        compare_models([MODEL], [f"tf9={path}"], progress=False)
+        compare([MODEL], [f"tf9={path}"])
     with pytest.raises(InputError, match="'tf3' is given twice"):
-        compare_models(MODELS, [f"tf3={path}", f"tf3={path}"])
+        compare(MODELS, [f"tf3={path}", f"tf3={path}"])
     with pytest.raises(OutputError, match="is the input"):
-        compare_models(MODELS, [f"tf3={path}", f"tf1={tmp_path}/t.tsv"], [tmp_path / "t.tsv"])
+        compare(MODELS, [f"tf3={path}", f"tf1={tmp_path}/t.tsv"], output=[tmp_path / "t.tsv"])
     bad = tmp_path / "bad.csv"
     bad.write_text("sequence,label\nACGT,2\n")
     with pytest.raises(InputError, match="bad.csv, line 2: expected"):
-        compare_models(MODELS, [f"tf3={bad}"])
+        compare(MODELS, [f"tf3={bad}"])
     bad.write_text("sequence,label\nACGT,1\nACGA,1\n")
     with pytest.raises(InputError, match="only one class"):
-        compare_models(MODELS, [f"tf3={bad}"])
+        compare(MODELS, [f"tf3={bad}"])
 
 
 def test_measured_values_of_sequences_of_any_length_and_of_rna(data, tmp_path, caplog):
@@ -90,7 +90,7 @@ def test_measured_values_of_sequences_of_any_length_and_of_rna(data, tmp_path, c
     rows = "".join(f"{text.replace('T', 'U').lower()},{v:.5f}\n" for text, v in zip(texts, values))
     path.write_text("sequence,value\n" + rows)
     outputs = [tmp_path / f"o.{suffix}" for suffix in ("tsv", "png", "pdf")]
-    text = compare_models([*MODELS, MODEL], [f"tf3={path}"], outputs, progress=False)
+    text = compare([*MODELS, MODEL], [f"tf3={path}"], output=outputs).to_markdown()
     table = pd.read_csv(tmp_path / "o.tsv", sep="\t")
     assert list(table.model) == MODELS
     padded, cut = (sum(len(t) == n for t in texts) for n in (90, 106))
@@ -104,10 +104,10 @@ def test_measured_values_of_sequences_of_any_length_and_of_rna(data, tmp_path, c
     assert 0 < table.p[1] <= 1 and "paired bootstrap" in text and "auroc" not in text
     path.write_text("sequence,value\nMKTAYIAKQRQISFVKSHFSRQLEE,1.5\n")
     with pytest.raises(InputError, match="v.csv, line 2: .* is this a protein"):
-        compare_models(MODELS, [f"tf3={path}"])
+        compare(MODELS, [f"tf3={path}"])
     path.write_text("sequence,value\nACGT,high\n")
     with pytest.raises(InputError, match="line 2: expected 'sequence,NUMBER'"):
-        compare_models(MODELS, [f"tf3={path}"])
+        compare(MODELS, [f"tf3={path}"])
 
 
 def test_a_killed_process_is_said(data, monkeypatch):
@@ -126,7 +126,7 @@ def test_a_killed_process_is_said(data, monkeypatch):
 
     monkeypatch.setattr(compare_module, "ProcessPoolExecutor", Killed)
     with pytest.raises(ModelError, match=f"{MODEL}: its process was killed"):
-        compare_models([MODEL], [f"tf3={data[0]}"], progress=False)
+        compare([MODEL], [f"tf3={data[0]}"])
 
 
 DAMAGED = {
@@ -194,10 +194,8 @@ def test_transfer_is_the_auroc_of_every_target_on_every_set(data, tmp_path):
         assert row.low <= row.value <= row.high
         assert f"{row.value:.3f}" in out
     assert (tmp_path / "o.png").stat().st_size > 5_000
-    both = transfer_matrix(
-        [MODEL, MODELS[1], MODEL], [f"ap1={path}"], [tmp_path / "o.pdf"], ["tf3", "tf3"], progress=False
-    )
-    assert list(both.index) == [f"{name}:tf3" for name in MODELS]
+    both = transfer([MODEL, MODELS[1], MODEL], [f"ap1={path}"], targets=["tf3", "tf3"], output=[tmp_path / "o.pdf"])
+    assert list(both.matrix.index) == [f"{name}:tf3" for name in MODELS]
     assert (tmp_path / "o.pdf").read_bytes().startswith(b"%PDF")
     with pytest.raises(OutputError, match="unknown suffix"):
-        transfer_matrix([MODEL], [f"ap1={path}"], ["o.gif"])
+        transfer([MODEL], [f"ap1={path}"], output=["o.gif"])

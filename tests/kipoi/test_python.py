@@ -1,7 +1,9 @@
 """`kipoi.get_model` in Python, and the dataloader as a class, against torch and plain strings."""
 
+import h5py
 import kipoi
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -22,7 +24,21 @@ def test_pipeline_and_batches_agree(model, tmp_path):
     inputs = np.concatenate([b["inputs"] for b in model.default_dataloader(**LOADER).batch_iter(batch_size=32)])
     np.testing.assert_allclose(model.predict_on_batch(inputs), predictions, atol=1e-6)
     model.pipeline.predict_to_file(str(tmp_path / "o.h5"), LOADER)
-    assert (tmp_path / "o.h5").exists()
+    with h5py.File(tmp_path / "o.h5") as file:
+        np.testing.assert_allclose(file["preds"], predictions, atol=1e-6)
+
+
+def test_predict_to_file_writes_bed_with_workers(model, tmp_path):
+    out = tmp_path / "o.bed"
+    model.pipeline.predict_to_file(str(out), LOADER, batch_size=32, num_workers=1)
+    table = pd.read_csv(out, sep="\t")
+    bed = read_bed(BED)
+    assert list(table.start) == list(bed.resized(101)) and list(table.name) == list(bed.names)
+    predictions = model.pipeline.predict(LOADER)
+    np.testing.assert_allclose(table[[f"preds/{i}" for i in range(5)]], predictions, atol=1e-6)
+    model.pipeline.predict_to_file(str(tmp_path / "o.tsv"), LOADER, num_workers=1)
+    assert len((tmp_path / "o.tsv").read_text().splitlines()) == len(bed) + 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["o.bed", "o.tsv"]
 
 
 def test_gradients_are_those_of_autograd(model):
@@ -83,7 +99,7 @@ def test_dataloader_strand_labels_padding_and_refusals(tmp_path):
     assert padded[:, :5].sum() == 0 and padded[:, 5:].sum() == 15
     for options, message in [
         ({"length": 20, "strict": True}, "line 2: the window chr2:-5-15 reaches over"),
-        ({"label_columns": [4]}, "line 1: column 4 holds no number"),
+        ({"label_columns": [4]}, "line 1: column 4 holds 'a', which is no number"),
     ]:
         with pytest.raises(InputError, match=message):
             SequenceDataset(**arguments, **options)

@@ -1,21 +1,28 @@
 """`kipoi veff` on records that differ from the FASTA, on VCFs without a record to score, and what it leaves behind."""
 
 import gzip
+import json
 import logging
+import re
+import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 
 import kipoi
 import numpy as np
+import pandas as pd
 import pytest
+import yaml
 from kipoi_utils.utils import override_default_kwargs
 
 import regzoo.kipoi  # noqa: F401 - before kipoi_veff
+from regzoo import score_variants
 from regzoo.errors import InputError
 from regzoo.kipoi import SequenceDataset, command, veff
 from regzoo.sequence import Genome
 from regzoo.zoo import load_model
-from tests.conftest import FASTA, LOADER, MODEL
+from tests.conftest import FASTA, LOADER, MODEL, ROOT, VCF
 
 HEADER = "##fileformat=VCFv4.2\n##contig=<ID=chr1>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
 
@@ -55,15 +62,116 @@ def test_records_that_differ_from_the_fasta_are_scored_with_their_ref(model, tem
     assert not list(temporary.iterdir())
 
 
+def info_ids(path):
+    return re.findall(r"##INFO=<ID=([^,]+),", path.read_text())
+
+
 @pytest.mark.parametrize("rows", ["", "chr1\t1000\t.\tA\tAC\t.\t.\t.\n"])
-def test_without_a_record_to_score_the_output_is_a_header(rows, model, temporary, tmp_path, capsys):
-    vcf, out = tmp_path / "in.vcf", tmp_path / "o.vcf"
+@pytest.mark.parametrize("outputs", [None, ["tf3"], [3]])
+def test_without_a_record_to_score_the_output_is_the_same_header(rows, outputs, model, temporary, tmp_path, capsys):
+    vcf, out, other = (tmp_path / name for name in ("in.vcf", "o.vcf", "scored.vcf"))
     vcf.write_text(HEADER + rows)
-    assert score(model, vcf, out) is None
-    lines = out.read_text().splitlines()
-    assert lines[-1].startswith("#CHROM") and all(line.startswith("#") for line in lines)
+    assert score(model, vcf, out, model_outputs=outputs) is None
     assert ("This scores them" in capsys.readouterr().err) == bool(rows)
+    base = Genome(FASTA).codes("chr1")[999]
+    vcf.write_text(HEADER + f"chr1\t1000\t.\t{'ACGT'[base]}\t{'ACGT'[(base + 1) % 4]}\t.\t.\t.\n")
+    score(model, vcf, other, model_outputs=outputs)
+    lines = other.read_text().splitlines()
+    assert out.read_text().splitlines() == [line for line in lines if line[0] == "#"] == lines[:-1]
+    assert len(info_ids(out)) == 2  # the score and the range's id
     assert not list(temporary.iterdir())
+
+
+def test_header_without_a_record_in_the_regions(model, temporary, tmp_path, capsys):
+    vcf, out, bed = (tmp_path / name for name in ("in.vcf", "o.vcf", "r.bed"))
+    vcf.write_text(VCF.read_text())
+    bed.write_text("chr1\t1\t2\n")
+    score(model, vcf, out, restriction_bed=str(bed))
+    assert "no variant lies in the regions of --restriction_bed" in capsys.readouterr().err
+    assert len(info_ids(out)) == 2 and out.read_text().splitlines()[-1].startswith("#CHROM")
+
+
+def test_info_ids_are_valid_and_kipoi_veff_reads_them(model, temporary, tmp_path):
+    from kipoi_veff.parsers import KipoiVCFParser, parse_kipoi_colname
+
+    out = tmp_path / "o.vcf"
+    frames = score(model, VCF, out, return_predictions=True)
+    ids = info_ids(out)
+    assert ids == ["KV_regzoo_MotifResNet_tf_human_DIFF", "KV_regzoo_MotifResNet_tf_human_rID"]
+    assert all(re.fullmatch(r"[A-Za-z_][0-9A-Za-z_.]*", name) for name in ids)  # VCF 4.3, section 1.6.1
+    parser = KipoiVCFParser(str(out))
+    assert parser.kipoi_parsed_colnames[ids[0]] == ("regzoo", "MotifResNet/tf_human", "DIFF")
+    assert parser.kipoi_colnames[ids[0]] == [f"tf{i}" for i in range(5)]
+    read = [[row[f"KV_MotifResNet/tf_human_DIFF_tf{i}_{i}"] for i in range(5)] for row in parser]
+    np.testing.assert_allclose(read, frames["diff"].to_numpy(), atol=1e-8)
+    assert parse_kipoi_colname("KV:dir:examples/rbp:DIFF") == ("dir", "examples/rbp", "DIFF")
+    old = tmp_path / "old.vcf"  # as kipoi_veff alone writes it
+    old.write_text(re.sub(r',Source="[^"]*"', "", out.read_text().replace(ids[0], "KV:regzoo:M/t:DIFF")))
+    assert KipoiVCFParser(str(old)).kipoi_parsed_colnames["KV:regzoo:M/t:DIFF"] == ("regzoo", "M/t", "DIFF")
+
+
+@pytest.mark.skipif(shutil.which("bcftools") is None, reason="bcftools is not installed")
+def test_bcftools_reads_the_scores(model, temporary, tmp_path):
+    out = tmp_path / "o.vcf"
+    frame = score(model, VCF, out, return_predictions=True)["diff"]
+    query = ["bcftools", "query", "-f", f"%INFO/{info_ids(out)[0]}\n", str(out)]
+    done = subprocess.run(query, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    read = [[float(value) for value in line.split("|")] for line in done.stdout.split()]
+    np.testing.assert_allclose(read, frame.to_numpy(), atol=1e-8)
+
+
+def test_a_failed_run_leaves_no_output(model, temporary, tmp_path, monkeypatch):
+    def fail(x):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(model, "predict_on_batch", fail)
+    with pytest.raises(RuntimeError):
+        score(model, VCF, tmp_path / "o.vcf")
+    assert [path.name for path in tmp_path.iterdir()] == ["temporary"]
+
+
+@pytest.fixture
+def kipoiseq_model(tmp_path):
+    """A model of the zoo as a model directory whose dataloader is kipoiseq's, with arguments in the model.yaml."""
+    folder = tmp_path / "GROUP" / "MODEL"
+    shutil.copytree(ROOT / "models" / MODEL, folder)
+    content = yaml.safe_load((folder / "model.yaml").read_text())
+    arguments = {"auto_resize_len": 101, "alphabet_axis": 0, "dtype": "np.float32", "ignore_targets": True}
+    content["default_dataloader"] = {"defined_as": "kipoiseq.dataloaders.SeqIntervalDl", "default_args": arguments}
+    (folder / "model.yaml").write_text(yaml.safe_dump(content))
+    return folder
+
+
+def test_a_model_with_kipoiseqs_dataloader_is_scored(kipoiseq_model, kipoi_command, tmp_path):
+    out = tmp_path / "o.vcf"
+    arguments = json.dumps({"fasta_file": str(FASTA)})
+    kipoi_command("veff", "score_variants", kipoiseq_model, "--source", "dir", f"--dataloader_args={arguments}",
+                  "-i", VCF, "-o", out, "-s", "diff")  # fmt: skip
+    table = score_variants(MODEL, VCF, FASTA, scores=["diff"])
+    table = table[(table.ref.str.len() == 1) & (table["alt"].str.len() == 1)]
+    name = next(name for name in info_ids(out) if name.endswith("_DIFF"))
+    records = [line.split("\t") for line in out.read_text().splitlines() if line[0] != "#"]
+    values = [[float(v) for v in re.search(rf"{name}=([^;]+)", record[7])[1].split("|")] for record in records]
+    assert [record[2] for record in records] == list(table.id)
+    np.testing.assert_allclose(values, table[[f"diff:tf{i}" for i in range(5)]], atol=1e-5)
+
+
+def test_descriptions_have_the_postprocessing(kipoiseq_model):
+    from kipoi.specs import DataLoaderDescription
+
+    described = kipoi.get_model_descr(MODEL, source="regzoo").postprocessing["variant_effects"]
+    assert described.seq_input == ["seq"] and not described.use_rc
+    assert [f.type.value for f in described.scoring_functions][:3] == ["diff", "ref", "alt"]
+    loader = DataLoaderDescription.load(str(ROOT / "dataloaders" / "sequence" / "dataloader.yaml"))
+    assert loader.postprocessing["variant_effects"].bed_input == ["intervals_file"]
+    description = kipoi.get_model_descr(str(kipoiseq_model), source="dir")
+    assert description.postprocessing["variant_effects"] == described
+    assert description.default_dataloader.get().postprocessing["variant_effects"].bed_input == ["intervals_file"]
+    content = yaml.safe_load((kipoiseq_model / "model.yaml").read_text())
+    del content["postprocessing"]
+    (kipoiseq_model / "model.yaml").write_text(yaml.safe_dump(content))
+    assert kipoi.get_model_descr(str(kipoiseq_model), source="dir").postprocessing == {}
 
 
 def test_the_hint_is_for_models_of_this_zoo(model, tmp_path, capsys, monkeypatch):
@@ -72,12 +180,11 @@ def test_the_hint_is_for_models_of_this_zoo(model, tmp_path, capsys, monkeypatch
     monkeypatch.setattr(model, "source_name", "kipoi")
     score(model, vcf, tmp_path / "o.vcf")
     err = capsys.readouterr().err
-    assert "1 alleles are left out" in err and "regzoo score" not in err
+    assert "1 alleles are not scored" in err and "regzoo score" not in err
 
 
 def test_writer_keeps_the_plugins_signature_and_compresses(model, tmp_path):
     import cyvcf2
-    import pandas as pd
 
     vcf, out = tmp_path / "in.vcf", tmp_path / "o.vcf.gz"
     vcf.write_text(HEADER + "chr1\t1000\t.\tA\tC\t.\t.\t.\n")

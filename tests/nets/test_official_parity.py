@@ -119,15 +119,15 @@ def test_variant_effects_equal_those_of_the_official_model_run_by_kipoi(tmp_path
     """Kipoi's own DeepSEA/variantEffects, from the source 'kipoi', on the example's variants."""
     import kipoi
 
-    from regzoo.effects.alleles import allele_windows
-    from regzoo.sequence import Genome, open_vcf, read_records
+    from regzoo.effects.windows import allele_windows
+    from regzoo.sequence import Genome, read_alleles
 
     try:
         official = kipoi.get_model("DeepSEA/variantEffects", source="kipoi", with_dataloader=False)
         model = load_model("DeepSEA/variantEffects", device="cpu")
     except Exception as error:  # git, git-lfs and downloads each fail in their own way without a network
         pytest.skip(f"the official model cannot be had here: {error}")
-    alleles = [a for _, of_record in read_records(open_vcf(VCF), VCF) for a in of_record]
+    alleles = read_alleles(VCF)
     differences = []
     for predict in (lambda w: official.predict_on_batch(one_hot(w)[:, :, None]), model.predict):
         ref, alt = (predict(w) for w in allele_windows(alleles, Genome(FASTA), 1000)[:2])

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from regzoo.errors import ModelError
 from regzoo.nets import hub, load_pretrained, save_pretrained
 from regzoo.nets.language_models import LanguageModel, make_config
-from regzoo.nets.lookup import load_language_model
+from regzoo.zoo import load_language_model
 from regzoo.nets.transformer import MaskedLM
 from regzoo.sequence import encode
 from regzoo.tokenizers import BPE, OverlappingKmers, SixMers, train_bpe

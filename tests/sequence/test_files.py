@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from regzoo.errors import InputError, OutputError
-from regzoo.sequence.files import BgzipWriter, check_complete, finished_file, refuse_overwrite, regular_file
-from regzoo.sequence.hdf5 import NewHdf5
+from regzoo.output.files import BgzipWriter, finished_file, refuse_overwrite
+from regzoo.output.hdf5 import NewHdf5
+from regzoo.sequence.files import check_complete, regular_file
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path):
@@ -58,7 +59,7 @@ def test_what_is_not_a_regular_file_is_not_replaced(tmp_path):
 
 def test_only_what_dead_processes_left_of_this_output_is_removed(tmp_path):
     code = (
-        "import os, sys; from regzoo.sequence.files import finished_file\n"
+        "import os, sys; from regzoo.output.files import finished_file\n"
         "with finished_file(sys.argv[1]): os.kill(os.getpid(), 9)"
     )
     for name in ("o.tsv", "other.tsv"):

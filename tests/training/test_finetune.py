@@ -12,7 +12,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from regzoo.errors import InputError
+from regzoo.errors import InputError, OutputError
 from regzoo.nets.checkpoint import file_digest
 from regzoo.nets.sequence_model import LanguageModelNet
 from regzoo.zoo import load_model
@@ -23,9 +23,9 @@ from training.estimators import ALPHAS, fit_linear
 from training.evaluate import evaluate_run, predict_sequences
 from training.export import export
 from training.fit import fit
-from training.loop import TrainingError, write
-from training.networks import load_run, predict, run_folder
+from training.networks import load_run, predict
 from training.recipe import load_recipe
+from training.run import Run, run_folder, write
 from training.search import search
 
 MOTIF = "TGACTCAT"
@@ -63,7 +63,7 @@ def recipe(tmp_path, monkeypatch, request):
         write_table(tmp_path / f"{split}.tsv", rng, rows, VALUES[task])
     files = [{"path": f"{s}.tsv", "split": s, "labels": {"x": "x", "y": "y"}} for s in ("train", "dev", "test")]
     content = {
-        "model": "Test/small", "title": "A test", "limits": "Of a test.",
+        "kind": "fit", "model": "Test/small", "title": "A test", "limits": "Of a test.",
         "data": {"format": "files", "description": "Made-up sequences.", "folder": ".", "files": files, "task": task, "overlap_kmer": 20, "stranded": task != "binary"},
         "architecture": {"name": "motif_resnet", "arguments": {"motifs": 16, "width": 8, "dilations": [[1]]}},
         "optimiser": {"epochs": 8, "batch_size": 60, "learning_rate": 0.02, "precision": "float32", "ema": 0.9},
@@ -109,7 +109,7 @@ def test_other_heads_learn_and_their_export_predicts_what_the_run_did(recipe, tm
     test = load_examples(loaded.data)[0]["test"]
     model = load_model(str(folder), device="cpu")
     found = model.predict(test.codes)
-    np.testing.assert_allclose(found, predict(load_run(recipe), test.codes, loaded.data), atol=2e-3)
+    np.testing.assert_allclose(found, predict(load_run(Run(recipe)), test.codes, loaded.data), atol=2e-3)
     card = (folder / "README.md").read_text()
     if task == "regression":
         assert metrics["test"]["x"]["pearson"]["value"] > 0.7 and "Pearson" in card and "MCC" not in card
@@ -139,7 +139,7 @@ def test_a_language_model_is_fine_tuned_by_adapters_or_whole(adapters, recipe, t
     assert ("lora_A" in own) == adapters and ("lm.encoder.words.weight" in state) != adapters
     test = load_examples(load_recipe(recipe).data)[0]["test"]
     found = load_model(str(folder), device="cpu").predict(test.codes)
-    np.testing.assert_allclose(found, predict(load_run(recipe), test.codes, load_recipe(recipe).data), atol=2e-3)
+    np.testing.assert_allclose(found, predict(load_run(Run(recipe)), test.codes, load_recipe(recipe).data), atol=2e-3)
     plain = LanguageModelNet(36, n_targets=2, **LM)
     plain.load_state_dict(before | {k: v.float() for k, v in state.items() if k.startswith("head")}, strict=False)
     assert (
@@ -158,7 +158,8 @@ def test_a_tracker_leaves_the_weights_alone(recipe):
 
 
 def test_accumulated_gradients_are_those_of_the_whole_step(recipe, monkeypatch):
-    from training.loop import Loop, Optimiser, Plan
+    from training.loop import Loop, Plan
+    from training.recipe import Optimiser
 
     class Objective(torch.nn.Module):
         def __init__(self, network):
@@ -214,8 +215,15 @@ def test_a_full_disk_is_told_and_the_file_before_is_kept(tmp_path):
         path.write_text("half")
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(TrainingError, match="a.pt: cannot be written, the disk is full"):
+    with pytest.raises(OutputError, match=r"a.pt: cannot write \(No space left on device\); free some space"):
         write(tmp_path / "a.pt", full)
+    assert (tmp_path / "a.pt").read_text() == "before" and len(list(tmp_path.iterdir())) == 1
+
+    def full_in_pytorch(path):
+        raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
+
+    with pytest.raises(OutputError, match="a.pt: cannot write .*is the disk full"):
+        write(tmp_path / "a.pt", full_in_pytorch)
     assert (tmp_path / "a.pt").read_text() == "before" and len(list(tmp_path.iterdir())) == 1
 
 
@@ -287,15 +295,18 @@ def test_options_that_would_do_nothing_are_refused(recipe):
         fit(recipe)
     recipe.write_text(plain)
     edit(recipe, distillation={"teachers": [str(recipe)]})
-    with pytest.raises(InputError, match="distillation is of binary targets, not of regression"):
+    with pytest.raises(InputError, match="distillation needs binary targets, not regression"):
         fit(recipe)
-    edit(recipe, backbone="LM/none")
+    content = yaml.safe_load(plain)
+    for key in ("architecture", "optimiser"):
+        del content[key]
+    recipe.write_text(yaml.safe_dump(content | {"kind": "probe", "backbone": "LM/none"}))
     for track, dry_run in ((None, True), ("tensorboard", False)):
         with pytest.raises(InputError, match="a probe has no training steps"):
             fit_command(str(recipe), threads=None, track=track, dry_run=dry_run)
 
 
-def test_alike_rows_do_not_vouch_for_each_other_in_cross_validation():
+def test_rows_of_one_cluster_do_not_vouch_for_each_other_in_cross_validation():
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(40), 6)
     features = rng.normal(size=(40, 60))[groups] + 0.01 * rng.normal(size=(240, 60))

@@ -19,9 +19,9 @@ from training.data.build import build
 from training.evaluate import evaluate_run
 from training.export import announce, export
 from training.fit import fit
-from training.networks import run_folder
 from training.pretrain import pretrain
 from training.recipe import load_recipe
+from training.run import run_folder
 
 RECIPES = ROOT / "training" / "recipes"
 SMALL = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}

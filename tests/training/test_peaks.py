@@ -102,5 +102,5 @@ def test_windows_of_given_content_avoid_the_peaks(genome):
     content = gc_content(genome.windows(numbers, starts, 100))
     assert np.abs(content - target).max() <= 0.05
     assert (excluded.bases(numbers, starts, starts + 100) == 0).all()
-    with pytest.raises(InputError, match="no window found for 5 of 5 contents, such as 0.99"):
+    with pytest.raises(InputError, match="no window found for 5 of 5 G.C contents, such as 0.99"):
         gc_matched(genome, 100, np.full(5, 0.99), excluded, rng, tries=5)

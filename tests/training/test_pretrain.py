@@ -17,9 +17,10 @@ from training.baseline import fit_baseline
 from training.data.corpus import load_corpus, read_sequences
 from training.evaluate import evaluate_run
 from training.export_lm import export_language_model
-from training.networks import run_folder
-from training.pretrain import choose_masked, corrupted, load_language_model_recipe, pretrain
+from training.pretrain import choose_masked, corrupted, pretrain
 from training.probe import export_probe, fit_probe
+from training.recipe import Corpus, load_recipe
+from training.run import run_folder
 
 NETWORKS = {
     "six_mers": ({"kind": "six_mers"}, {"kind": "transformer", "positions": "rotary", "norm": "pre", "gate": "silu"}),
@@ -56,7 +57,7 @@ def recipe(tmp_path, monkeypatch, request):
     sizes = {"hidden": 32, "layers": 1, "heads": 2}
     sizes |= {"state": 8} if network["kind"] == "caduceus" else {"feed_forward": 48}
     content = {
-        "model": "LM/test", "title": "A test", "limits": "Of a test.", "tokenizer": tokenizer, "network": network | sizes,
+        "kind": "language_model", "model": "LM/test", "title": "A test", "limits": "Of a test.", "tokenizer": tokenizer, "network": network | sizes,
         "corpus": {"train": ["a/train.csv"], "held_out": ["a/dev.csv"], "overlap_kmer": 78,
                    "description": "Made-up sequences."},
         "optimiser": {"steps": 30, "tokens": 400, "learning_rate": 0.01, "precision": "float32", "save_every": 10},
@@ -99,7 +100,7 @@ def test_what_a_recipe_names_wrongly_is_told(recipe):
     content["optimiser"]["learning_rat"] = 1
     recipe.write_text(yaml.safe_dump(content))
     with pytest.raises(InputError, match=r"learning_rat: .*\(did you mean 'learning_rate'\?\)"):
-        load_language_model_recipe(recipe)
+        load_recipe(recipe)
 
 
 def test_overlaps_on_either_strand_and_repeats_are_left_out(tmp_path, monkeypatch):
@@ -114,7 +115,7 @@ def test_overlaps_on_either_strand_and_repeats_are_left_out(tmp_path, monkeypatc
     (tmp_path / "t.fa").write_text("".join(f">{i}\n{s[:25]}\n{s[25:]}\n" for i, s in enumerate(train)))
     (tmp_path / "h.txt").write_text("".join(f"{s}\t0.5\tNA\n" for s in held_out))
     write_csv(tmp_path / "e.csv", evaluation)
-    section = training.pretrain.Corpus(
+    section = Corpus(
         train=["t.fa"], held_out=["h.txt"], evaluation=["e.csv"], window=50, overlap_kmer=24, description="d"
     )
     kept, out, report = load_corpus(section)
@@ -187,7 +188,7 @@ def test_a_probe_stands_on_a_language_model_s_one_copy(recipe, tmp_path, monkeyp
         noise = ["".join(rng.choice(list("ACGT"), 24)) for _ in rows]
         write_csv(tmp_path / "data" / "task" / split / f"{split}.csv", [a + b for a, b in zip(rows, noise)])
         (tmp_path / "data" / "task" / split / f"{split}.csv").rename(tmp_path / "data" / "task" / f"{split}.csv")
-    content = {"model": "Probe/test", "title": "A test", "backbone": "LM/test", "limits": "Of a test.",
+    content = {"kind": "probe", "model": "Probe/test", "title": "A test", "backbone": "LM/test", "limits": "Of a test.",
                "data": {"folder": "task", "tasks": {"word": "."}, "overlap_kmer": 50, "description": "Made-up."}}  # fmt: skip
     path = tmp_path / "recipes" / "task" / "probe.yaml"
     path.parent.mkdir()

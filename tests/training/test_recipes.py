@@ -9,32 +9,34 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+import training.run
 from regzoo.errors import InputError, RegzooError
 from tests.conftest import ROOT
-from training import networks
 from training.__main__ import app
 from training.baseline import fit_baseline, read_baseline
 from training.data import Examples, load_examples
 from training.evaluate import evaluate_run
-from training.export import announce, evaluated_metrics, export, finished_metrics
+from training.export import announce, export
 from training.fit import fit
-from training.networks import load_run, predict, recipe_name, run_folder
-from training.pretrain import load_language_model_recipe
+from training.networks import load_run, predict
+from training.pretrain import pretrain
 from training.probe import fit_probe
-from training.recipe import load_recipe, model_name, recipe_kind
+from training.recipe import load_recipe
+from training.run import Run, run_folder
 from training.scores import check_dev
 from training.search import search
 from training.section import read_section
 
 RECIPES = ROOT / "training" / "recipes"
 PLAIN = {
-    "model": "Test/small", "title": "A test", "limits": "Of a test.",
+    "kind": "fit", "model": "Test/small", "title": "A test", "limits": "Of a test.",
     "data": {"folder": "data", "tasks": {"a": "."}, "description": "Made-up sequences.", "overlap_kmer": 20},
     "architecture": {"name": "motif_resnet", "arguments": {"motifs": 8, "width": 8, "dilations": [[1]]}},
     "augmentation": {"shift": 1}, "adapters": None, "published": {"other": [1.0]},
     "optimiser": {"epochs": 1, "batch_size": 64, "learning_rate": 0.01, "precision": "float32", "betas": [0.9, 0.99]},
 }  # fmt: skip
 PROBE = {
+    "kind": "probe",
     "model": "Probe/x",
     "title": "A test",
     "limits": "l",
@@ -66,11 +68,6 @@ def recipe(place):
     return path
 
 
-def load(path):
-    kind = recipe_kind(path)
-    return load_language_model_recipe(path) if kind == "language_model" else load_recipe(path)
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -83,7 +80,7 @@ def load(path):
 def test_a_file_that_is_no_recipe_is_told(content, message, place):
     path = place / "x.yaml"
     path.write_bytes(content)
-    for read in (load_recipe, load_language_model_recipe, search, run_folder):
+    for read in (load_recipe, search, run_folder):
         with pytest.raises(InputError) as error:
             read(path)
     with pytest.raises(InputError, match=message) as error:
@@ -117,7 +114,7 @@ def test_values_of_every_other_type_raise_no_other_error(content, place):
             at[last] = value
             path.write_text(yaml.safe_dump(changed))
             with contextlib.suppress(RegzooError):
-                load(path)
+                load_recipe(path)
 
 
 def test_damaged_recipes_raise_no_other_error(place):
@@ -129,7 +126,7 @@ def test_damaged_recipes_raise_no_other_error(place):
                 damaged[at] = rng.integers(0, 256)
             path.write_bytes(damaged)
             with contextlib.suppress(RegzooError):
-                load(path)
+                load_recipe(path)
 
 
 @pytest.mark.parametrize(
@@ -155,14 +152,14 @@ def test_a_card_s_text_and_a_proper_name_are_needed(content, change, message, pl
 
 def test_every_recipe_of_the_zoo_has_its_card_s_text():
     paths = [path for path in RECIPES.glob("*/*.yaml") if path.name != "data.yaml"]
-    names = [load(path).model for path in paths]
+    names = [load_recipe(path).model for path in paths]
     assert len(set(names)) == len(names) > 40  # runs are named by them
 
 
 def test_runs_are_named_by_the_model_and_older_ones_are_found(recipe, place):
     assert str(run_folder(recipe)) == "runs/Test/small"
     path = RECIPES / "tf-human" / "basset.yaml"
-    assert str(run_folder(path)) == f"runs/{model_name(path)}" == "runs/Basset/tf-human"
+    assert str(run_folder(path)) == f"runs/{load_recipe(path).model}" == "runs/Basset/tf-human"
     old = place / "runs" / "tf-human" / "basset"
     old.mkdir(parents=True)
     assert str(run_folder(path)) == "runs/Basset/tf-human"
@@ -179,12 +176,12 @@ def test_runs_are_named_by_the_model_and_older_ones_are_found(recipe, place):
 
 
 def test_cards_and_index_name_the_recipe_s_own_path(recipe, monkeypatch):
-    assert recipe_name(RECIPES / "tf-human" / "basset.yaml") == "training/recipes/tf-human/basset.yaml"
-    assert recipe_name(recipe) == str(recipe) and recipe_name("mine/any.yaml") == "mine/any.yaml"
-    with pytest.raises(InputError, match="the index lists recipes of"):
+    assert Run(RECIPES / "tf-human" / "basset.yaml").name == "training/recipes/tf-human/basset.yaml"
+    assert Run(recipe).name == str(recipe) and Run("mine/any.yaml").name == "mine/any.yaml"
+    with pytest.raises(InputError, match="the index lists recipes in"):
         announce(recipe)
-    monkeypatch.setattr(networks, "HOME", recipe.parents[1])
-    assert recipe_name(recipe) == "mine/any.yaml"
+    monkeypatch.setattr(training.run, "HOME", recipe.parents[1])
+    assert Run(recipe).name == "mine/any.yaml"
 
 
 def test_fit_looks_at_dev_and_evaluate_at_test(recipe, place, monkeypatch):
@@ -195,15 +192,15 @@ def test_fit_looks_at_dev_and_evaluate_at_test(recipe, place, monkeypatch):
     out = runner.invoke(app, ["fit", str(recipe)], catch_exceptions=False).stdout
     table = [line for line in out.splitlines() if line.startswith("|")]
     assert table[0].split()[1::2] == ["target", "mcc", "auroc", "average_precision"] and len(table) == 3
-    metrics = finished_metrics(recipe, run_folder(recipe))
+    metrics = Run(recipe).metrics()
     assert "test" not in metrics and f"{metrics['dev']['a']['auroc']['value']:.3f} (" in table[2]
     with pytest.raises(InputError, match=f"no metrics on test; run `python -m training evaluate {recipe}` first"):
         export(recipe)
     runner.invoke(app, ["evaluate", str(recipe)], catch_exceptions=False)
-    after = evaluated_metrics(recipe, run_folder(recipe))
+    after = Run(recipe).evaluated_metrics()
     assert after["dev"] == metrics["dev"] and after["test"]["a"].keys() == metrics["dev"]["a"].keys()
     (run_folder(recipe) / "metrics.json").write_text("{")
-    with pytest.raises(InputError, match="metrics.json: not JSON"):
+    with pytest.raises(InputError, match="metrics.json: not valid JSON"):
         export(recipe)
 
 
@@ -271,10 +268,61 @@ def test_a_probe_s_machine_is_evaluated_on_test_by_what_it_predicted(language_mo
         assert set(before["svr"]) == {"dev"} and "test" not in before
         evaluate_run(path)
         codes = load_examples(load_recipe(path).data)[0]["test"].codes
-        ridge = predict(load_run(path), codes, load_recipe(path).data)[:, 0].numpy()
-    metrics = evaluated_metrics(path, run_folder(path))
+        ridge = predict(load_run(Run(path)), codes, load_recipe(path).data)[:, 0].numpy()
+    metrics = Run(path).evaluated_metrics()
     labels = [float(line.split("\t")[1]) for line in (place / "test.tsv").read_text().splitlines()[1:]]
     kept = np.load(run_folder(path) / "svr.npz")["test"][:, 0]
     assert metrics["svr"]["test"]["y"]["pearson"]["value"] == pytest.approx(np.corrcoef(kept, labels)[0, 1], abs=1e-5)
     assert metrics["test"]["y"]["pearson"]["value"] == pytest.approx(np.corrcoef(ridge, labels)[0, 1], abs=1e-5)
     assert metrics["svr"]["dev"] == before["svr"]["dev"] and metrics["dev"] == before["dev"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (None, "kind: missing; expected one of fit, probe, language_model$"),
+        ("langage_model", "kind: 'langage_model' is unknown; .*did you mean 'language_model'"),
+        (["fit"], r"kind: \['fit'\] is unknown"),
+    ],
+)
+def test_a_recipe_says_its_kind(kind, message, recipe):
+    content = {key: value for key, value in PLAIN.items() if key != "kind"} | ({"kind": kind} if kind else {})
+    recipe.write_text(yaml.safe_dump(content))
+    with pytest.raises(InputError, match=f"any.yaml: {message}"):
+        load_recipe(recipe)
+
+
+def test_a_command_refuses_recipes_of_other_kinds(recipe):
+    with pytest.raises(InputError, match="any.yaml: a recipe of kind 'fit'; this needs 'language_model'"):
+        pretrain(recipe)
+    with pytest.raises(InputError, match="nt-mini.yaml: a recipe of kind 'language_model'; this needs 'fit'"):
+        fit(RECIPES / "lm" / "nt-mini.yaml")
+    with pytest.raises(InputError, match="a recipe of kind 'language_model'; this needs 'fit' or 'probe'"):
+        evaluate_run(RECIPES / "lm" / "nt-mini.yaml")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epochs": 3}, "epochs: Extra inputs .*it is a key of another section"),
+        ({"data": PLAIN["data"] | {"foldr": "x"}}, "data.*foldr: .*did you mean 'folder'"),
+        ({"augmentation": {"shfit": 1}}, "augmentation.shfit: .*did you mean 'shift'"),
+        ({"backbone": "LM/nt-mini"}, "backbone: Extra inputs"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_the_nearest_one(change, message, recipe):
+    recipe.write_text(yaml.safe_dump(PLAIN | change))
+    with pytest.raises(InputError, match=message):
+        load_recipe(recipe)
+
+
+def test_a_run_is_resumed_after_changes_of_texts_and_not_with_a_damaged_checkpoint(recipe):
+    fit(recipe)
+    checkpoint = run_folder(recipe) / "checkpoint.pt"
+    recipe.write_text(
+        yaml.safe_dump(PLAIN | {"limits": "Others.", "title": "T", "data": PLAIN["data"] | {"tags": ["x"]}})
+    )
+    fit(recipe)
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.raises(InputError, match="checkpoint.pt: not a checkpoint .*move it away"):
+        fit(recipe)

@@ -19,9 +19,9 @@ from training.evaluate import evaluate_run
 from training.export import export
 from training.fit import fit
 from training.loop import Loop, TrainingError
-from training.networks import run_folder
 from training.objective import Supervised
 from training.recipe import Augmentation, load_recipe
+from training.run import run_folder
 
 LENGTH = 40
 MOTIF = "TGACTCATCC"
@@ -50,7 +50,7 @@ def recipe(tmp_path, monkeypatch):
     write_task(tmp_path / "data" / "a", rng, {"train": 300, "dev": 60, "test": 60})
     write_task(tmp_path / "data" / "b", rng, {"train": 200, "dev": 60})
     content = {
-        "model": "Test/small", "title": "A test", "limits": "Of a test.",
+        "kind": "fit", "model": "Test/small", "title": "A test", "limits": "Of a test.",
         "data": {"folder": "data", "description": "Made-up sequences.", "tasks": {"a": "a", "b": "b"}, "overlap_kmer": 20},
         "architecture": {"name": "motif_resnet", "arguments": {"motifs": 16, "width": 8, "dilations": [[1]]}},
         "augmentation": {"shift": 2, "mutate": 0.02, "erase": 2},

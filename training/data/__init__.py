@@ -1,4 +1,4 @@
-"""Data sets as arrays: readers of the field's benchmark formats, and removal of overlaps between splits."""
+"""Data sets as arrays: readers of benchmark formats, and removal of overlaps between splits."""
 
 from training.data.examples import Examples, load_examples
 

@@ -15,10 +15,10 @@ from tqdm import tqdm
 
 from regzoo.errors import InputError
 from regzoo.nets.checkpoint import file_digest
+from regzoo.output.files import finished_file
+from regzoo.output.hdf5 import NewHdf5
 from regzoo.sequence import Genome
 from regzoo.sequence.codes import UNKNOWN
-from regzoo.sequence.files import finished_file
-from regzoo.sequence.hdf5 import NewHdf5
 from training.data.negatives import gc_content, gc_matched, shuffled_dinucleotides
 from training.data.overlap import kmer_hashes, near_duplicates
 from training.data.peaks import Coverage, bin_signal, overlap_labels, read_peaks, soft_masked, summit_windows, tiles

@@ -1,6 +1,9 @@
-"""Sequences to pretrain on: from files of any of the data sets' formats, without what the evaluation sets hold."""
+"""Sequences to pretrain on, without those that overlap evaluation sets."""
 
 import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -9,18 +12,20 @@ from regzoo.sequence.codes import UNKNOWN, encode_checked
 from training.data.overlap import is_among, kmer_hashes, window_hashes
 from training.data.records import read_text
 from training.data.sources import data_root
+from training.recipe import Corpus
 
 _SEQUENCE = re.compile(r"[ACGTUNacgtun]{20,}")
-UNKNOWN_SHARE = 0.1  # windows with more unknown bases are left out
+UNKNOWN_FRACTION = 0.1  # windows with a larger fraction of unknown bases are dropped
+CHUNK = 20_000  # windows whose k-mers are hashed at once
 
 
-def read_sequences(path):
-    """Every sequence of a FASTA file or of a table, plain or gzipped.
+def read_sequences(path: Path) -> list[np.ndarray]:
+    """Read every sequence of a FASTA file or of a table, plain or gzipped.
 
     Parameters
     ----------
     path : pathlib.Path
-        Of a table's line, fields that are nothing but 20 or more letters of DNA or RNA count.
+        In a table, every field of 20 or more letters of DNA or RNA, and nothing else, is a sequence.
 
     Returns
     -------
@@ -30,7 +35,7 @@ def read_sequences(path):
     Raises
     ------
     InputError
-        If the file cannot be read or holds no sequence.
+        If the file cannot be read or has no sequence.
     """
     text = read_text(path)
     if text.startswith(">"):
@@ -44,20 +49,20 @@ def read_sequences(path):
     return [encode_checked(sequence, f"{path}, sequence {i}") for i, sequence in enumerate(sequences, 1)]
 
 
-def cut_windows(paths, longest):
-    """Windows of files, by length.
+def cut_windows(paths: Iterable[Path], longest: int) -> dict[int, np.ndarray]:
+    """Cut the sequences of files into windows, by length.
 
     Parameters
     ----------
     paths : iterable of pathlib.Path
     longest : int
-        Longer sequences are cut into pieces of this length; a rest is left out.
+        Longer sequences are cut into pieces of this length; a shorter last piece is left out.
 
     Returns
     -------
     dict of int to numpy.ndarray, uint8, shape (N, length)
     """
-    windows = {}
+    windows: dict[int, list[np.ndarray]] = {}
     for path in paths:
         for codes in read_sequences(path):
             pieces = len(codes) // longest
@@ -66,26 +71,26 @@ def cut_windows(paths, longest):
     return {length: np.concatenate(parts) for length, parts in sorted(windows.items())}
 
 
-def find_files(patterns):
-    """Paths that globs under REGZOO_DATA match, in order; an InputError names a pattern without any."""
+def find_files(patterns: Iterable[str]) -> list[Path]:
+    """Paths that match globs relative to REGZOO_DATA, in order; an InputError names a pattern without match."""
     root, found = data_root(""), []
     for pattern in patterns:
         paths = sorted(root.glob(pattern))
         if not paths:
-            raise InputError(f"{root / pattern}: no such file; set REGZOO_DATA to the folder that holds the data")
+            raise InputError(f"{root / pattern}: no such file; set REGZOO_DATA to the folder of the data")
         found += paths
     return found
 
 
-def load_corpus(section):
+def load_corpus(section: Corpus) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray], dict[str, Any]]:
     """Training and held-out windows of a recipe's corpus.
 
-    Training windows that share a k-mer (`section.overlap_kmer`, either strand) with any held-out or evaluation sequence
-    are left out, as are repeated ones and those of many unknown bases. Held-out windows are all that their files hold.
+    Training windows are dropped if they share a k-mer (`section.overlap_kmer`, on either strand) with a held-out or evaluation
+    sequence, repeat another window, or have many unknown bases. All windows of the held-out files are kept.
 
     Parameters
     ----------
-    section : training.pretrain.Corpus
+    section : training.recipe.Corpus
 
     Returns
     -------
@@ -96,7 +101,7 @@ def load_corpus(section):
     Raises
     ------
     InputError
-        If a file is not usable, or a sequence is shorter than the k-mer by which overlap is told.
+        If a file is not valid, or a sequence is shorter than `section.overlap_kmer`.
     """
     k = section.overlap_kmer
     train = cut_windows(find_files(section.train), section.window)
@@ -105,16 +110,16 @@ def load_corpus(section):
     shortest = min(length for part in (train, held_out, evaluation) for length in part)
     if shortest < k:
         raise InputError(
-            f"overlap_kmer is {k}, but there are sequences of {shortest} bases, whose overlap it cannot tell"
+            f"overlap_kmer is {k}, but there are sequences of {shortest} bases; use a smaller overlap_kmer"
         )
-    avoid = [kmer_hashes(rows, k).ravel() for part in (held_out, evaluation) for rows in part.values()]
-    avoid = np.sort(np.concatenate(avoid))
+    hashes = [kmer_hashes(rows, k).ravel() for part in (held_out, evaluation) for rows in part.values()]
+    avoid = np.sort(np.concatenate(hashes))
     report = {"read": _count(train)}
     dropped = {"evaluation": 0, "repeated": 0, "unknown": 0}
     for length, rows in train.items():
-        known = (rows == UNKNOWN).mean(axis=1) <= UNKNOWN_SHARE
+        known = (rows == UNKNOWN).mean(axis=1) <= UNKNOWN_FRACTION
         apart = np.concatenate([~is_among(kmer_hashes(part, k), avoid).any(axis=1)
-                                for part in np.array_split(rows, -(-len(rows) // 20_000))])  # fmt: skip
+                                for part in np.array_split(rows, -(-len(rows) // CHUNK))])  # fmt: skip
         _, first = np.unique(window_hashes(rows), return_index=True)
         single = np.zeros(len(rows), dtype=bool)
         single[first] = True

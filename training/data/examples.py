@@ -23,13 +23,20 @@ class Examples:
     codes : numpy.ndarray, uint8, shape (N, L)
     labels : numpy.ndarray, float32, shape (N, targets)
         0 or 1, or a value of a regression; NaN where a row has no label for a target.
+    sources : numpy.ndarray of str, shape (N,), optional
+        Where each row comes from, if every file of the split says so.
     """
 
     codes: np.ndarray
     labels: np.ndarray
+    sources: np.ndarray | None = None
 
     def __len__(self):
         return len(self.codes)
+
+    def take(self, rows: np.ndarray) -> "Examples":
+        """Some rows, chosen by index or by a mask of shape (N,)."""
+        return Examples(self.codes[rows], self.labels[rows], None if self.sources is None else self.sources[rows])
 
 
 def load_examples(data):
@@ -73,7 +80,7 @@ def load_examples(data):
     overlap = shares_kmer(train.codes, np.concatenate([part.codes for part in parts.values()]), data.overlap_kmer)
     overlapping = known(train.labels[overlap]).sum(axis=0)
     if overlap.any():
-        train = Examples(train.codes[~overlap], train.labels[~overlap])
+        train = train.take(~overlap)
     train, merged, contradictory = _merge_duplicates(train, data.task == "regression", data.stranded)
     if not len(train):
         raise InputError(f"{data.root}: every training row shares {data.overlap_kmer} bases with dev or test")
@@ -103,12 +110,12 @@ def _read(data):
         for target, values in piece.labels.items():
             _check(values, data.task, piece, target)
             labels[:, targets.index(target)] = values
-        own = None if piece.groups is None else np.asarray(piece.groups)
+        rows, own = Examples(codes, labels, piece.sources), None if piece.groups is None else np.asarray(piece.groups)
         kept = known(labels).any(axis=1)  # a row without any label teaches nothing
         if not kept.all():
             logger.warning("%s: %d of %d records have no label and are left out", piece.path, (~kept).sum(), len(kept))
-            codes, labels, own = codes[kept], labels[kept], None if own is None else own[kept]
-        parts.setdefault(piece.split, []).append(Examples(codes, labels))
+            rows, own = rows.take(kept), None if own is None else own[kept]
+        parts.setdefault(piece.split, []).append(rows)
         if piece.split == "train":
             groups.append(own)
     if len({part.codes.shape[1] for rows in parts.values() for part in rows}) > 1:
@@ -120,7 +127,8 @@ def _read(data):
 def _joined(parts):
     if len(parts) == 1:
         return parts[0]
-    return Examples(np.concatenate([p.codes for p in parts]), np.concatenate([p.labels for p in parts]))
+    sources = None if any(p.sources is None for p in parts) else np.concatenate([p.sources for p in parts])
+    return Examples(np.concatenate([p.codes for p in parts]), np.concatenate([p.labels for p in parts]), sources)
 
 
 def _windows(piece, length):
@@ -148,7 +156,7 @@ def _hold_out(data, parts, groups):
     split = held_out(data.holdout, train.codes, train.labels, groups)
     for name in ("dev", "test", "train"):
         own = split == name
-        more = [Examples(train.codes[own], train.labels[own])] if own.any() else []
+        more = [train.take(own)] if own.any() else []
         rows = ([parts[name]] if name in parts and name != "train" else []) + more
         if rows:
             parts[name] = _joined(rows)
@@ -201,5 +209,5 @@ def _merge_duplicates(examples, average, stranded):
     first = np.sort(first)
     kept = first[known(labels).any(axis=1)[first]]
     if len(kept) < len(labels):
-        examples = Examples(examples.codes[kept], labels[kept])
+        examples = Examples(examples.codes, labels, examples.sources).take(kept)
     return examples, len(group) - len(first), contradictory

@@ -1,12 +1,13 @@
-"""Dev and test parts of a data set that comes without, whole groups at a time."""
+"""Dev and test parts of a data set that comes without them, in whole groups of rows."""
 
 import numpy as np
 
 from regzoo.errors import InputError
 from training.data.overlap import clusters
+from training.data.sources import Holdout
 
 
-def held_out(options, codes, labels, groups):
+def held_out(options: Holdout, codes: np.ndarray, labels: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
     """The split of each training row.
 
     Parameters
@@ -24,32 +25,34 @@ def held_out(options, codes, labels, groups):
     Raises
     ------
     InputError
-        If groups are wanted and there are none.
+        If rows are to be held out by group and have no groups.
     """
     if options.by == "group" and groups is None:
-        raise InputError("holdout by group: no file of the data says how records are grouped")
+        raise InputError("holdout.by: group needs records with groups, which this data has not; use cluster or random")
     rng = np.random.default_rng(options.seed)
     if options.by == "random":
-        pattern = np.where(np.isnan(labels), -1, np.where(labels == 0, 0, 1))  # of values, whether they are known
+        pattern = np.where(np.isnan(labels), -1, np.where(labels == 0, 0, 1))
         _, strata = np.unique(pattern, axis=0, return_inverse=True)
         member = np.arange(len(codes))
     else:
         strata = np.zeros(len(codes), dtype=np.int64)
-        member = alike_rows(options, codes) if options.by == "cluster" else np.asarray(groups)
+        member = cluster_ids(options, codes) if options.by == "cluster" else np.asarray(groups)
     result = np.full(len(codes), "train", dtype="<U5")
     for stratum in np.unique(strata):
         rows = np.flatnonzero(strata == stratum)
         own, sizes = np.unique(member[rows], return_counts=True)
         order = rng.permutation(len(own))
-        before = np.cumsum(sizes[order]) - sizes[order] / 2  # a group goes where its middle falls
-        share = before / len(rows)
-        split = np.where(share < options.test, "test", np.where(share < options.test + options.dev, "dev", "train"))
+        middle = np.cumsum(sizes[order]) - sizes[order] / 2  # the middle row of a group decides its split
+        fraction = middle / len(rows)
+        split = np.where(
+            fraction < options.test, "test", np.where(fraction < options.test + options.dev, "dev", "train")
+        )
         result[rows] = split[np.argsort(order)][np.searchsorted(own, member[rows])]
     return result
 
 
-def alike_rows(options, codes):
-    """Which rows belong together in cross-validation: those that a holdout by cluster keeps together, else each its own.
+def cluster_ids(options: Holdout | None, codes: np.ndarray) -> np.ndarray:
+    """The cluster of each row, for cross-validation. Without a holdout by cluster, every row is a cluster of its own.
 
     Parameters
     ----------
@@ -59,7 +62,6 @@ def alike_rows(options, codes):
     Returns
     -------
     numpy.ndarray, int, shape (N,)
-        The group of each row.
     """
     if options is None or options.by != "cluster":
         return np.arange(len(codes))

@@ -1,15 +1,19 @@
-"""Negatives for peaks: the same dinucleotides in another order, or windows of the genome of the same G+C content."""
+"""Negatives for peaks: shuffled sequences with the same dinucleotides, or genomic windows with the same G+C content."""
+
+from collections.abc import Callable
 
 import numpy as np
 
 from regzoo.errors import InputError
+from regzoo.sequence import Genome
 from regzoo.sequence.codes import UNKNOWN
+from training.data.peaks import Coverage
 
 _SYMBOLS = 5  # A, C, G, T, unknown
 
 
-def shuffled_dinucleotides(codes, rng):
-    """Random sequences with the same first and last base and the same count of every dinucleotide.
+def shuffled_dinucleotides(codes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Shuffle sequences; first base, last base and the counts of dinucleotides are kept.
 
     Parameters
     ----------
@@ -22,8 +26,8 @@ def shuffled_dinucleotides(codes, rng):
 
     Notes
     -----
-    The Euler-path shuffle of Altschul & Erickson 1985 (Mol. Biol. Evol. 2:526): of every base but the last, one edge is set
-    aside as its final one, so that these lead to the last base; the others are put in random order and followed.
+    The Euler-path shuffle of Altschul & Erickson 1985 (Mol. Biol. Evol. 2:526). For every base except the last one, an edge is
+    chosen as the final one such that these edges lead to the last base; the other edges are followed in random order.
     """
     return np.stack([_shuffled(row, rng) for row in codes]) if len(codes) else codes.copy()
 
@@ -61,33 +65,43 @@ def _reaches(symbol, last, edges, final):
     return symbol == last
 
 
-def gc_content(codes):
-    """Share of G and C among known bases, float64, shape (N,); NaN where none is known."""
+def gc_content(codes: np.ndarray) -> np.ndarray:
+    """Fraction of G and C among known bases, float64, shape (N,); NaN without known bases."""
     known = (codes < UNKNOWN).sum(axis=1)
     with np.errstate(invalid="ignore"):
         return ((codes == 1) | (codes == 2)).sum(axis=1) / known
 
 
-def gc_matched(genome, length, target, excluded, rng, strata=None, stratum_of=None, tolerance=0.02, tries=200):
-    """Places in a genome whose windows have given G+C contents, and may be of given strata, and touch no excluded interval.
+def gc_matched(
+    genome: Genome,
+    length: int,
+    target: np.ndarray,
+    excluded: Coverage,
+    rng: np.random.Generator,
+    strata: np.ndarray | None = None,
+    stratum_of: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None,
+    tolerance: float = 0.02,
+    tries: int = 200,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draw windows of a genome with given G+C contents and, if wanted, strata, which touch no excluded interval.
 
     Parameters
     ----------
     genome : regzoo.sequence.Genome
     length : int
-        Of a window.
+        Of a window, in bases.
     target : numpy.ndarray, float, shape (N,)
-        G+C content of each window that is wanted.
+        G+C content of each window to draw.
     excluded : training.data.peaks.Coverage
     rng : numpy.random.Generator
     strata : numpy.ndarray, int, shape (N,), optional
-        Of each window that is wanted, such as its share of repeats.
+        Stratum of each window to draw, such as a class of repeat content.
     stratum_of : callable, optional
-        The strata of drawn windows, given contigs and starts.
+        stratum_of(numbers, starts) returns the strata of windows.
     tolerance : float
-        Largest difference in content.
+        Largest difference in G+C content.
     tries : int
-        Random windows drawn for each one wanted before giving up.
+        Rounds of random windows before an error.
 
     Returns
     -------
@@ -97,7 +111,7 @@ def gc_matched(genome, length, target, excluded, rng, strata=None, stratum_of=No
     Raises
     ------
     InputError
-        If the genome has too few such windows; the message gives the content that is missing.
+        If the genome has too few such windows; the message gives a missing G+C content.
     """
     room = np.maximum(genome.lengths - length + 1, 0)
     if not room.sum():
@@ -113,7 +127,7 @@ def gc_matched(genome, length, target, excluded, rng, strata=None, stratum_of=No
         codes = genome.windows(drawn, first, length)
         free = ((codes == UNKNOWN).mean(axis=1) < 0.1) & (excluded.bases(drawn, first, first + length) == 0)
         drawn, first, content = drawn[free], first[free], gc_content(codes[free])
-        group = np.zeros(len(drawn), dtype=int) if strata is None else stratum_of(drawn, first)
+        group = stratum_of(drawn, first) if stratum_of else np.zeros(len(drawn), dtype=int)
         for stratum in np.unique(group):
             own = np.flatnonzero(group == stratum)
             rows = open_rows if strata is None else open_rows[strata[open_rows] == stratum]
@@ -121,13 +135,13 @@ def gc_matched(genome, length, target, excluded, rng, strata=None, stratum_of=No
     if (numbers < 0).any():
         missing = target[numbers < 0]
         raise InputError(
-            f"{genome.path}: no window found for {len(missing)} of {len(target)} contents, such as {missing[0]:.2f}"
+            f"{genome.path}: no window found for {len(missing)} of {len(target)} G+C contents, such as {missing[0]:.2f}"
         )
     return numbers, starts
 
 
 def _take_nearest(numbers, starts, rows, target, drawn, first, content, tolerance):
-    """Give each wanted content the nearest drawn window that is left, both in rising order."""
+    """Assign to each G+C content the nearest drawn window that is left, both in rising order."""
     order, at = np.argsort(content), 0
     for row in rows[np.argsort(target[rows], kind="stable")]:
         while at < len(order) and content[order[at]] < target[row] - tolerance:
@@ -137,8 +151,8 @@ def _take_nearest(numbers, starts, rows, target, drawn, first, content, toleranc
             at += 1
 
 
-def nearest_contents(contents, wanted):
-    """Rows of a pool whose G+C contents are nearest to those wanted, each row once.
+def nearest_contents(contents: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Choose the rows of a pool whose G+C contents are nearest to given ones, each row once.
 
     Parameters
     ----------
@@ -149,18 +163,18 @@ def nearest_contents(contents, wanted):
     Returns
     -------
     numpy.ndarray, int64, shape (N,)
-        In the order of `wanted`; where a content is used up, the next higher that is left.
+        In the order of `wanted`. If a content is used up, the next higher one that is left.
 
     Raises
     ------
     InputError
-        If the pool is smaller than what is wanted.
+        If the pool is smaller than `wanted`.
     """
     if len(contents) < len(wanted):
-        raise InputError(f"{len(wanted)} background windows are wanted, but there are {len(contents)}")
+        raise InputError(f"{len(wanted)} background windows are needed, but there are only {len(contents)}")
     order, rank = np.argsort(contents, kind="stable"), np.argsort(wanted, kind="stable")
     values, targets = contents[order], wanted[rank]
-    # In rising order, each target takes the first row from its own content on that is behind the one before's.
+    # In rising order, each target takes the first unused row with at least its own content.
     places = np.searchsorted(values, targets)
     places = np.maximum.accumulate(places - np.arange(len(targets))) + np.arange(len(targets))
     room = len(values) - np.arange(len(targets), 0, -1)

@@ -1,4 +1,6 @@
-"""Overlap between sets of sequences, blind to strand: canonical hashes of whole windows and of k-mers."""
+"""Overlap between sets of sequences on either strand, by hashes of windows and of k-mers."""
+
+from collections.abc import Iterable
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -10,21 +12,21 @@ CHUNK = 20_000
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd, from the golden ratio (Knuth's multiplicative hashing)
 
 
-def kmer_hashes(codes, k, stranded=False):
-    """64-bit hashes of every k-mer, blind to strand.
+def kmer_hashes(codes: np.ndarray, k: int, stranded: bool = False) -> np.ndarray:
+    """64-bit hashes of all k-mers; those of a k-mer and its reverse complement are equal.
 
     Parameters
     ----------
     codes : numpy.ndarray, uint8, shape (N, L)
     k : int
-        At most L; k = L hashes whole windows.
+        At most L. With k = L, whole windows are hashed.
     stranded : bool
-        Tell strands apart, as of RNA.
+        Hash the given strand only.
 
     Returns
     -------
     numpy.ndarray, uint64, shape (N, L - k + 1)
-        The smaller of the polynomial hashes of a k-mer and of its reverse complement.
+        The smaller of the polynomial hashes of a k-mer and its reverse complement.
     """
     with np.errstate(over="ignore"):
         forward = _rolling(codes, k)
@@ -40,20 +42,20 @@ def _rolling(codes, k):
     total = np.zeros((len(codes), width), dtype=np.uint64)
     for offset in range(k):
         total = total * _MULTIPLIER + values[:, offset : offset + width]
-    # Mix the high bits down: a polynomial's low bits depend on the last letters alone.
+    # Mix the high bits into the low ones, which depend on the last letters only.
     total ^= total >> np.uint64(29)
     return total * _MULTIPLIER
 
 
-def shares_kmer(codes, others, k):
-    """Which rows share a k-mer, on either strand, with any row of `others`; k-mers with an unknown base are passed over.
+def shares_kmer(codes: np.ndarray, others: np.ndarray, k: int) -> np.ndarray:
+    """Find the rows that share a k-mer with any row of `others`, on either strand; k-mers with an unknown base are ignored.
 
     Parameters
     ----------
     codes : numpy.ndarray, uint8, shape (N, L)
     others : numpy.ndarray, uint8, shape (M, L')
     k : int
-        Cut to the shorter of L and L'.
+        At most the shorter of L and L' is used.
 
     Returns
     -------
@@ -66,14 +68,14 @@ def shares_kmer(codes, others, k):
     ])  # fmt: skip
 
 
-def window_hashes(codes, stranded=False):
-    """One hash of each whole window, uint64, shape (N,); as of `kmer_hashes`."""
+def window_hashes(codes: np.ndarray, stranded: bool = False) -> np.ndarray:
+    """One hash of each window, uint64, shape (N,), as of `kmer_hashes`."""
     return np.concatenate([kmer_hashes(part, codes.shape[1], stranded)[:, 0] for part in _chunks(codes)])
 
 
-def is_among(values, known):
-    """`np.isin` for a sorted `known` that is much longer than `values`."""
-    order = np.argsort(values, axis=None)  # neighbouring searches then touch neighbouring memory
+def is_among(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Compute `np.isin` for a sorted `known` that is much longer than `values`."""
+    order = np.argsort(values, axis=None)  # searches in rising order read neighbouring memory
     wanted = values.ravel()[order]
     found = np.zeros(values.size, dtype=bool)
     if len(known):
@@ -82,18 +84,18 @@ def is_among(values, known):
 
 
 def _chunks(codes):
-    """Rows in parts whose hashes take little memory."""
+    """Split rows into parts whose hashes fit into memory."""
     return np.array_split(codes, max(1, -(-len(codes) // CHUNK)))
 
 
 def _known(codes, k):
-    """Which k-mers hold no unknown base, bool, shape (N, L - k + 1)."""
+    """Find the k-mers without unknown base, bool, shape (N, L - k + 1)."""
     unknown = np.cumsum(np.pad(codes == UNKNOWN, ((0, 0), (1, 0))), axis=1)
     return unknown[:, k:] == unknown[:, :-k]
 
 
-def clusters(codes, k):
-    """Homology clusters: rows that share a k-mer, on either strand, are in one, as are rows that share one with the same row, and so on.
+def clusters(codes: np.ndarray, k: int) -> np.ndarray:
+    """Cluster rows by shared k-mers: the connected components of rows that share a k-mer on either strand.
 
     Parameters
     ----------
@@ -113,26 +115,30 @@ def clusters(codes, k):
     return connected_components(graph, directed=False)[1][: len(codes)]
 
 
-def near_duplicates(parts, similarity, k=16, size=64):
-    """Rows that are nearly the same as an earlier one, by bottom-k sketches of their k-mers (Broder 1997).
+def near_duplicates(
+    parts: Iterable[np.ndarray], similarity: float, k: int = 16, size: int = 64
+) -> np.ndarray:
+    """Find rows that are similar to an earlier one, by bottom-k sketches of their k-mers (Broder 1997).
 
     Parameters
     ----------
     parts : iterable of numpy.ndarray, uint8, shape (n, L)
-        The rows in chunks, of which only the sketches are kept.
+        Rows in chunks; only their sketches are kept.
     similarity : float
-        Jaccard index of two rows' sets of k-mers, as the sketches estimate it, from which on they are nearly the same.
+        Smallest estimated Jaccard index of the k-mer sets of two similar rows.
     k : int
-        Of the k-mers; random windows share next to none of 16.
+        Random windows share almost no 16-mers.
     size : int
-        Hashes kept of a row; the estimate's standard error is at most 0.5 / sqrt(size).
+        Hashes kept for each row. The standard error of the estimate is at most 0.5 / sqrt(size).
 
     Returns
     -------
     numpy.ndarray, bool, shape (N,)
-        True where an earlier row, itself kept, is that similar.
+        True where an earlier row that is itself False is similar.
     """
-    sketches, holders, result = [], {}, []
+    sketches: list[np.ndarray] = []
+    holders: dict[int, list[int]] = {}
+    result: list[bool] = []
     for codes in parts:
         hashes = np.where(_known(codes, k), kmer_hashes(codes, k), np.iinfo(np.uint64).max)
         sketches += [np.unique(row)[:size] for row in hashes]
@@ -147,7 +153,7 @@ def near_duplicates(parts, similarity, k=16, size=64):
 def _resembles_earlier(i, sketches, holders, similarity, size):
     own = sketches[i]
     candidates, shared = np.unique([j for value in own.tolist() for j in holders.get(value, ())], return_counts=True)
-    # Rows that share fewer hashes cannot be that similar, since the union's sketch is as long as a row's.
+    # Rows that share fewer hashes cannot be similar, because the sketch of the union is as long as that of a row.
     for j in candidates[shared >= similarity * min(len(own), size)].astype(int):
         union = np.union1d(own, sketches[j])[:size]
         if (np.isin(union, own) & np.isin(union, sketches[j])).mean() >= similarity:

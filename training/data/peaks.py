@@ -1,12 +1,14 @@
-"""Peaks as windows and labels: around summits, or a tiled genome labelled by overlap, over any number of tracks."""
+"""Windows and labels from peaks: around summits, or tiles of a genome labelled by overlap."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from regzoo.errors import InputError
-from regzoo.sequence import Intervals, read_bed
+from regzoo.sequence import Genome, Intervals, read_bed
 from regzoo.sequence.files import open_bytes
 
 BIGBED = (".bb", ".bigbed")
@@ -14,14 +16,14 @@ BIGBED = (".bb", ".bigbed")
 
 @dataclass
 class Peaks:
-    """One track's peaks.
+    """Peaks of one track.
 
     Attributes
     ----------
     numbers : numpy.ndarray, int64, shape (N,)
-        Contigs, by `Genome.number`.
+        Contigs, as of `Genome.number`.
     starts, ends, summits : numpy.ndarray, int64, shape (N,)
-        0-based; the middle where a file gives no summit.
+        0-based. The summit is the middle of the peak if the file gives none.
     """
 
     numbers: np.ndarray
@@ -30,14 +32,14 @@ class Peaks:
     summits: np.ndarray
 
 
-def read_peaks(path, genome):
-    """Peaks of a BED, narrowPeak or bigBed file.
+def read_peaks(path: str | Path, genome: Genome) -> Peaks:
+    """Read a BED, narrowPeak or bigBed file.
 
     Parameters
     ----------
     path : str or pathlib.Path
-        Named .bb or .bigBed, else BED. Of narrowPeak, the tenth column is the summit's distance from the start, -1 where there
-        is none.
+        bigBed if its name ends with .bb or .bigBed, else BED. In narrowPeak, the tenth column is the distance of the summit
+        from the start, or -1.
     genome : regzoo.sequence.Genome
 
     Returns
@@ -47,8 +49,8 @@ def read_peaks(path, genome):
     Raises
     ------
     InputError
-        If a line is not BED, its contig is not in the genome, or it reaches over the contig's end, as it does when
-        peaks and genome are of different assemblies; the line is named.
+        If a line is not BED, its contig is not in the genome, or it ends after the contig, as happens when peaks and genome are
+        of different assemblies. The line is named.
     """
     bed = read_bigbed(path) if str(path).lower().endswith(BIGBED) else read_bed(path)
     names, groups = np.unique(bed.contigs, return_inverse=True)
@@ -64,8 +66,8 @@ def read_peaks(path, genome):
     if len(over):
         i = over[0]
         raise InputError(
-            f"{path}, line {bed.lines[i]}: {bed.contigs[i]}:{bed.starts[i]}-{bed.ends[i]} reaches over the contig's end at "
-            f"{genome.lengths[numbers[i]]}; are peaks and genome of one assembly?"
+            f"{path}, line {bed.lines[i]}: {bed.contigs[i]}:{bed.starts[i]}-{bed.ends[i]} ends after the contig, which has "
+            f"{genome.lengths[numbers[i]]} bases; use peaks and a genome of one assembly"
         )
     middle = (bed.starts + bed.ends) // 2
     offsets = np.array([_summit(path, line, rest) for line, rest in zip(bed.lines, bed.columns)])
@@ -73,8 +75,8 @@ def read_peaks(path, genome):
     return Peaks(numbers, bed.starts, bed.ends, summits)
 
 
-def read_bigbed(path):
-    """Intervals of a bigBed file, in its order; 'lines' are numbers of records."""
+def read_bigbed(path: str | Path) -> Intervals:
+    """Read the intervals of a bigBed file; `lines` are record numbers."""
     with open_big(path, "bigBed") as file:
         rows = [
             (contig, start, end, (rest or "").split("\t") if rest else [])
@@ -92,8 +94,8 @@ def read_bigbed(path):
     )  # fmt: skip
 
 
-def open_big(path, kind):
-    """A bigWig or bigBed file; an InputError if it is missing or of another kind."""
+def open_big(path: str | Path, kind: str) -> Any:
+    """Open a bigWig or bigBed file; an InputError if it is missing or of another kind."""
     import pyBigWig
 
     if not Path(path).is_file():
@@ -117,18 +119,18 @@ def _summit(path, line, rest):
 
 
 class Coverage:
-    """How many bases of any interval a set of intervals covers.
+    """Counts the bases of intervals that a set of intervals covers.
 
     Parameters
     ----------
     numbers, starts, ends : numpy.ndarray, int64, shape (N,)
-        Contigs and 0-based, half-open intervals, in any order, overlapping or not.
+        Contigs and 0-based, half-open intervals, in any order; they may overlap.
     """
 
-    def __init__(self, numbers, starts, ends):
+    def __init__(self, numbers: np.ndarray, starts: np.ndarray, ends: np.ndarray):
         order = np.lexsort((starts, numbers))
         numbers, starts, ends = (np.asarray(a)[order] for a in (numbers, starts, ends))
-        self.contigs = {}
+        self.contigs: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
         for contig in np.unique(numbers):
             own = numbers == contig
             first, last = starts[own], np.maximum.accumulate(ends[own])
@@ -136,8 +138,8 @@ class Coverage:
             begin, end = first[new], last[np.append(np.flatnonzero(new)[1:] - 1, len(first) - 1)]
             self.contigs[int(contig)] = begin, end, np.concatenate([[0], np.cumsum(end - begin)])
 
-    def bases(self, numbers, starts, ends):
-        """Covered bases of each interval, int64, shape (N,)."""
+    def bases(self, numbers: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        """Count the covered bases of each interval, int64, shape (N,)."""
         result = np.zeros(len(numbers), dtype=np.int64)
         for contig, (begin, end, total) in self.contigs.items():
             own = np.flatnonzero(numbers == contig)
@@ -146,31 +148,38 @@ class Coverage:
 
 
 def _before(places, begin, end, total):
-    """Covered bases in front of each place."""
+    """Covered bases before each position."""
     index = np.searchsorted(begin, places, side="right")
     inside = np.where(index > 0, np.minimum(places, end[index - 1]) - begin[index - 1], 0)
     return total[np.maximum(index - 1, 0)] + np.where(index > 0, inside, 0)
 
 
-def overlap_labels(numbers, starts, ends, tracks, share=0.5):
-    """Which tracks cover at least a share of each interval, bool, shape (N, tracks): DeepSEA's rule with 0.5 of 200 bases."""
-    needed = share * (ends - starts)
+def overlap_labels(
+    numbers: np.ndarray, starts: np.ndarray, ends: np.ndarray, tracks: Sequence[Peaks], fraction: float = 0.5
+) -> np.ndarray:
+    """Find the tracks that cover at least a fraction of each interval, bool, shape (N, tracks).
+
+    DeepSEA's rule is 0.5 of 200 bases.
+    """
+    needed = fraction * (ends - starts)
     columns = [
         Coverage(t.numbers, t.starts, t.ends).bases(numbers, starts, ends) >= np.maximum(needed, 1) for t in tracks
     ]
     return np.stack(columns, axis=1)
 
 
-def tiles(genome, bin_size):
-    """Contigs and starts of the bins that tile a genome from each contig's first base; the rest of a contig is left out."""
+def tiles(genome: Genome, bin_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Contigs and starts of the bins that tile each contig from its first base; an incomplete last bin is left out."""
     counts = genome.lengths // bin_size
     numbers = np.repeat(np.arange(len(counts)), counts)
     starts = np.concatenate([np.arange(count) * bin_size for count in counts] or [np.empty(0)])
     return numbers.astype(np.int64), starts.astype(np.int64)
 
 
-def summit_windows(tracks, length, bin_size=200):
-    """Windows around the summits of all tracks; of summits in one bin of `bin_size` bases, the first in the files' order.
+def summit_windows(tracks: Sequence[Peaks], length: int, bin_size: int = 200) -> tuple[np.ndarray, np.ndarray]:
+    """Contigs and starts of windows around the summits of all tracks, one for each bin of `bin_size` bases with summits.
+
+    Of several summits in a bin, the first one is taken, in the order of the files.
 
     Returns
     -------
@@ -183,15 +192,15 @@ def summit_windows(tracks, length, bin_size=200):
     return numbers[first], summits[first] - length // 2
 
 
-def soft_masked(path, genome):
-    """The lower-case stretches of a FASTA file, which RepeatMasker's repeats are in genomes of UCSC and Ensembl.
+def soft_masked(path: Path, genome: Genome) -> Coverage:
+    """Lower-case stretches of a FASTA file: in genomes of UCSC and Ensembl, the repeats that RepeatMasker found.
 
     Parameters
     ----------
     path : pathlib.Path
         Plain, gzipped or bgzipped.
     genome : regzoo.sequence.Genome
-        Of the same file.
+        Genome of the same file.
 
     Returns
     -------
@@ -208,7 +217,8 @@ def soft_masked(path, genome):
         ends.append(edges[1::2])
         numbers.append(np.full(len(edges) // 2, genome.number(name)))
 
-    name, pieces = None, []
+    name: str | None = None
+    pieces: list[bytes] = []
     with open_bytes(path) as handle:
         for line in handle:
             if line.startswith(b">"):
@@ -220,13 +230,15 @@ def soft_masked(path, genome):
     return Coverage(np.concatenate(numbers), np.concatenate(starts), np.concatenate(ends))
 
 
-def bin_signal(path, genome, numbers, starts, ends):
+def bin_signal(
+    path: str | Path, genome: Genome, numbers: np.ndarray, starts: np.ndarray, ends: np.ndarray
+) -> np.ndarray:
     """Mean of a bigWig file over intervals, float32, shape (N,); bases without value count as 0.
 
     Raises
     ------
     InputError
-        If the file is not bigWig, or its contigs' lengths are not the genome's.
+        If the file is not bigWig, or a contig has another length than in the genome.
     """
     result = np.zeros(len(numbers), dtype=np.float32)
     with open_big(path, "bigWig") as file:
@@ -237,8 +249,8 @@ def bin_signal(path, genome, numbers, starts, ends):
             name, length = own[number]
             if length != genome.lengths[number]:
                 raise InputError(
-                    f"{path}: {name} has {length} bases, but {genome.lengths[number]} in {genome.path}; are they of one "
-                    "assembly?"
+                    f"{path}: {name} has {length} bases, but {genome.lengths[number]} in {genome.path}; use files of one "
+                    "assembly"
                 )
             values = file.values(name, max(start, 0), min(end, length), numpy=True)
             result[i] = np.nansum(values) / (end - start)

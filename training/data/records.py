@@ -1,9 +1,10 @@
-"""Sequences and their labels from FASTA files and tables, plain or gzipped, one record at a time named in every error."""
+"""Sequences and labels from FASTA files and tables, plain or gzipped; errors name the record."""
 
 import csv
 import gzip
 import re
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,8 +15,8 @@ from regzoo.sequence.codes import encode_checked
 MISSING = {"", "NA", "NaN", "nan", "."}
 
 
-def read_text(path):
-    """Text of a file, plain or gzipped; an InputError if it cannot be read."""
+def read_text(path: Path) -> str:
+    """Read a text file, plain or gzipped; an InputError if it cannot be read."""
     opener = gzip.open if path.suffix == ".gz" else open
     try:
         with opener(path, "rt") as handle:
@@ -24,8 +25,8 @@ def read_text(path):
         raise InputError(f"{path}: cannot read this file ({error})") from error
 
 
-def read_fasta(path):
-    """Headers and base codes of a FASTA file.
+def read_fasta(path: Path) -> tuple[list[str], list[np.ndarray]]:
+    """Read headers and base codes of a FASTA file.
 
     Parameters
     ----------
@@ -40,11 +41,11 @@ def read_fasta(path):
     Raises
     ------
     InputError
-        If the file cannot be read, does not begin with '>', or has a record without sequence; the record is named.
+        If the file cannot be read, does not begin with '>', or has a record without sequence. The record is named.
     """
     text = read_text(path)
     if not text.startswith(">"):
-        raise InputError(f"{path}: not FASTA, which begins with '>'")
+        raise InputError(f"{path}: not a FASTA file; expected '>' at the start")
     headers, sequences = [], []
     for record in re.split(r"^>", text, flags=re.M)[1:]:
         header, _, body = record.partition("\n")
@@ -56,15 +57,15 @@ def read_fasta(path):
     return headers, sequences
 
 
-def read_table(path, columns=None):
-    """A table as text, by column.
+def read_table(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
+    """Read a table as text.
 
     Parameters
     ----------
     path : pathlib.Path
-        Separated by commas if its name ends with .csv or .csv.gz, else by tabs.
+        Comma-separated if its name ends with .csv or .csv.gz, else tab-separated.
     columns : list of str, optional
-        Names of the columns of a file without header.
+        Names of the columns, for a file without header.
 
     Returns
     -------
@@ -73,7 +74,7 @@ def read_table(path, columns=None):
     Raises
     ------
     InputError
-        If the file cannot be read or a line has another number of fields than the first.
+        If the file cannot be read, has no rows, or a line has another number of fields than the first.
     """
     separator = "," if path.name.removesuffix(".gz").endswith(".csv") else "\t"
     lines = list(csv.reader(read_text(path).splitlines(), delimiter=separator))
@@ -84,19 +85,19 @@ def read_table(path, columns=None):
         if len(row) != len(names):
             raise InputError(f"{path}, line {number}: {len(row)} fields, but {len(names)} are expected")
     if not rows:
-        raise InputError(f"{path}: no row in it")
+        raise InputError(f"{path}: no rows")
     return pd.DataFrame(rows, columns=names, index=range(first, first + len(rows)))
 
 
-def column(table, name, path):
-    """A column of a table, or an InputError that names those there are."""
+def column(table: pd.DataFrame, name: str, path: Path) -> pd.Series:
+    """A column of a table; an InputError names the columns if it is missing."""
     if name not in table:
         raise InputError(f"{path}: no column {name!r}; it has {', '.join(map(repr, table.columns))}")
     return table[name]
 
 
-def numbers(values, path):
-    """A column as float32, NaN where it says NA or nothing; an InputError names the line of what is not a number."""
+def numbers(values: pd.Series, path: Path) -> np.ndarray:
+    """A column as float32, with NaN for missing values; an InputError names the line of a value that is not a number."""
     text = values.where(~values.isin(MISSING), "nan")
     result = pd.to_numeric(text, errors="coerce")
     wrong = result.isna() & (text != "nan")
@@ -106,8 +107,8 @@ def numbers(values, path):
     return result.to_numpy(dtype=np.float32)
 
 
-def table_sequences(values, path):
-    """Base codes of a column of sequences; overlapping k-mers between blanks, as DNABERT's, are put together."""
+def table_sequences(values: pd.Series, path: Path) -> list[np.ndarray]:
+    """Base codes of a column of sequences. Overlapping k-mers separated by blanks, as in DNABERT's files, are joined."""
     return [encode_checked(_joined(text.split(), path, line), f"{path}, line {line}") for line, text in values.items()]
 
 

@@ -1,4 +1,4 @@
-"""The formats that a recipe's `data` can have."""
+"""Formats of a recipe's data."""
 
 from typing import Annotated, Any
 
@@ -10,6 +10,7 @@ from training.data.sources.coordinates import CoordinatesData
 from training.data.sources.deepsea import DeepseaData
 from training.data.sources.files import FilesData, GueData
 from training.data.sources.griesemer import GriesemerData
+from training.data.sources.label_strings import LabelStringsData
 from training.data.sources.peak_fasta import PeakFastaData
 from training.data.sources.satmut import SatmutData
 from training.data.sources.variants import VariantsData
@@ -23,7 +24,7 @@ Data = Annotated[
     Annotated[GueData, Tag("gue")] | Annotated[BuiltData, Tag("built")] | Annotated[FilesData, Tag("files")]
     | Annotated[GriesemerData, Tag("griesemer")] | Annotated[DeepseaData, Tag("deepsea")]
     | Annotated[CoordinatesData, Tag("coordinates")] | Annotated[PeakFastaData, Tag("peak_fasta")]
-    | Annotated[VariantsData, Tag("variants")] | Annotated[SatmutData, Tag("satmut")],
+    | Annotated[LabelStringsData, Tag("label_strings")] | Annotated[VariantsData, Tag("variants")] | Annotated[SatmutData, Tag("satmut")],
     Discriminator(_format),
 ]  # fmt: skip
 

@@ -1,5 +1,9 @@
-"""Coordinates and a genome: the genomic_benchmarks layout (Gresova et al. 2023), SPLIT/CLASS.csv with region, start, end."""
+"""Coordinates and a genome in the layout of genomic_benchmarks (Gresova et al. 2023).
 
+Files are named SPLIT/CLASS.csv and have the columns region, start, end and strand.
+"""
+
+from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
@@ -12,9 +16,9 @@ from training.data.sources.base import Piece, Source
 
 
 class CoordinatesData(Source):
-    """Intervals of each class, read from a genome; two classes, of which `positive` is one, or several.
+    """Intervals of each class and a genome. If a class is called `positive`, it is the only target; else each class is one.
 
-    A strand of '-' turns a sequence round. Intervals differ in length, so that `length` is wanted.
+    Intervals on the strand '-' are reverse-complemented. `length` is needed where intervals differ in length.
     """
 
     format: Literal["coordinates"]
@@ -23,10 +27,12 @@ class CoordinatesData(Source):
     files: dict[str, str] = {"train": "train", "test": "test"}
 
     @property
-    def targets(self):
+    def targets(self) -> list[str]:
+        """Names of the targets, in the order of the labels' columns."""
         return ["positive"] if "positive" in self.classes else list(self.classes)
 
-    def read(self):
+    def read(self) -> Iterable[Piece]:
+        """Read the files; an InputError names the file and the record that is not valid."""
         genome = Genome(self.root / self.genome)
         for split, folder in self.files.items():
             for target, name in self.classes.items():
@@ -48,8 +54,8 @@ class CoordinatesData(Source):
                 number, start, end = genome.number(regions[line]), int(start), int(end)
                 if not 0 <= start < end <= genome.lengths[number]:
                     raise InputError(
-                        f"{regions[line]}:{start}-{end} is not within the contig's {genome.lengths[number]} bases; are "
-                        "coordinates and genome of one assembly?"
+                        f"{regions[line]}:{start}-{end} is not within the contig's {genome.lengths[number]} bases; use "
+                        "coordinates and a genome of one assembly"
                     )
             except (InputError, ValueError) as error:
                 raise InputError(f"{path}, line {line}: {error}") from error

@@ -1,5 +1,7 @@
-"""The DeepSEA training bundle (Zhou & Troyanskaya 2015): train.mat and its like, of MATLAB 5 or 7.3 (which is HDF5)."""
+"""The DeepSEA training bundle (Zhou & Troyanskaya 2015): train.mat, valid.mat and test.mat, MATLAB 5 or 7.3 (HDF5)."""
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Literal
 
 import h5py
@@ -13,44 +15,50 @@ from regzoo.sequence.codes import from_one_hot
 from regzoo.zoo import read_targets, zoo_folder
 from training.data.sources.base import Piece, Source
 
-#: File, and the prefix of its variables, by split.
+#: split -> file, and prefix of its variables.
 FILES = {"train": ("train.mat", "train"), "dev": ("valid.mat", "valid"), "test": ("test.mat", "test")}
 OFFICIAL = "models/DeepSEA/predict/targets.txt"
-CHUNK = 20_000  # windows turned into base codes at once
+CHUNK = 20_000  # windows converted to base codes at once
 _TO_ACGT = [0, 2, 1, 3]  # the bundle's channels are A, G, C, T
 
 
 class DeepseaData(Source):
-    """One-hot windows of 1,000 bases and 919 labels each."""
+    """One-hot windows of 1,000 bases with 919 labels each."""
 
     format: Literal["deepsea"]
-    target_names: str | None = Field(None, description="file of names, one a line; the official model's 919 without it")
+    target_names: str | None = Field(
+        None, description="file of names, one per line; the official model's 919 without it"
+    )
 
     @property
-    def targets(self):
+    def targets(self) -> list[str]:
+        """Names of the targets, in the order of the labels' columns."""
         path = self.root / self.target_names if self.target_names else zoo_folder() / OFFICIAL
         if not path.is_file():
-            raise InputError(f"{path}: no such file of target names, one a line")
+            raise InputError(f"{path}: no such file; expected target names, one per line")
         return read_targets(path)
 
-    def read(self):
+    def read(self) -> Iterable[Piece]:
+        """Read the files; an InputError names the file and the record that is not valid."""
         for split, (file, prefix) in FILES.items():
             path = self.root / file
             if not path.is_file():
-                raise InputError(f"{path}: no such file; it is one of the DeepSEA training bundle's three")
+                raise InputError(
+                    f"{path}: no such file; the DeepSEA training bundle has train.mat, valid.mat and test.mat"
+                )
             codes, labels = read_mat(path, f"{prefix}xdata", f"{prefix}data")
             if labels.shape[1] != len(self.targets):
-                raise InputError(f"{path}: {labels.shape[1]} labels a window, but {len(self.targets)} target names")
+                raise InputError(f"{path}: {labels.shape[1]} labels per window, but {len(self.targets)} target names")
             yield Piece(path, split, codes, dict(zip(self.targets, labels.T)))
 
 
-def read_mat(path, windows, labels):
-    """Base codes and labels of a file of the bundle.
+def read_mat(path: Path, windows: str, labels: str) -> tuple[np.ndarray, np.ndarray]:
+    """Read base codes and labels from a file of the bundle.
 
     Parameters
     ----------
     path : pathlib.Path
-        MATLAB 5 (arrays N x 4 x L and N x targets) or 7.3 (HDF5, the same with turned axes).
+        MATLAB 5 (arrays N x 4 x L and N x targets) or 7.3 (HDF5, with the axes reversed).
     windows, labels : str
         Names of the two variables.
 
@@ -62,7 +70,7 @@ def read_mat(path, windows, labels):
     Raises
     ------
     InputError
-        If the file or a variable cannot be read, or shapes do not go together.
+        If the file or a variable cannot be read, or a shape is not as expected.
     """
     if h5py.is_hdf5(path):
         with h5py.File(path) as file:

@@ -1,6 +1,8 @@
 """FASTA files and tables, and the folders of the GUE benchmark."""
 
 import re
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -14,7 +16,7 @@ from training.section import Section
 
 
 class GueData(Source):
-    """The GUE benchmark's layout: a sub-folder a target, with train, dev and test as .csv or .csv.gz."""
+    """The layout of the GUE benchmark: one sub-folder per target, with train, dev and test as .csv or .csv.gz."""
 
     format: Literal["gue"] = "gue"
     tasks: dict[str, str] = Field(min_length=1, description="target -> sub-folder")
@@ -23,10 +25,12 @@ class GueData(Source):
     )
 
     @property
-    def targets(self):
+    def targets(self) -> list[str]:
+        """Names of the targets, in the order of the labels' columns."""
         return list(self.tasks)
 
-    def read(self):
+    def read(self) -> Iterable[Piece]:
+        """Read the files; an InputError names the file and the record that is not valid."""
         for target, folder in self.tasks.items():
             paths = {split: _csv(self.root / folder, name) for split, name in self.files.items()}
             if not any(paths.values()):
@@ -42,20 +46,21 @@ def _csv(folder, name):
 
 
 class LabelledFile(Section):
-    """One FASTA file or table; a FASTA file's name ends with .fa, .fasta or these with .gz."""
+    """One FASTA file (.fa or .fasta, also with .gz) or table (any other name)."""
 
     path: str
     split: Literal["train", "dev", "test"] = "train"
     labels: dict[str, float | str] = Field(
         min_length=1,
-        description="target -> a number for every record; or a table's column; or a regular expression for FASTA headers "
-        "whose group is the label",
+        description="target -> a number for all records, a column of a table, or a regular expression for FASTA headers whose "
+        "group is the label",
     )
-    columns: list[str] | None = Field(None, description="of a table without header")
-    sequence: str = Field("sequence", description="a table's column of sequences, or of overlapping k-mers")
-    group: str | None = Field(None, description="a table's column, or a regular expression for FASTA headers")
+    columns: list[str] | None = Field(None, description="names of the columns of a table without header")
+    sequence: str = Field("sequence", description="column of sequences, or of overlapping k-mers")
+    group: str | None = Field(None, description="column of groups, or a regular expression for FASTA headers")
 
-    def read(self, root):
+    def read(self, root: Path) -> Piece:
+        """Read the file; `root` is the data's folder."""
         path = root / self.path
         if re.search(r"\.(fa|fasta)(\.gz)?$", path.name):
             headers, sequences = read_fasta(path)
@@ -80,25 +85,27 @@ class LabelledFile(Section):
         try:
             return np.array([float(_match(rule, header, path)) for header in headers], np.float32)
         except ValueError as error:
-            raise InputError(f"{path}: {rule!r} finds a label that is not a number: {error}") from error
+            raise InputError(f"{path}: {rule!r} matches a label that is not a number: {error}") from error
 
 
 class FilesData(Source):
-    """FASTA files and tables, each with a rule for its labels: iEnhancer, DNABERT's k-mers, CLIP, reporter assays."""
+    """FASTA files and tables with a rule for their labels: iEnhancer, DNABERT's k-mers, CLIP, reporter assays."""
 
     format: Literal["files"]
     files: list[LabelledFile] = Field(min_length=1)
 
     @property
-    def targets(self):
+    def targets(self) -> list[str]:
+        """Names of the targets, in the order of the labels' columns."""
         return list(dict.fromkeys(target for file in self.files for target in file.labels))
 
-    def read(self):
+    def read(self) -> Iterable[Piece]:
+        """Read the files; an InputError names the file and the record that is not valid."""
         return (file.read(self.root) for file in self.files)
 
 
 def _match(rule, header, path):
     found = re.search(rule, header)
     if not found:
-        raise InputError(f"{path}, record {header!r}: {rule!r} is not found in it")
+        raise InputError(f"{path}, record {header!r}: no match of {rule!r}")
     return found.group(1)

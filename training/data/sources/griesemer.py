@@ -1,6 +1,7 @@
-"""Reporter assays of 3'UTRs whose oligos and measurements are in different files."""
+"""Reporter assays of 3'UTRs, with oligos and measurements in different files."""
 
 import logging
+from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
@@ -11,11 +12,11 @@ from training.data.sources.base import Piece, Source
 
 logger = logging.getLogger(__name__)
 
-MATCHED = 0.95  # share of the table's variants that must have oligos; of the published files 129 of 15,266 have none
+MATCHED = 0.95  # fraction of the variants that must have oligos; in the published files 129 of 15,266 have none
 
 
 class GriesemerData(Source):
-    """MPRAu (Griesemer et al. 2021): oligos of reference and alternate alleles, log2 fold change of each in six cell types."""
+    """MPRAu (Griesemer et al. 2021): log2 fold change of reference and alternate oligos in six cell types."""
 
     format: Literal["griesemer"]
     table: str = "fastUTR_mpra.txt.gz"
@@ -23,14 +24,17 @@ class GriesemerData(Source):
     cells: list[str] = ["GM12878", "HEK293FT", "HEPG2", "HMEC", "K562", "SKNSH"]
 
     @property
-    def targets(self):
+    def targets(self) -> list[str]:
+        """Names of the targets, in the order of the labels' columns."""
         return self.cells
 
-    def read(self):
-        path, sequences = self.root / self.table, {}
+    def read(self) -> Iterable[Piece]:
+        """Read the files; an InputError names the file and the record that is not valid."""
+        path = self.root / self.table
+        sequences: dict[str, np.ndarray] = {}
         for file in self.oligos:
             for header, codes in zip(*read_fasta(self.root / file)):
-                for name in header.split("/"):  # of one oligo that is in several variants' sets
+                for name in header.split("/"):  # an oligo can belong to several variants
                     sequences.setdefault(name, codes)
         table = read_table(path)
         ids = column(table, "mpra_variant_id", path)
@@ -40,8 +44,13 @@ class GriesemerData(Source):
                 f"{path}: no oligo for {(~found).sum()} of {len(ids)} variants, such as {ids[~found].iloc[0]!r}"
             )
         if not found.all():
-            logger.warning("%s: %d of %d variants have no oligo of their name and are left out, such as %s",
-                           path, (~found).sum(), len(ids), ids[~found].iloc[0])  # fmt: skip
+            logger.warning(
+                "%s: %d of %d variants have no oligo of their name and are left out, such as %s",
+                path,
+                (~found).sum(),
+                len(ids),
+                ids[~found].iloc[0],
+            )
         table, ids = table[found], ids[found]
         for allele, word in (("ref", "Ref"), ("alt", "Alt")):
             rows = [sequences[_oligo(name, allele, sequences)] for name in ids]
@@ -50,7 +59,7 @@ class GriesemerData(Source):
 
 
 def _oligo(variant, allele, names):
-    """The oligo's name: the allele stands before what tells repeats apart ('_2', '_+', '_bash_v1T'), if anything does."""
+    """The oligo's name: the allele comes before the suffix of repeated variants ('_2', '_+', '_bash_v1T'), if any."""
     parts = variant.split("_")
     for end in range(len(parts), 0, -1):
         name = "_".join([*parts[:end], allele, *parts[end:]])

@@ -1,7 +1,8 @@
-"""Peaks as FASTA with coordinates in the headers, against shuffled and real background."""
+"""Peaks as FASTA files with coordinates in the headers, against shuffled and real background."""
 
 import re
-from typing import Literal
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -16,77 +17,101 @@ from training.data.sources.base import SPLITS, Piece, Source
 _PLACE = re.compile(r"(\w+):(\d+)-(\d+)")
 
 
-class PeakFastaData(Source):
-    """A file of peaks a target, all labelled for all targets by overlap; negatives have no peak of any.
+class _Track(NamedTuple):
+    """Peaks of one file: contig, start, end (0-based, half-open) and base codes of each."""
 
-    `shuffled` negatives keep each peak's dinucleotides; `background` ones are windows of other FASTA files, as close to a
-    peak's G+C content as there are.
+    contigs: tuple[str, ...]
+    starts: np.ndarray
+    ends: np.ndarray
+    sequences: list[np.ndarray]
+
+
+class PeakFastaData(Source):
+    """One file of peaks per target. Every peak is labelled for all targets by overlap; negatives have no label.
+
+    There are two kinds of negatives: `shuffled` ones keep the dinucleotides of a peak, `gc_matched` ones are windows of other
+    FASTA files with the G+C content nearest to that of a peak.
     """
 
     format: Literal["peak_fasta"]
-    tracks: dict[str, str] = Field(min_length=1, description="target -> FASTA with headers as chr1:100-200")
+    tracks: dict[str, str] = Field(min_length=1, description="target -> FASTA with headers like chr1:100-200")
     overlap: float = Field(
-        0.5, gt=0, le=1, description="share of a window that another target's peak must cover to label it"
+        0.5, gt=0, le=1, description="fraction of a window that a peak of another target must cover to label it"
     )
     contigs: dict[str, list[str]] = Field(
-        {"dev": ["chr7"], "test": ["chr8", "chr9"]}, description="split -> contigs; the others are train"
+        {"dev": ["chr7"], "test": ["chr8", "chr9"]}, description="split -> contigs; all others are train"
     )
-    shuffled: float = Field(1.0, ge=0, description="negatives for each peak")
+    shuffled: float = Field(1.0, ge=0, description="shuffled negatives per peak")
     background: dict[str, list[str]] = Field(
-        {}, description="split -> FASTA files, or parts of theirs as file.fa:0-150000"
+        {}, description="split -> FASTA files, or parts of them as file.fa:0-150000"
     )
-    gc_matched: float = Field(0.0, ge=0, description="negatives for each peak from the background")
-    step: int = Field(25, gt=0, description="between background windows")
+    gc_matched: float = Field(0.0, ge=0, description="background negatives per peak")
+    step: int = Field(25, gt=0, description="bases between background windows")
     seed: int = 1
 
     @property
-    def targets(self):
+    def targets(self) -> list[str]:
+        """Names of the targets, in the order of the labels' columns."""
         return list(self.tracks)
 
-    def read(self):
+    def read(self) -> Iterable[Piece]:
+        """Read the files; an InputError names the file and the record that is not valid."""
         rng = np.random.default_rng(self.seed)
-        tracks = {target: self._peaks(self.root / file) for target, file in self.tracks.items()}
-        names = sorted({name for contigs, *_ in tracks.values() for name in contigs})
-        number = {name: i for i, name in enumerate(names)}
-        place = {
-            t: (np.array([number[c] for c in contigs]), starts, ends)
-            for t, (contigs, starts, ends, _) in tracks.items()
-        }
-        covers = {t: Coverage(*where) for t, where in place.items()}
-        split_of = {name: next((s for s, own in self.contigs.items() if name in own), "train") for name in names}
-        for target, (contigs, starts, ends, sequences) in tracks.items():
-            labels = {
-                t: (cover.bases(*place[target]) >= self.overlap * (ends - starts)).astype(np.float32)
-                for t, cover in covers.items()
-            }
-            split = np.array([split_of[c] for c in contigs])
+        tracks = {target: self._track(self.root / file) for target, file in self.tracks.items()}
+        split_of = {name: split for split, names in self.contigs.items() for name in names}
+        for target, labels in self._labels(tracks).items():
+            track = tracks[target]
+            split = np.array([split_of.get(contig, "train") for contig in track.contigs])
             for name in SPLITS:
                 own = np.flatnonzero(split == name)
-                rows = [sequences[i] for i in own]
+                rows = [track.sequences[i] for i in own]
                 yield Piece(self.root / self.tracks[target], name, rows, {t: v[own] for t, v in labels.items()})
                 yield from self._negatives(name, rows, rng)
 
-    def _peaks(self, path):
+    def _labels(self, tracks):
+        """For the peaks of each track, the labels of every target: whether its peaks cover enough of them."""
+        number: dict[str, int] = {}
+        places = {}
+        for target, track in tracks.items():
+            contigs = [number.setdefault(contig, len(number)) for contig in track.contigs]
+            places[target] = np.array(contigs), track.starts, track.ends
+        covers = {target: Coverage(*place) for target, place in places.items()}
+        return {
+            target: {
+                t: (cover.bases(*places[target]) >= self.overlap * (track.ends - track.starts)).astype(np.float32)
+                for t, cover in covers.items()
+            }
+            for target, track in tracks.items()
+        }
+
+    @staticmethod
+    def _track(path):
         headers, sequences = read_fasta(path)
-        places = [_PLACE.search(header) for header in headers]
-        if None in places:
-            raise InputError(f"{path}, record {headers[places.index(None)]!r}: no coordinates as chr1:100-200 in it")
-        contigs, starts, ends = zip(*(place.groups() for place in places))
-        return contigs, np.array(starts, dtype=np.int64), np.array(ends, dtype=np.int64), sequences
+        contigs, starts, ends = [], [], []
+        for header in headers:
+            place = _PLACE.search(header)
+            if not place:
+                raise InputError(f"{path}, record {header!r}: expected coordinates like chr1:100-200 in the header")
+            contigs.append(place[1])
+            starts.append(int(place[2]))
+            ends.append(int(place[3]))
+        return _Track(tuple(contigs), np.array(starts, dtype=np.int64), np.array(ends, dtype=np.int64), sequences)
 
     def _negatives(self, split, peaks, rng):
-        zero = lambda rows: {t: np.zeros(len(rows), np.float32) for t in self.targets}  # noqa: E731
-        chosen = [peaks[i] for i in _times(len(peaks), self.shuffled, rng)]
-        rows = [shuffled_dinucleotides(codes[None], rng)[0] for codes in chosen]
-        yield Piece(self.root, split, rows, zero(rows))
-        chosen = [peaks[i] for i in _times(len(peaks), self.gc_matched, rng)]
+        """Pieces of negatives for some peaks of a split."""
+        chosen = [peaks[i] for i in _drawn(len(peaks), self.shuffled, rng)]
+        yield self._negative_piece(split, [shuffled_dinucleotides(codes[None], rng)[0] for codes in chosen])
+        chosen = [peaks[i] for i in _drawn(len(peaks), self.gc_matched, rng)]
         if chosen:
             windows = rng.permutation(self._background(split, len(chosen[0])))
-            rows = windows[nearest_contents(gc_content(windows), gc_content(np.stack(chosen)))]
-            yield Piece(self.root, split, rows, zero(rows))
+            nearest = nearest_contents(gc_content(windows), gc_content(np.stack(chosen)))
+            yield self._negative_piece(split, windows[nearest])
+
+    def _negative_piece(self, split, rows):
+        return Piece(self.root, split, rows, {target: np.zeros(len(rows), np.float32) for target in self.targets})
 
     def _background(self, split, length):
-        """Distinct windows of the split's files without unknown bases, uint8, shape (N, length)."""
+        """Distinct windows without unknown bases from the split's files, uint8, shape (N, length)."""
         windows = []
         for text in self.background.get(split, []):
             file, _, part = text.partition(":")
@@ -96,10 +121,11 @@ class PeakFastaData(Source):
                 if len(codes) >= length:
                     windows.append(np.lib.stride_tricks.sliding_window_view(codes, length)[:: self.step])
         if not windows:
-            raise InputError(f"{self.root}: no background for {split}, which gc_matched negatives need")
-        windows = np.unique(np.concatenate(windows), axis=0)
-        return windows[(windows < UNKNOWN).all(axis=1)]
+            raise InputError(f"{self.root}: gc_matched negatives need `background` for {split}")
+        distinct = np.unique(np.concatenate(windows), axis=0)
+        return distinct[(distinct < UNKNOWN).all(axis=1)]
 
 
-def _times(count, ratio, rng):
+def _drawn(count, ratio, rng):
+    """Indices of `count` items in random order, so often that there are `ratio` for each item."""
     return rng.permutation(np.resize(np.arange(count), round(ratio * count)))

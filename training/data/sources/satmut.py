@@ -1,6 +1,8 @@
-"""Saturation mutagenesis reporter assays (Kircher et al. 2019): measured effects of every substitution of an element."""
+"""Saturation mutagenesis reporter assays (Kircher et al. 2019): measured effects of all substitutions of an element."""
 
 import re
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -15,22 +17,24 @@ _PLACE = re.compile(r"^(\S+) \S+:(\d+)-\d+")
 
 
 class SatmutData(Source):
-    """Windows of the alternate allele of every substitution, N beyond the element; the label is the measured log2 effect.
+    """Windows with the alternate allele of each substitution, padded with N; the label is the measured log2 effect.
 
-    Groups are elements, so that `holdout: {by: group}` tests on elements that were not trained on.
+    Groups are elements, so that `holdout: {by: group}` evaluates on elements that were not used for training.
     """
 
     format: Literal["satmut"]
-    length: int = Field(gt=0)
+    length: int = Field(gt=0)  # type: ignore[assignment]
     effects: str = Field("effects.tsv.gz", description="columns Pos, Ref, Alt, Barcodes, Coefficient, Element")
     elements: str = Field("elements.fa", description="records as >NAME CONTIG:START-END, 1-based")
-    tags: int = Field(10, description="fewest barcodes of a variant")
+    tags: int = Field(10, description="smallest number of barcodes of a variant")
 
     @property
-    def targets(self):
+    def targets(self) -> list[str]:
+        """Names of the targets, in the order of the labels' columns."""
         return ["effect"]
 
-    def read(self):
+    def read(self) -> Iterable[Piece]:
+        """Read the files; an InputError names the file and the record that is not valid."""
         path, elements = self.root / self.effects, read_elements(self.root / self.elements)
         table = read_table(path)
         names, ref, alt = (column(table, name, path) for name in ("Element", "Ref", "Alt"))
@@ -45,7 +49,7 @@ class SatmutData(Source):
             place = int(places[row]) - start
             if not 0 <= place < len(codes) or codes[place] != encode(ref.iloc[row])[0]:
                 raise InputError(
-                    f"{path}, line {line}: REF {ref.iloc[row]} at {places[row]:.0f} is not what {name} has there"
+                    f"{path}, line {line}: REF {ref.iloc[row]} at {places[row]:.0f} is not the base of {name} there"
                 )
             window = np.full(len(codes) + 2 * self.length, UNKNOWN, dtype=np.uint8)
             window[self.length : -self.length] = codes
@@ -55,8 +59,8 @@ class SatmutData(Source):
         yield Piece(path, "train", sequences, {"effect": values[chosen]}, list(names.iloc[chosen]))
 
 
-def read_elements(path):
-    """Element -> its first position and base codes, of a FASTA file whose headers are NAME CONTIG:START-END."""
+def read_elements(path: Path) -> dict[str, tuple[int, np.ndarray]]:
+    """Element -> first position and base codes, from a FASTA file with headers NAME CONTIG:START-END."""
     result = {}
     for header, codes in zip(*read_fasta(path)):
         match = _PLACE.match(header)

@@ -6,9 +6,10 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from regzoo.effects.alleles import allele_windows, problem_with
+from regzoo.effects.windows import allele_windows, check_alleles
 from regzoo.errors import InputError
-from regzoo.sequence import Genome, open_vcf, read_records
+from regzoo.sequence import Genome, read_alleles
+from regzoo.sequence.alleles import STATUS_TEXTS, Status
 from training.data.sources.base import Piece, Source
 
 logger = logging.getLogger(__name__)
@@ -38,19 +39,16 @@ class VariantsData(Source):
                 alleles = self._alleles(path, genome)
                 _, alternate, _ = allele_windows(alleles, genome, self.length)
                 labels = {"positive": np.full(len(alleles), label, np.float32)}
-                yield Piece(path, "train", alternate, labels, [allele.contig for allele in alleles])
+                yield Piece(path, "train", alternate, labels, [alleles.contigs[i] for i in alleles.contig.tolist()])
 
     def _alleles(self, path, genome):
-        kept, left_out = [], {}
-        for _, alleles in read_records(open_vcf(path), path):
-            for allele in alleles:
-                reason = problem_with(allele, genome, self.length)
-                if reason:
-                    left_out.setdefault(reason, []).append(allele.record)
-                else:
-                    kept.append(allele)
-        for reason, records in left_out.items():
-            logger.warning("%s: %d alleles left out, first of record %d: %s", path, len(records), records[0], reason)
-        if not kept:
+        alleles = read_alleles(path)
+        status = check_alleles(alleles, genome, self.length)
+        for reason in np.unique(status[status != Status.SCORED]).tolist():
+            records = alleles.record[status == reason]
+            text = STATUS_TEXTS[reason]
+            logger.warning("%s: %d alleles left out, first of record %d: %s", path, len(records), records[0], text)
+        kept = np.flatnonzero(status == Status.SCORED)
+        if not len(kept):
             raise InputError(f"{path}: no allele of it can be used; the genome may be of another assembly")
-        return kept
+        return alleles.take(kept)

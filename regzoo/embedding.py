@@ -1,94 +1,129 @@
 """Embeddings of sequences by a language model: pooled, or a vector for each token or base."""
 
-import re
-from contextlib import ExitStack
-from dataclasses import dataclass
+from __future__ import annotations
 
-import h5py
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+import pandas as pd
 import torch
 from tqdm import tqdm
 
-from regzoo.errors import InputError, OutputError
-from regzoo.nets.lookup import load_language_model
+from regzoo.errors import InputError
+from regzoo.model import Model
 from regzoo.nets.sequence_model import POOLINGS, encode_codes, pool
 from regzoo.options import PER, PRECISIONS, check_choice
-from regzoo.sequence import Genome, read_bed
-from regzoo.sequence.codes import UNKNOWN
-from regzoo.sequence.files import finished_file, refuse_overwrite
-from regzoo.sequence.hdf5 import NewHdf5
+from regzoo.output.files import refuse_overwrite
+from regzoo.output.tables import Vector, check_suffix, open_table
+from regzoo.sequence.codes import UNKNOWN, encode_checked
+from regzoo.sequence.genome import as_genome
+from regzoo.sequence.intervals import as_intervals
 from regzoo.tokenizers import per_base
+from regzoo.zoo import load_language_model
 
+_TOKENS = 64  # of a batch, for each sequence of the batch size
 GROUP = 256  # sequences encoded between two writes
 _GROUP_BASES = 1 << 22  # bases after which they are written anyway
 #: Most tokens that are read at once by a model whose positions have no limit of their own.
 MOST_TOKENS = 512
 
 
-def embed(fasta, model, output, bed=None, per="mean", layer=None, precision="float32", progress=True):
-    """Embed every record of a FASTA file, or every interval of a BED file, and write the vectors.
-
-    A sequence of more tokens than the model reads at once (its limit, or 512) is cut between tokens into pieces, which are
-    read one by one. A pooled vector is then the mean over the pieces, weighted by their tokens, of their 'mean' or 'cls'
-    vectors, or the largest value over the pieces of their 'max' vectors.
+def embed(
+    model: Any,
+    inputs: Any,
+    genome: Any = None,
+    *,
+    per: str = "mean",
+    layer: int | None = None,
+    precision: str = "float32",
+    batch_size: int = 64,
+    device: str = "auto",
+    output: str | Path | None = None,
+    progress: bool = False,
+) -> pd.DataFrame | int:
+    """Embed sequences, or intervals of a genome, with a language model.
 
     Parameters
     ----------
-    fasta : str or pathlib.Path
-    model : str
-        As `regzoo.nets.lookup.load_language_model` takes it.
-    output : str or pathlib.Path
-        .h5 (datasets name, chrom, start, end, embedding) or .parquet (the same as columns): a row for each vector, with the
-        0-based, half-open stretch of the contig that it is of.
-    bed : str or pathlib.Path, optional
-        Intervals of the FASTA, embedded as they are; '-' is standard input. Names are those of its fourth column, or
-        CONTIG:START-END where it has none.
+    model : str, pathlib.Path or LanguageModel
+        As `regzoo.zoo.load_language_model` takes it.
+    inputs : str, pathlib.Path, list of str, or pandas.DataFrame
+        Without `genome`: a FASTA file, of which every record is embedded, or a list of sequences. With `genome`: intervals,
+        which are embedded as they are: a BED file ('-' for standard input), loci CHROM:START-END (1-based, inclusive), or a
+        data frame with columns chrom, start, end.
+    genome : str, pathlib.Path or Genome, optional
+        FASTA or .2bit that the intervals are of.
     per : str
         A key of `regzoo.options.PER`.
     layer : int, optional
-        Layer to take, 0 for the token embedding; the last, with its norm, without it.
+        Layer to take, 0 for the token embedding. By default the last, with its norm.
     precision : str
         A key of `regzoo.options.PRECISIONS`.
+    batch_size : int
+        Sequences of 64 tokens in one pass; fewer of longer ones, more of shorter ones.
+    device : str
+        'auto', 'cpu', 'cuda' or 'cuda:N', for a model given by name or path.
+    output : str or pathlib.Path, optional
+        Write .h5 (datasets name, chrom, start, end, embedding) or .parquet (the same as columns) instead of returning a
+        table.
     progress : bool
         Show a progress bar on standard error.
 
     Returns
     -------
-    int
-        Number of sequences.
+    pandas.DataFrame or int
+        One row for each vector: columns name, chrom, start and end (0-based, half-open, on the contig) and embedding (arrays
+        of float32, shape (hidden,)). With `output`, the number of sequences.
 
     Raises
     ------
-    regzoo.errors.RegzooError
-        If an input, the model or the output is not usable, or a sequence is of unknown bases only or too short; nothing is
+    regzoo.RegzooError
+        If an input, the model or the output is not usable, or a sequence is too short or has unknown bases only. Nothing is
         written then.
+
+    Notes
+    -----
+    A sequence of more tokens than the model reads at once (its limit, or 512) is cut between tokens into pieces that are
+    read one by one. For 'mean' and 'cls', the result is the mean of the pieces' vectors weighted by their number of tokens;
+    for 'max', the largest value over the pieces.
     """
     check_choice("choice of vectors", per, PER)
     check_choice("precision", precision, PRECISIONS)
-    if not str(output).endswith((".h5", ".hdf5", ".parquet")):
-        raise OutputError(f"{output}: unknown suffix; use one of .h5, .hdf5, .parquet")
-    refuse_overwrite(output, (fasta, bed))
-    lm = load_language_model(model)
-    regions = _regions(fasta, bed)
-    _check(regions, lm.tokenizer, bed or fasta)
-    with ExitStack() as stack:
-        path = stack.enter_context(finished_file(output))
-        write = stack.enter_context(_Writer(path, lm.net.hidden, {"model": str(model), "per": per}))
-        total = sum(len(region.codes) for region in regions)
-        bar = stack.enter_context(
-            tqdm(total=total, desc="embedding", unit=" bases", unit_scale=True, smoothing=0, disable=not progress)
-        )
+    if output is not None:
+        check_suffix(output, (".h5", ".hdf5", ".parquet"), stdout=False)
+        refuse_overwrite(output, [given for given in (inputs, genome) if isinstance(given, (str, Path))])
+    regions, source = _regions(inputs, genome)
+    lm = load_language_model(model, device)
+    _check(regions, lm.tokenizer, source)
+    schema = {"name": str, "chrom": str, "start": int, "end": int, "embedding": Vector(lm.net.hidden)}
+    total = sum(len(region.codes) for region in regions)
+    about = {
+        "model": str(getattr(model, "name", model) if isinstance(model, (str, Path, Model)) else lm.kind),
+        "per": per,
+    }
+    with (
+        open_table(output, schema, about) as table,
+        tqdm(total=total, desc="embedding", unit=" bases", unit_scale=True, smoothing=0, disable=not progress) as bar,
+    ):
         for group in _groups(regions):
-            found = vectors_of(lm, [region.codes for region in group], per, layer, precision, bar.update)
-            for region, (starts, ends, vectors) in zip(group, found):
-                write(region, starts + region.start, ends + region.start, vectors)
-    return len(regions)
+            found = vectors_of(lm, [region.codes for region in group], per, layer, precision, batch_size, bar.update)
+            table.write(_columns(group, found))
+    return table.frame() if output is None else len(regions)
+
+
+def _columns(regions, found):
+    """Columns of the table, of the vectors of several sequences."""
+    counts = [len(starts) for starts, _, _ in found]
+    shift = np.repeat([region.start for region in regions], counts)
+    starts, ends, vectors = (np.concatenate(parts) for parts in zip(*found))
+    names, contigs = (np.repeat([getattr(r, key) for r in regions], counts) for key in ("name", "contig"))
+    return {"name": names, "chrom": contigs, "start": starts + shift, "end": ends + shift, "embedding": vectors}
 
 
 @torch.inference_mode()
-def vectors_of(lm, sequences, per="mean", layer=None, precision="float32", advance=None):
+def vectors_of(lm, sequences, per="mean", layer=None, precision="float32", batch_size=64, advance=None):
     """Vectors of several sequences.
 
     Parameters
@@ -96,7 +131,7 @@ def vectors_of(lm, sequences, per="mean", layer=None, precision="float32", advan
     lm : regzoo.nets.language_models.LanguageModel
     sequences : list of numpy.ndarray, uint8
         Base codes.
-    per, layer, precision
+    per, layer, precision, batch_size
         As of `embed`.
     advance : callable, optional
         Called with the number of bases that have been read, after each batch.
@@ -108,12 +143,14 @@ def vectors_of(lm, sequences, per="mean", layer=None, precision="float32", advan
 
     Notes
     -----
-    Sequences that are too long are read in pieces, as `embed` says.
+    Sequences that are too long are read in pieces; see `embed`.
     """
     pieces, owner, offset = _pieces(lm, sequences)
     found = [None] * len(pieces)
     with torch.autocast(next(lm.net.parameters()).device.type, torch.bfloat16, enabled=precision == "bf16"):
-        for rows, tokens, hidden in encode_codes(lm.net, lm.tokenizer, pieces, layer=layer):
+        for rows, tokens, hidden in encode_codes(
+            lm.net, lm.tokenizer, pieces, layer=layer, tokens_per_batch=_TOKENS * batch_size
+        ):
             hidden = hidden.float()
             if per in POOLINGS:
                 pooled = pool(hidden, torch.from_numpy(tokens.mask).to(hidden.device), per).cpu().numpy()
@@ -139,7 +176,7 @@ def _advance(pieces, owner, offset, row):
 
 def _pieces(lm, sequences):
     """Sequences, cut between tokens where they have too many: pieces, whose they are, and where they start."""
-    most = getattr(getattr(lm.net, "config", None), "limit", None) or MOST_TOKENS
+    most = lm.net.limit or MOST_TOKENS
     special = sum(token is not None for token in (lm.tokenizer.cls, lm.tokenizer.sep))
     pieces, owner, offset = [], [], []
     for number, codes in enumerate(sequences):
@@ -190,24 +227,28 @@ class _Region:
     codes: np.ndarray
 
 
-def _regions(fasta, bed):
-    genome = Genome(fasta)
-    if bed is None:
-        return [_Region(name, name, 0, genome.codes(name)) for name in genome.contigs]
-    intervals = read_bed(bed)
+def _regions(inputs, genome):
+    """The sequences to embed, and what to call their source in errors."""
+    if genome is None:
+        if isinstance(inputs, (list, tuple)) and all(isinstance(text, str) for text in inputs):
+            codes = [encode_checked(text, f"sequence {i}") for i, text in enumerate(inputs)]
+            return [_Region(str(i), "", 0, one) for i, one in enumerate(codes)], "the sequences"
+        fasta = as_genome(inputs)
+        return [_Region(name, name, 0, fasta.codes(name)) for name in fasta.contigs], str(fasta.path)
+    opened, (intervals, source) = as_genome(genome), as_intervals(inputs)
     regions = []
     for i, (contig, start, end) in enumerate(zip(intervals.contigs.tolist(), intervals.starts, intervals.ends)):
+        where = f"{source}, {intervals.unit} {intervals.lines[i]}"
         try:
-            codes = genome.codes(contig)
+            codes = opened.codes(contig)
         except InputError as error:
-            raise InputError(f"{bed}, line {intervals.lines[i]}: {error}") from error
+            raise InputError(f"{where}: {error}") from error
         if end > len(codes):
-            raise InputError(
-                f"{bed}, line {intervals.lines[i]}: {contig}:{start}-{end} reaches over the contig's end at {len(codes)}"
-            )
-        name = intervals.columns[i][0] if intervals.columns[i] else f"{contig}:{start}-{end}"
+            raise InputError(f"{where}: {contig}:{start}-{end} reaches over the contig's end at {len(codes)}")
+        named = intervals.unit == "line" and not intervals.columns[i]
+        name = f"{contig}:{start}-{end}" if named else str(intervals.names[i])
         regions.append(_Region(name, contig, int(start), codes[start:end]))
-    return regions
+    return regions, source
 
 
 def _groups(regions):
@@ -229,42 +270,3 @@ def _check(regions, tokenizer, path):
             raise InputError(f"{path}: {region.name} has {size} bases, but a token needs {tokenizer.shortest}")
         if (region.codes == UNKNOWN).all():
             raise InputError(f"{path}: {region.name} has no base that is A, C, G, T or U")
-
-
-class _Writer:
-    """A row for each vector; calling it writes those of one sequence."""
-
-    def __init__(self, path, width, about):
-        self.parquet = re.search(r"\.parquet$", str(path)) is not None
-        if self.parquet:
-            vector = pa.list_(pa.float32(), width)
-            fields = [("name", pa.string()), ("chrom", pa.string()), ("start", pa.int64()), ("end", pa.int64())]
-            fields.append(("embedding", vector))
-            self.schema = pa.schema(fields, metadata=about)
-            self.out = pq.ParquetWriter(path, self.schema)
-            return
-        self.out = NewHdf5(path)
-        self.out.attrs.update(about)
-        text = h5py.string_dtype()
-        for name, kind in (("name", text), ("chrom", text), ("start", np.int64), ("end", np.int64)):
-            self.out.create_dataset(name, (0,), kind, maxshape=(None,), chunks=(4096,))
-        self.out.create_dataset("embedding", (0, width), np.float32, maxshape=(None, width), chunks=(64, width))
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        self.out.close()
-
-    def __call__(self, region, starts, ends, vectors):
-        names, contigs = [region.name] * len(starts), [region.contig] * len(starts)
-        if self.parquet:
-            flat = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel(), pa.float32()), vectors.shape[1])
-            arrays = [pa.array(names), pa.array(contigs), pa.array(starts), pa.array(ends), flat]
-            self.out.write_table(pa.Table.from_arrays(arrays, schema=self.schema))
-            return
-        columns = {"name": names, "chrom": contigs, "start": starts, "end": ends, "embedding": vectors}
-        for key, values in columns.items():
-            data = self.out[key]
-            data.resize(len(data) + len(starts), axis=0)
-            data[len(data) - len(starts) :] = values

@@ -1,0 +1,15 @@
+"""intervaltree 3 with the behaviour of intervaltree 2 that kipoi_veff relies on."""
+
+import intervaltree
+
+
+class IntervalTree(intervaltree.IntervalTree):
+    """An IntervalTree whose `merge_overlaps` also joins intervals that touch, as intervaltree 2 did."""
+
+    def merge_overlaps(self, data_reducer=None, data_initializer=None, strict=False):
+        """Merge overlapping intervals, and with `strict` False those that touch."""
+        return super().merge_overlaps(data_reducer, data_initializer, strict=strict)
+
+
+def __getattr__(name):
+    return getattr(intervaltree, name)
