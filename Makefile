@@ -1,4 +1,4 @@
-# make demo | make test | make env | make lock
+# make demo | make test | make lint | make env | make lock
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,30 +8,57 @@ FASTA ?= $(EXAMPLE)/example.fa
 BED ?= $(EXAMPLE)/example.bed
 VCF ?= $(EXAMPLE)/example.vcf
 OUT ?= demo
+TORCH := torch==2.13.0
 
-.PHONY: env demo test lock
+.PHONY: env python demo test lint lock
 
 env: $(VENV)/.installed
 
+# Python is checked first, and an existing environment is never mixed with another Python.
+python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 13) else \
+	  "regzoo needs Python 3.10 to 3.13, but $(PYTHON) is %d.%d; choose one with: make $(MAKECMDGOALS) PYTHON=python3.11" % v)'
+	@if test -x $(BIN)/python; then \
+	  has=$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	  asked=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+	  if test "$(origin PYTHON)" = "command line" && test $$has != $$asked; then \
+	    echo "$(VENV) has Python $$has, but PYTHON=$(PYTHON) is $$asked; remove $(VENV) to change it" >&2; exit 1; fi; \
+	else $(PYTHON) -m venv $(VENV); fi
+
 # torch comes with its dependencies (on Linux those of its GPU build), everything else exactly as locked.
-$(VENV)/.installed: requirements.lock setup.cfg
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint requirements.lock torch==2.13.0
+$(VENV)/.installed: requirements.lock pyproject.toml | python
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock $(TORCH)
 	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
-demo: env
+$(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-dev.lock
+	touch $@
+
+demo: python env
 	$(BIN)/regzoo register
 	$(BIN)/python -m regzoo.demo --model "$(MODEL)" --fasta "$(FASTA)" --bed "$(BED)" --vcf "$(VCF)" --out "$(OUT)"
 
-test: env
+test: python $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2 -m "not slow and not official"
 
-# kipoi-veff asks for pyvcf, enum34 and an intervaltree that do not install on a current Python: overridden here.
-lock:
-	$(PYTHON) -m pip install --quiet uv
-	printf 'pyvcf; python_version < "3"\nenum34; python_version < "3"\nintervaltree>=3\n' > $(VENV)/overrides.txt
-	uv pip compile setup.cfg --universal --python-version 3.10 --extra veff --extra training --extra report \
-	  --extra test --override $(VENV)/overrides.txt --no-annotate --no-header --quiet \
-	  | grep -vE '^(nvidia-|cuda-|triton)' | sed -E 's/^torch==.*/torch==2.13.0/' | uniq > requirements.lock
+lint: python $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check regzoo training tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/deptry .
+
+# Some requirements of kipoi-veff and kipoiseq do not install on a current Python, or need a compiler: overridden here.
+OVERRIDES := pyvcf enum34 pyranges ncls sorted-nearest
+COMPILE = uv pip compile pyproject.toml --universal --python-version 3.10 --override $(VENV)/overrides.txt \
+  --no-annotate --no-header --quiet
+CLEAN = grep -vE '^(nvidia-|cuda-|triton)' | sed -E 's/^torch==.*/$(TORCH)/' | uniq
+
+lock: python
+	$(BIN)/python -m pip install --quiet uv
+	printf '%s; python_version < "3"\n' $(OVERRIDES) > $(VENV)/overrides.txt
+	echo 'intervaltree>=3' >> $(VENV)/overrides.txt
+	PATH="$(BIN):$$PATH" $(COMPILE) --extra veff --extra report --extra interpret | $(CLEAN) > requirements.lock
+	PATH="$(BIN):$$PATH" $(COMPILE) --extra veff --extra report --extra interpret --extra training --extra test --extra lint \
+	  | $(CLEAN) > requirements-dev.lock

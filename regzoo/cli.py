@@ -147,7 +147,7 @@ def predict(
         ),
     ],
     genome: Annotated[str | None, _option(*GENOME_NAMES, help=GENOME_HELP)] = None,
-    targets: Targets = (),
+    targets: Targets = (),  # type: ignore[assignment]
     centre: Annotated[
         str | None, _option("--centre", help=f"{_listed(CENTRES)} (default: summit for .narrowPeak, otherwise middle)")
     ] = None,
@@ -204,18 +204,18 @@ def score(
             help=f"Repeat for more; default diff, and logit for models of probabilities. {_listed(SCORES)}; "
             "package.module.function: your own, (ref, alt) -> array, shapes (alleles, targets)",
         ),
-    ] = (),
-    targets: Targets = (),
+    ] = (),  # type: ignore[assignment]
+    targets: Targets = (),  # type: ignore[assignment]
     summaries: Annotated[
         list[str], _option("--summary", help=f"Instead of the targets; repeat for more. {_listed(SUMMARIES)}")
-    ] = (),
+    ] = (),  # type: ignore[assignment]
     strands: Strands = "model",
     strands_from: Annotated[
         str, _option("--strands-from", help="Strand of each variant: BED of genes with strands, or INFO:KEY (+ or -)")
     ] = "",
     offsets: Annotated[
         list[int], _option("--offset", help="Shift windows by this many bases; scores are averaged over all offsets")
-    ] = (0,),
+    ] = (0,),  # type: ignore[assignment]
     grid: Annotated[
         int,
         _option(
@@ -272,7 +272,7 @@ def zero_shot(
     scores: Annotated[list[str], _option("--score", "-s", help=f"Repeat for more. {_listed(ZERO_SHOT)}")] = (
         "p_ref",
         "llr",
-    ),
+    ),  # type: ignore[assignment]
     length: Annotated[int, _option("--length", min=12, help="Bases that the model sees")] = 512,
     around: Annotated[int, _option("--around", min=1, help="Bases on each side for the influence scores")] = 10,
     device: Device = "auto",
@@ -312,7 +312,7 @@ def mutate(
     ],
     genome: GenomeFile,
     score: Annotated[str, _option("--score", "-s", help=_listed(SCORES))] = "diff",
-    targets: Targets = (),
+    targets: Targets = (),  # type: ignore[assignment]
     insertions: Annotated[bool, _option("--insertions", help="Also insert each base before each position")] = False,
     strands: Strands = "model",
     precision: Precision = "float32",
@@ -359,7 +359,7 @@ def embed(
     precision: Precision = "float32",
     batch_size: BatchSize = 64,
     device: Device = "auto",
-    output: Annotated[str, _option("--output", "-o", help=".h5 or .parquet, one row for each vector")] = ...,
+    output: Annotated[str, _option("--output", "-o", help=".h5 or .parquet, one row for each vector")] = ...,  # type: ignore[assignment]
     quiet: Quiet = False,
 ) -> None:
     """Embed sequences with a language model.
@@ -416,7 +416,7 @@ def compare(
 def transfer(
     models: Annotated[list[str], typer.Argument(help="Names or directories")],
     data: Annotated[list[str], _option("--data", "-d", help=f"NAME=FILE: {LABELLED_HELP}")],
-    targets: Targets = (),
+    targets: Targets = (),  # type: ignore[assignment]
     batch_size: BatchSize = 64,
     device: Device = "auto",
     output: Annotated[

@@ -16,7 +16,7 @@ from regzoo.model import Model
 from regzoo.nets.sequence_model import POOLINGS, encode_codes, pool
 from regzoo.options import PER, PRECISIONS, check_choice
 from regzoo.output.files import refuse_overwrite
-from regzoo.output.tables import Vector, check_suffix, open_table
+from regzoo.output.tables import Schema, Vector, check_suffix, open_table
 from regzoo.sequence.codes import UNKNOWN, encode_checked
 from regzoo.sequence.genome import as_genome
 from regzoo.sequence.intervals import as_intervals
@@ -97,7 +97,7 @@ def embed(
     regions, source = _regions(inputs, genome)
     lm = load_language_model(model, device)
     _check(regions, lm.tokenizer, source)
-    schema = {"name": str, "chrom": str, "start": int, "end": int, "embedding": Vector(lm.net.hidden)}
+    schema: Schema = {"name": str, "chrom": str, "start": int, "end": int, "embedding": Vector(lm.net.hidden)}
     total = sum(len(region.codes) for region in regions)
     about = {
         "model": str(getattr(model, "name", model) if isinstance(model, (str, Path, Model)) else lm.kind),
@@ -146,7 +146,7 @@ def vectors_of(lm, sequences, per="mean", layer=None, precision="float32", batch
     Sequences that are too long are read in pieces; see `embed`.
     """
     pieces, owner, offset = _pieces(lm, sequences)
-    found = [None] * len(pieces)
+    found: list[Any] = [None] * len(pieces)
     with torch.autocast(next(lm.net.parameters()).device.type, torch.bfloat16, enabled=precision == "bf16"):
         for rows, tokens, hidden in encode_codes(
             lm.net, lm.tokenizer, pieces, layer=layer, tokens_per_batch=_TOKENS * batch_size
@@ -253,7 +253,8 @@ def _regions(inputs, genome):
 
 def _groups(regions):
     """Lists of regions that are encoded together."""
-    group, bases = [], 0
+    group: list[_Region] = []
+    bases = 0
     for region in regions:
         if group and (len(group) == GROUP or bases + len(region.codes) > _GROUP_BASES):
             yield group

@@ -1,7 +1,7 @@
 """What `regzoo ls` and `regzoo info` show."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from regzoo.description import read_description
 from regzoo.zoo import catalogue, model_folder, read_targets
@@ -39,8 +39,11 @@ def show_models(table: "pd.DataFrame", terminal: bool, width: int) -> None:
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=with_title)
     for i, head in enumerate(heads[: 6 if with_title else 5]):
         size = max(len(row[i]) for row in [heads, *rows])
-        fixed = {"ratio": 1} if head == "title" else {"min_width": size, "max_width": size}
-        shown.add_column(head, no_wrap=True, justify="right" if 2 <= i <= 4 else "left", **fixed)
+        if head == "title":
+            shown.add_column(head, no_wrap=True, ratio=1)
+        else:
+            justify: Literal["left", "right"] = "right" if 2 <= i <= 4 else "left"
+            shown.add_column(head, no_wrap=True, justify=justify, min_width=size, max_width=size)
     for row in rows:
         shown.add_row(*row[: len(shown.columns)])
     Console(width=width).print(shown)

@@ -15,8 +15,6 @@ from regzoo.sequence.codes import encode_windows, one_hot
 from regzoo.strands import reverse_complement_one_hot, strand_mean
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     Windows = Sequence[str] | np.ndarray | torch.Tensor
 
 
@@ -226,7 +224,7 @@ class Model:
                 result[rows] = self.module(batch).float().cpu().numpy()
         return result
 
-    def score_variants(self, variants: Any, genome: Any, **options: Any) -> "pd.DataFrame":
+    def score_variants(self, variants: Any, genome: Any, **options: Any) -> Any:
         """As `regzoo.score_variants` with this model."""
         import regzoo
 

@@ -150,7 +150,12 @@ class Scoring:
 
     def __post_init__(self):
         for field in ("scores", "targets", "summaries", "offsets"):
+            if isinstance(getattr(self, field), str):
+                raise InputError(f"{field}: expected a list, got the string {getattr(self, field)!r}")
             object.__setattr__(self, field, distinct(getattr(self, field)))
+        for field in ("grid", "batch_size"):
+            if getattr(self, field) < 1:
+                raise InputError(f"{field}: expected 1 or more, got {getattr(self, field)}")
         for what, given, known in (
             ("score", [name for name in self.scores if "." not in name], SCORES),
             ("summary", self.summaries, SUMMARIES),

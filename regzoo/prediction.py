@@ -336,16 +336,17 @@ class _BedGraph:
         with self.out:
             for contig in sorted(self.rows):
                 size = self.genome.lengths[self.genome.number(contig)]
-                for start, end, value in mean_of_overlaps(*np.array(self.rows[contig], dtype=float).T, size):
+                for start, end, value in mean_of_overlaps(np.array(self.rows[contig], dtype=float), size):
                     self.out.write(f"{contig}\t{start:.0f}\t{end:.0f}\t{value:.7g}\n")
 
 
-def mean_of_overlaps(starts, ends, values, size):
+def mean_of_overlaps(rows: np.ndarray, size: int) -> Iterator[tuple[float, float, float]]:
     """Mean value of each stretch of a contig that the same intervals cover.
 
     Parameters
     ----------
-    starts, ends, values : numpy.ndarray, float, shape (N,)
+    rows : numpy.ndarray, float, shape (N, 3)
+        Start, end and value of each interval.
     size : int
         Bases of the contig; intervals are clipped to it.
 
@@ -354,7 +355,7 @@ def mean_of_overlaps(starts, ends, values, size):
     start, end, value : float
         Sorted, not overlapping.
     """
-    starts, ends = np.maximum(starts, 0), np.minimum(ends, size)
+    starts, ends, values = np.maximum(rows[:, 0], 0), np.minimum(rows[:, 1], size), rows[:, 2]
     bounds = np.unique(np.concatenate([starts, ends]))
     change, count = np.zeros(len(bounds)), np.zeros(len(bounds), dtype=np.int64)
     for at, sign in ((np.searchsorted(bounds, starts), 1), (np.searchsorted(bounds, ends), -1)):

@@ -1,16 +1,20 @@
 """Strands: which ones a score reads, and predictions of the reverse strand in the order of the forward one."""
 
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-Array = TypeVar("Array")  # numpy.ndarray or torch.Tensor
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    Array = TypeVar("Array", "np.ndarray", "torch.Tensor")
 
 
-def reverse_complement_one_hot(x: Array) -> Array:
+def reverse_complement_one_hot(x: "torch.Tensor") -> "torch.Tensor":
     """Reverse complement of one-hot windows (torch.Tensor, shape (N, 4, L), channels A, C, G, T)."""
     return x.flip(1, 2)
 
 
-def to_forward(predictions: Array) -> Array:
+def to_forward(predictions: "Array") -> "Array":
     """Predictions of reverse complements, with bins in the order of the forward strand.
 
     Parameters
@@ -23,10 +27,12 @@ def to_forward(predictions: Array) -> Array:
     """
     if predictions.ndim < 3:
         return predictions
-    return predictions.flip(2) if hasattr(predictions, "flip") else predictions[:, :, ::-1]
+    if hasattr(predictions, "flip"):  # torch has no negative steps
+        return predictions.flip(2)
+    return predictions[:, :, ::-1]
 
 
-def strand_mean(forward: Array, reverse: Array) -> Array:
+def strand_mean(forward: "Array", reverse: "Array") -> "Array":
     """Mean of the predictions of windows and of their reverse complements; `reverse` is as the network gives it."""
     return (forward + to_forward(reverse)) / 2
 

@@ -131,10 +131,10 @@ def load_module(folder, name, **args):
     """
     folder = Path(folder)
     where = folder / "model.yaml"
-    args = validated(Arguments, args, where, ModelError, "args.")
-    targets = read_targets(inside(folder, args.targets, "args.targets"))
-    weights = None if args.weights is None else inside(folder, args.weights, "args.weights")
-    arguments, shared, scale = dict(args.arguments), {}, args.arguments.get("adapter_scale")
+    given = validated(Arguments, args, where, ModelError, "args.")
+    targets = read_targets(inside(folder, given.targets, "args.targets"))
+    weights = None if given.weights is None else inside(folder, given.weights, "args.weights")
+    arguments, shared, scale = dict(given.arguments), {}, given.arguments.get("adapter_scale")
     try:
         if "backbone" in arguments:
             if "adapter_scale" in arguments:
@@ -145,16 +145,16 @@ def load_module(folder, name, **args):
                 raise ModelError(f"backbone: {error}") from error
         elif isinstance(arguments.get("tokenizer"), dict):
             arguments["tokenizer"] = _tokenizer(arguments["tokenizer"], folder)
-        _check_outline(args.architecture, arguments, len(targets), args.targets)
+        _check_outline(given.architecture, arguments, len(targets), given.targets)
     except RegzooError as error:
         raise ModelError(f"{where}: args.arguments: {error}") from error
     with without_initialisation():
-        net = build(args.architecture, **arguments)
-    if args.official:
-        load_weights(net, *official_weights(net, args.official, name))
+        net = build(given.architecture, **arguments)
+    if given.official:
+        load_weights(net, *official_weights(net, given.official, name))
     else:
-        load_weights(net, weights, args.sha256, shared, scale)
-    module = ZooModule(net, args.activation, args.reverse_complement).eval()
+        load_weights(net, weights, given.sha256, shared, scale)
+    module = ZooModule(net, given.activation, given.reverse_complement).eval()
     if not isinstance(net, LanguageModelNet):  # whose sizes have been compared, and which may be slow
         try:
             check_output(module, arguments["input_length"], len(targets))
@@ -374,9 +374,10 @@ def _of_kipoi(model, device):
     labels, outputs = getattr(schema.targets, "column_labels", None), getattr(schema.targets, "shape", None)
     if not outputs:
         raise ModelError(f"{name}: models with several named outputs are not supported")
-    targets = labels if labels and len(labels) == outputs[0] else outputs[0]
+    labels = list(labels or ())
+    targets = labels if len(labels) == outputs[0] else outputs[0]
     if isinstance(module, ZooModule):  # the zoo's own, through Kipoi
-        return Model(name, module.to(resolve_device(device)), adapted.length, list(labels))
+        return Model(name, module.to(resolve_device(device)), adapted.length, labels)
     return Model.from_module(adapted, adapted.length, targets, "identity", name=name, device=device)
 
 

@@ -174,5 +174,5 @@ def test_other_models_are_no_language_models():
 
 
 def test_the_command(language_model, tmp_path):
-    _, err = run("regzoo", "embed", "-f", FASTA, "-b", BED, "-m", language_model, "-o", tmp_path / "o.parquet", "-q")
+    _, err = run("regzoo", "embed", BED, "-f", FASTA, "-m", language_model, "-o", tmp_path / "o.parquet", "-q")
     assert err.endswith(f"92 sequences -> {tmp_path}/o.parquet\n")

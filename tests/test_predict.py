@@ -163,7 +163,7 @@ def test_standard_input_and_output(tmp_path, monkeypatch):
     )
     predict(MODEL, BED, FASTA, output=tmp_path / "o.tsv")
     assert done.exit_code == 0 and done.stdout == (tmp_path / "o.tsv").read_text()
-    assert done.stderr == "92 intervals -> -\n         92  ok\n"
+    assert done.stderr == "92 intervals -> standard output\n         92  ok\n"
 
 
 def test_an_input_is_never_the_output(tmp_path, model):

@@ -1,6 +1,5 @@
-"""The project holds together: lock and setup.cfg, index and models/, README."""
+"""The project holds together: locks and pyproject.toml, index and models/, README."""
 
-import configparser
 import re
 
 import h5py
@@ -18,13 +17,18 @@ from training.index import END, START, model_tables
 from training.pretrain import load_language_model_recipe
 from training.recipe import load_recipe, recipe_kind
 
-PYTHONS = ("3.10", "3.11", "3.12")
+try:
+    import tomllib
+except ImportError:  # Python 3.10
+    import tomli as tomllib
+
+PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 
 
-def locked(python):
-    """Package -> version of the lock, for a Python on Linux."""
+def locked(file, python):
+    """Package -> version of a lock, for a Python on Linux."""
     pins = {}
-    for line in (ROOT / "requirements.lock").read_text().splitlines():
+    for line in (ROOT / file).read_text().splitlines():
         requirement = Requirement(line)
         environment = {"python_version": python, "python_full_version": f"{python}.0", "sys_platform": "linux"}
         if not requirement.marker or Marker(str(requirement.marker)).evaluate(environment):
@@ -34,18 +38,24 @@ def locked(python):
     return pins
 
 
-def declared():
-    config = configparser.ConfigParser()
-    config.read(ROOT / "setup.cfg")
-    texts = config["options"]["install_requires"] + "".join(config["options.extras_require"].values())
-    return [Requirement(line) for line in texts.splitlines() if line and not line.startswith("#")]
+@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize(
+    ("file", "extras"),
+    [("requirements.lock", ["veff", "report"]), ("requirements-dev.lock", ["veff", "report", "training", "test", "lint"])],
+)
+def test_the_locks_satisfy_the_project_on_every_python(file, extras, python):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    texts = project["dependencies"] + [text for extra in extras for text in project["optional-dependencies"][extra]]
+    pins = locked(file, python)
+    for requirement in map(Requirement, texts):
+        assert requirement.specifier.contains(pins[requirement.name.lower()]), requirement
+    assert pins["torch"] == "2.13.0" and not {"pyranges", "ncls", "sorted-nearest", "pyvcf", "enum34"} & set(pins)
 
 
-def test_the_lock_satisfies_setup_cfg_on_every_python():
-    for python in PYTHONS:
-        pins = locked(python)
-        for requirement in declared():
-            assert requirement.specifier.contains(pins[requirement.name.lower()]), (python, requirement)
+def test_users_do_not_install_the_tools_of_training_and_tests():
+    assert not {"wandb", "tensorboard", "optuna", "pytest", "pybigwig", "mypy"} & set(locked("requirements.lock", "3.11"))
+    both = locked("requirements.lock", "3.11"), locked("requirements-dev.lock", "3.11")
+    assert both[0].items() <= both[1].items()
 
 
 def test_the_index_is_what_models_holds():

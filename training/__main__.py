@@ -47,7 +47,8 @@ def fit_command(
 ):
     """Train a recipe of kind `fit` or `probe`, or resume its run. Weights and metrics go to runs/GROUP/MODEL.
 
-    Prints the metrics on dev; `evaluate` computes those on test. On several GPUs: accelerate launch -m training fit RECIPE
+    Prints the metrics on dev; `evaluate` computes those on test. On several GPUs: accelerate launch -m training fit
+    RECIPE
     """
     probe = load_recipe(recipe, "fit", "probe").kind == "probe"
     if probe and (track or dry_run):
@@ -59,8 +60,10 @@ def fit_command(
         return
     if dry_run:
         found = metrics["dry run"]
-        print(f"{found['steps']:,} steps, about {found['hours']} hours, peak memory {found['peak_memory_mb']:,} MB. Metrics on dev "
-              "after these few batches:\n")  # fmt: skip
+        print(
+            f"{found['steps']:,} steps, about {found['hours']} hours, peak memory {found['peak_memory_mb']:,} MB. "
+            "Metrics on dev after these few batches:\n"
+        )
     print(metrics_table(metrics["dev"]))
 
 

@@ -1,19 +1,20 @@
-"""Augmentation of batches of base codes: strand, shift, mutation, erasure."""
+"""Augmentation of batches of base codes: reverse complement, shift, mutation, erasure."""
 
 import torch
 
 from regzoo.sequence.codes import UNKNOWN
+from training.recipe import Augmentation
 
 _COMPLEMENT = torch.tensor([3, 2, 1, 0, 4], dtype=torch.uint8)
 
 
-def reverse_complement(codes):
+def reverse_complement(codes: torch.Tensor) -> torch.Tensor:
     """Reverse complement of base codes, uint8 tensor of shape (N, L)."""
     return _COMPLEMENT[codes.flip(-1).long()]
 
 
-def augment(codes, options, generator):
-    """Change a batch at random, with the same outcome for the same generator state.
+def augment(codes: torch.Tensor, options: Augmentation, generator: torch.Generator) -> torch.Tensor:
+    """Change a batch at random; the result depends only on the arguments and the generator's state.
 
     Parameters
     ----------

@@ -56,10 +56,11 @@ def kmer_counts(codes: np.ndarray, k: int = 6, stranded: bool = False, presence:
 
 
 def fit_baseline(recipe_path: str | Path) -> dict[str, Any]:
-    """Fit and evaluate the baselines of a recipe's data; they are kept in runs/baselines for all recipes with the same data.
+    """Fit and evaluate the baselines of a recipe's data; they are kept in runs/baselines for all recipes with the same
+    data.
 
-    Classification: logistic regression on 6-mer presence. Regression: ridge regression and a support vector machine on the
-    square roots of 5-mer counts.
+    Classification: logistic regression on 6-mer presence. Regression: ridge regression and a support vector machine on
+    the square roots of 5-mer counts.
 
     Parameters
     ----------

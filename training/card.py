@@ -4,15 +4,23 @@ import re
 from typing import Any
 
 from regzoo.evaluate.metrics import CORRELATIONS, METRICS
-from training.recipe import LanguageModelRecipe, ProbeRecipe, Recipe, Supervised
+from training.recipe import Recipe, Supervised
 
 AUTHORS = [{"name": "The regzoo developers"}]
-_TITLES = {"mcc": "MCC × 100", "auroc": "AUROC", "average_precision": "average precision", "pearson": "Pearson", "spearman": "Spearman"}  # fmt: skip
+_TITLES = {
+    "mcc": "MCC × 100",
+    "auroc": "AUROC",
+    "average_precision": "average precision",
+    "pearson": "Pearson",
+    "spearman": "Spearman",
+}
 _BASELINES = {
-    "binary": "logistic regression on 6-mer presence", "multiclass": "logistic regression on 6-mer presence",
-    "regression": "ridge regression and a support vector machine (radial kernel, at most 6,000 rows) on square roots of 5-mer "
-    "counts",
-}  # fmt: skip
+    "binary": "logistic regression on 6-mer presence",
+    "multiclass": "logistic regression on 6-mer presence",
+    "regression": "ridge regression and a support vector machine (radial kernel, at most 6,000 rows) on square roots "
+    "of 5-mer counts",
+}
+_KINDS = {"fit": "neural network", "probe": "linear probe", "language_model": "language model"}
 _SIGNIFICANT = 0.05
 
 
@@ -25,12 +33,8 @@ def kipoi_info(recipe: Recipe, doc: str) -> dict[str, Any]:
     doc : str
         One line for `kipoi info`.
     """
-    language_model = isinstance(recipe, LanguageModelRecipe)
-    data = recipe.corpus if isinstance(recipe, LanguageModelRecipe) else recipe.data
-    kind = (
-        "language model" if language_model else "linear probe" if isinstance(recipe, ProbeRecipe) else "neural network"
-    )
-    info = {"authors": AUTHORS, "doc": doc, "license": "MIT", "tags": [*data.tags, kind]}
+    data = recipe.dataset
+    info = {"authors": AUTHORS, "doc": doc, "license": "MIT", "tags": [*data.keywords, _KINDS[recipe.kind]]}
     return info | ({"cite_as": data.cite_as} if data.cite_as else {}) | {"trained_on": data.description}
 
 
@@ -48,12 +52,11 @@ def with_texts(card: str, recipe: Recipe) -> str:
     ValueError
         If the card has not one section for each of the texts.
     """
-    data = recipe.corpus if isinstance(recipe, LanguageModelRecipe) else recipe.data
-    for heading, text in (("Data(?: and split)?", data.description), ("Limits", recipe.limits)):
-        pattern = re.compile(rf"^(## {heading}\n\n).*?$", re.M)
-        if len(pattern.findall(card)) != 1:
+    for heading, text in (("Data(?: and split)?", recipe.dataset.description), ("Limits", recipe.limits)):
+        sections = list(re.finditer(rf"^## {heading}\n\n(.*)$", card, re.M))
+        if len(sections) != 1:
             raise ValueError(f"no section {heading.partition('(')[0]!r}")
-        card = pattern.sub(lambda match, text=text: match[1] + text, card)
+        card = card[: sections[0].start(1)] + text + card[sections[0].end(1) :]
     return card
 
 
@@ -95,9 +98,15 @@ def model_card(recipe: Supervised, metrics: dict[str, Any], baselines: dict[str,
              f"{metrics['input_length']} bases, {len(data.targets)} targets; {strands}.", ""]  # fmt: skip
     lines += _data_section(data, metrics["data"])
     others = baselines | ({"SVR on the same embeddings": metrics["svr"]} if "svr" in metrics else {})
-    lines += ["## Metrics", "", "With 95% percentile bootstrap intervals (1,000 resamples of the rows, fewer for more than 100,000)"
-              + ("" if data.task == "regression" else "; MCC at threshold 0.5")
-              + ". Models were selected on dev; test was used for evaluation only. " + _baseline(data, metrics, baselines), ""]  # fmt: skip
+    lines += [
+        "## Metrics",
+        "",
+        "With 95% percentile bootstrap intervals (1,000 resamples of the rows, fewer for more than 100,000)"
+        + ("" if data.task == "regression" else "; MCC at threshold 0.5")
+        + ". Models were selected on dev; test was used for evaluation only. "
+        + _baseline(data, metrics, baselines),
+        "",
+    ]
     lines += _metric_tables(data, metrics, others)
     lines += _source_tables(metrics.get("by_source", {})) + _specificity(metrics.get("specificity", {}))
     lines += _published(recipe) if recipe.published else []
@@ -109,15 +118,20 @@ def model_card(recipe: Supervised, metrics: dict[str, Any], baselines: dict[str,
 def _data_section(data, report):
     regression = data.task == "regression"
     label = "mean ± std" if regression else "positive"
-    lines = ["## Data and split", "", data.description, "",
-             f"| target | training rows read | dropped for overlap with dev or test | kept | {label} (as read) | dev | test |",
-             "|---|---|---|---|---|---|---|"]  # fmt: skip
+    lines = [
+        "## Data and split",
+        "",
+        data.description,
+        "",
+        f"| target | training rows read | dropped for overlap | kept | {label} (as read) | dev | test |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for target, counts in report["targets"].items():
         train = counts["train"]
         rest = " | ".join(str(counts.get(split, {}).get("rows", "–")) for split in ("dev", "test"))
         value = f"{train['mean']:.2f} ± {train['sd']:.2f}" if regression else train["positive"]
         lines.append(f"| {target} | {train['rows']} | {train['overlapping']} | {train['kept']} | {value} | {rest} |")
-    text = f"Training rows that share a {data.overlap_kmer}-mer, on either strand, with a dev or test row of any target are dropped. "
+    text = f"Training rows that share a {data.overlap_kmer}-mer, on either strand, with a dev or test row are dropped. "
     text += _held_out(data.holdout) if data.holdout else ""
     text += f"Rows with the same window are merged ({report['merged_rows']} were"
     text += (
@@ -137,9 +151,15 @@ def _held_out(holdout):
 
 def _published(recipe):
     what = "Pearson's r" if recipe.data.task == "regression" else "Test MCC × 100"
-    lines = ["### Published, for scale", "", f"{what} of the same benchmark. The authors' training rows were not filtered for "
-             "overlap, and splits may differ.", "", "| model | " + " | ".join(recipe.data.targets) + " |",
-             "|---" * (len(recipe.data.targets) + 1) + "|"]  # fmt: skip
+    lines = [
+        "### Published, for scale",
+        "",
+        f"{what} of the same benchmark. The authors' training rows were not filtered for "
+        "overlap, and splits may differ.",
+        "",
+        "| model | " + " | ".join(recipe.data.targets) + " |",
+        "|---" * (len(recipe.data.targets) + 1) + "|",
+    ]
     for name, row in recipe.published.items():
         lines.append(f"| {name} | " + " | ".join("–" if v is None else f"{v:.2f}" for v in row) + " |")
     return [*lines, ""]
@@ -151,9 +171,15 @@ def _source_tables(by_source):
     for split, sources in by_source.items():
         names = [name for name in next(iter(sources.values()), {}) if name not in ("rows", "targets")]
         head = ["source", "rows", "targets", *(_TITLES.get(name, name) for name in names)]
-        lines += [f"### Within each source of {split}", "", "Means over the targets that have both classes in the source; "
-                  "`positive` is the mean fraction of positives.", "",
-                  "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]  # fmt: skip
+        lines += [
+            f"### Within each source of {split}",
+            "",
+            "Means over the targets that have both classes in the source; "
+            "`positive` is the mean fraction of positives.",
+            "",
+            "| " + " | ".join(head) + " |",
+            "|---" * len(head) + "|",
+        ]
         for source, means in sources.items():
             values = [f"{means[n] * 100:.1f}" if n == "mcc" else f"{means[n]:.3f}" for n in names if n in means]
             lines.append("| " + " | ".join([source, str(means["rows"]), str(means["targets"]), *values]) + " |")
@@ -170,9 +196,9 @@ def _specificity(by_split):
     own = [name for name, found in targets.items() if found["difference"] > 0]
     significant = [name for name in own if targets[name]["p"] < _SIGNIFICANT]
     text = (
-        f"On {split}, the output of {len(own)} of {len(targets)} targets has a larger AUROC on the target's own labels than the "
-        f"output of every other target; for {len(significant)} of them the difference is significant (DeLong's test, p < "
-        f"{_SIGNIFICANT}, not corrected for the choice of the best other target)."
+        f"On {split}, the output of {len(own)} of {len(targets)} targets has a larger AUROC on the target's own labels "
+        f"than the output of every other target; for {len(significant)} of them the difference is significant "
+        f"(DeLong's test, p < {_SIGNIFICANT}, not corrected for the choice of the best other target)."
     )
     if others := [f"{name} ({found['best_other']})" for name, found in targets.items() if name not in own]:
         text += f" Another target's output, in brackets, is as good or better for {', '.join(others)}."
@@ -208,11 +234,12 @@ def _interval(name, entry):
 
 
 def _baseline(data, metrics, baselines):
-    """What the baseline is, and where the model is not better by its first metric, or only with overlapping intervals."""
+    """What the baseline is, and where the model is not better by its first metric, or with overlapping intervals."""
     if not baselines:
         return "No baseline was fitted."
-    text = f"The baseline is {_BASELINES[data.task]} of {'the strand given' if data.stranded else 'both strands'}, its penalty "
-    text += "chosen by cross-validation on the same training rows. "
+    strands = "the strand given" if data.stranded else "both strands"
+    text = f"The baseline is {_BASELINES[data.task]} of {strands}, its penalty chosen "
+    text += "by cross-validation on the same training rows. "
     below, unsure = [], []
     for split in ("dev", "test"):
         for target, entry in metrics.get(split, {}).items():

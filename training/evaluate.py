@@ -24,10 +24,10 @@ logger = logging.getLogger(__name__)
 def evaluate_run(recipe_path: str | Path) -> str:
     """Compute every metric of a run on dev and test.
 
-    evaluation-SPLIT.tsv, .png, .svg and evaluation.md are written to the run's folder. Where the data names the source of each
-    row, evaluation-SPLIT-by-source.tsv has the metrics within each source. Of models with several classification targets,
-    specificity-SPLIT.tsv compares each target's output with those of the other targets on the same labels. Metrics on test are
-    added to metrics.json, from which `export` reads them.
+    evaluation-SPLIT.tsv, .png, .svg and evaluation.md are written to the run's folder. Where the data names the source
+    of each row, evaluation-SPLIT-by-source.tsv has the metrics within each source. Of models with several
+    classification targets, specificity-SPLIT.tsv compares each target's output with those of the other targets on the
+    same labels. Metrics on test are added to metrics.json, from which `export` reads them.
 
     Parameters
     ----------

@@ -1,25 +1,30 @@
-"""How well a language model predicts masked tokens of held-out sequences, beside what simple statistics predict."""
+"""Evaluation of a language model on masked tokens of held-out sequences, and of simple baselines."""
+
+from typing import Any
 
 import numpy as np
 import torch
 
 from regzoo.sequence.codes import UNKNOWN, reverse_complement
+from regzoo.tokenizers import Tokenizer
 
-ORDER = 5
-SHARE = 0.15
+ORDER = 5  # of the Markov chain
+FRACTION = 0.15  # of tokens that are masked
 SEED = 20
-WINDOWS = 400  # of each length
+WINDOWS = 400  # at most, of each length
 
 
-def evaluate_language_model(network, tokenizer, train, held_out):
-    """Masked-token accuracy and perplexity per base, of the model and of baselines, on the same tokens.
+def evaluate_language_model(
+    network: Any, tokenizer: Tokenizer, train: dict[int, np.ndarray], held_out: dict[int, np.ndarray]
+) -> dict[str, Any]:
+    """Masked-token accuracy and perplexity per base of the model, and of baselines on the same tokens.
 
-    Every chosen token is masked. Tokens that do not overlap: 15% of them at random; the perplexity per base is
-    exp(sum of -log p / sum of bases). Overlapping k-mers: k in a row around each chosen base, and p is the base's
-    probability in the middle one, summed over the k-mers that have it there.
+    Every chosen token is masked. Of tokens that do not overlap, 15% are chosen at random; the perplexity per base is
+    exp(sum of -log p / sum of bases). Of overlapping k-mers, all k that contain a chosen base are masked; p is the
+    probability of the base in the middle one, summed over the k-mers with this base at that position.
 
-    Baselines, from the training windows on both strands: an order-5 Markov chain given what stands to the left of the
-    token, and base frequencies by position in windows of one length.
+    The baselines are estimated on both strands of the training windows: an order-5 Markov chain that reads from the
+    left, and base frequencies by position in windows of one length.
 
     Parameters
     ----------
@@ -55,16 +60,21 @@ def evaluate_language_model(network, tokenizer, train, held_out):
 def _summary(sums):
     per_base = {name: round(float(np.exp(sums[name] / sums["bases"])), 4) for name in ("model", "markov", "position")}
     return {
-        "tokens": int(sums["tokens"]), "bases": int(sums["bases"]), "accuracy": round(sums["right"] / sums["tokens"], 4),
+        "tokens": int(sums["tokens"]),
+        "bases": int(sums["bases"]),
+        "accuracy": round(sums["right"] / sums["tokens"], 4),
         "accuracy of always the commonest": round(sums["commonest"] / sums["tokens"], 4),
-        "perplexity per base": {"model": per_base["model"], "order-5 Markov": per_base["markov"],
-                                "base frequencies by position": per_base["position"]},
-    }  # fmt: skip
+        "perplexity per base": {
+            "model": per_base["model"],
+            "order-5 Markov": per_base["markov"],
+            "base frequencies by position": per_base["position"],
+        },
+    }
 
 
 @torch.inference_mode()
 def _log_probabilities(network, ids, mask, where, batch=64):
-    """Log p over the vocabulary at the places `where`, float32, in order."""
+    """Log p over the vocabulary at the positions `where`, float32."""
     parts = []
     for rows in torch.arange(len(ids)).split(batch):
         hidden = network.encode(ids[rows], mask[rows])[where[rows]]
@@ -74,7 +84,7 @@ def _log_probabilities(network, ids, mask, where, batch=64):
 
 def _masked_tokens(network, tokenizer, codes, rng):
     tokens = tokenizer.encode(codes)
-    chosen = (rng.random(tokens.ids.shape) < SHARE) & (tokens.ends > tokens.starts)
+    chosen = (rng.random(tokens.ids.shape) < FRACTION) & (tokens.ends > tokens.starts)
     ids = torch.from_numpy(np.where(chosen, tokenizer.mask, tokens.ids))
     log_p = _log_probabilities(network, ids, torch.from_numpy(tokens.mask), torch.from_numpy(chosen))
     truth = tokens.ids[chosen]
@@ -82,20 +92,23 @@ def _masked_tokens(network, tokenizer, codes, rng):
     for row, at in zip(*np.nonzero(chosen)):
         places[row, tokens.starts[row, at] : tokens.ends[row, at]] = True
     return {
-        "tokens": len(truth), "bases": int(places.sum()), "right": int((log_p.argmax(1) == truth).sum()),
-        "commonest": int(np.bincount(truth).max()), "model": -float(log_p[np.arange(len(truth)), truth].sum(dtype=float)),
+        "tokens": len(truth),
+        "bases": int(places.sum()),
+        "right": int((log_p.argmax(1) == truth).sum()),
+        "commonest": int(np.bincount(truth).max()),
+        "model": -float(log_p[np.arange(len(truth)), truth].sum(dtype=float)),
         "places": places,
-    }  # fmt: skip
+    }
 
 
 def _masked_bases(network, tokenizer, codes, rng):
     k, tokens = tokenizer.k, tokenizer.encode(codes)
     inner = codes.shape[1] - k + 1
-    # Bases whose k k-mers all lie in the window, far enough apart that no two spans touch.
+    # Bases with all their k-mers in the window, so far apart that their spans do not touch.
     chosen = np.zeros(codes.shape, dtype=bool)
     for row in range(len(codes)):
         start = int(rng.integers(k - 1, 2 * k))
-        chosen[row, start : inner : int(round(1 / SHARE)) * 2] = True
+        chosen[row, start : inner : round(1 / FRACTION) * 2] = True
     ids = tokens.ids.copy()
     rows, bases = np.nonzero(chosen)
     for shift in range(k):
@@ -116,7 +129,7 @@ def _masked_bases(network, tokenizer, codes, rng):
 
 
 def _markov(train):
-    """Log p of a base after the ORDER before it, from both strands, shape (4 ** ORDER, 4); one count is added to each."""
+    """Log p of a base given the ORDER bases before it, shape (4 ** ORDER, 4), with one pseudocount."""
     counts = np.ones(4 ** (ORDER + 1))
     for windows in train.values():
         for codes in (windows, reverse_complement(windows)):
@@ -128,7 +141,7 @@ def _markov(train):
 
 
 def _contexts(codes, size):
-    """Number of the `size` bases that start at each position, and whether all are known."""
+    """Index of the `size` bases that start at each position, and whether all of them are known."""
     width = codes.shape[1] - size + 1
     value, known = np.zeros((len(codes), width), dtype=np.int64), np.ones((len(codes), width), dtype=bool)
     for i in range(size):
@@ -138,13 +151,13 @@ def _contexts(codes, size):
 
 
 def _by_position(windows, length, train):
-    """Log frequency of bases by position, (length, 4), from windows of that length, or of all where there are few."""
+    """Log frequency of bases by position, shape (length, 4), in windows of this length, or in all if these are few."""
     if windows is not None and len(windows) >= 1000:
         both = np.concatenate([windows, reverse_complement(windows)])
         counts = np.stack([(both == base).sum(axis=0) for base in range(4)], axis=1) + 1.0
     else:
-        counts = sum(np.bincount(rows.ravel(), minlength=5)[:4] for rows in train.values())
-        counts = np.tile(counts + counts[::-1], (length, 1)).astype(float)
+        total = np.sum([np.bincount(rows.ravel(), minlength=5)[:4] for rows in train.values()], axis=0)
+        counts = np.tile(total + total[::-1], (length, 1)).astype(float)
     return np.log(counts / counts.sum(axis=1, keepdims=True))
 
 

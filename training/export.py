@@ -86,8 +86,8 @@ def model_yaml(
 def export(recipe_path: str | Path) -> Path:
     """Write the model directory of an evaluated run, and its entry in zoo_index.yaml.
 
-    model.yaml, model.safetensors, targets.txt, expected.h5 and README.md are replaced, as is what is made from the index (see
-    `training.index.update_index`).
+    model.yaml, model.safetensors, targets.txt, expected.h5 and README.md are replaced, as is what is made from the
+    index (see `training.index.update_index`).
 
     Parameters
     ----------
@@ -142,7 +142,8 @@ def announce(recipe_path: str | Path) -> str:
     Raises
     ------
     InputError
-        If the recipe is not in the checkout, its data has no `length`, or its backbone is missing and it has no `parameters`.
+        If the recipe is not in the checkout, its data has no `length`, or its backbone is missing and it has no
+        `parameters`.
     """
     run = Run(recipe_path, "fit")
     recipe = run.recipe
@@ -154,10 +155,17 @@ def announce(recipe_path: str | Path) -> str:
     if count is None:
         with torch.device("meta"):
             count = sum(p.numel() for p in make_network(recipe, recipe.data.length).parameters())
-    update_index(recipe.model, {
-        "status": "recipe", "title": recipe.title, "input_length": recipe.data.length, "targets": len(recipe.data.targets),
-        "parameters": count, "recipe": run.name,
-    })  # fmt: skip
+    update_index(
+        recipe.model,
+        {
+            "status": "recipe",
+            "title": recipe.title,
+            "input_length": recipe.data.length,
+            "targets": len(recipe.data.targets),
+            "parameters": count,
+            "recipe": run.name,
+        },
+    )
     return recipe.model
 
 

@@ -40,8 +40,8 @@ def export_language_model(recipe_path: str | Path) -> Path:
     recipe = run.recipe
     if recipe.start:
         raise InputError(
-            f"{recipe_path}: started from {recipe.start}, which is not exported; use {run.folder / 'pretrained'} as the "
-            "backbone of other recipes"
+            f"{recipe_path}: started from {recipe.start}, which is not exported; use {run.folder / 'pretrained'} as "
+            "the backbone of other recipes"
         )
     metrics = run.metrics()
     folder = zoo_folder() / "models" / recipe.model
@@ -98,38 +98,65 @@ def _network(arguments, folder):
 def _card(run, metrics):
     recipe, corpus = run.recipe, metrics["corpus"]
     train, dropped = corpus["train"], corpus["left out"]
-    lines = [f"# {recipe.model}", "", f"{recipe.title}. {metrics['parameters']:,} parameters. A small model pretrained from scratch "
-             "for this zoo, not the authors' model.", "",
-             "As a Kipoi model it predicts the embedding of a window: the mean over tokens. `regzoo embed` reads sequences of any "
-             "length, and `regzoo zero-shot` scores variants.", ""]  # fmt: skip
-    lines += ["## Data", "", recipe.corpus.description, "",
-              f"Trained on both strands of {train['windows']:,} windows ({train['bases'] / 1e6:.1f} million bases). Of "
-              f"{corpus['read']['windows']:,} windows read, {dropped['evaluation']:,} were dropped because they share "
-              f"{recipe.corpus.overlap_kmer} bases with an evaluation or held-out sequence, {dropped['repeated']:,} because they "
-              f"repeat another window, and {dropped['unknown']:,} because they have too many unknown bases.", ""]  # fmt: skip
+    lines = [
+        f"# {recipe.model}",
+        "",
+        f"{recipe.title}. {metrics['parameters']:,} parameters. A small model pretrained from scratch "
+        "for this zoo, not the authors' model.",
+        "",
+        "As a Kipoi model it predicts the embedding of a window: the mean over tokens. `regzoo embed` reads "
+        "sequences of any length, and `regzoo zero-shot` scores variants.",
+        "",
+    ]
+    lines += [
+        "## Data",
+        "",
+        recipe.corpus.description,
+        "",
+        f"Trained on both strands of {train['windows']:,} windows ({train['bases'] / 1e6:.1f} million bases). Of "
+        f"{corpus['read']['windows']:,} windows read, {dropped['evaluation']:,} were dropped because they share "
+        f"{recipe.corpus.overlap_kmer} bases with an evaluation or held-out sequence, {dropped['repeated']:,} because "
+        f"they repeat another window, and {dropped['unknown']:,} because they have too many unknown bases.",
+        "",
+    ]
     lines += _held_out_table(recipe, metrics["held out"])
-    lines += ["## Limits", "", recipe.limits, "", "## Training", "",
-              f"Recipe: `{run.name}`, {recipe.optimiser.steps:,} steps of about {recipe.optimiser.tokens:,} tokens, "
-              f"{metrics['minutes']:.0f} minutes on {metrics['threads']} CPU thread(s), seed {recipe.seed}. Train it again with "
-              "`python -m training pretrain` and `python -m training export`.", ""]  # fmt: skip
+    lines += [
+        "## Limits",
+        "",
+        recipe.limits,
+        "",
+        "## Training",
+        "",
+        f"Recipe: `{run.name}`, {recipe.optimiser.steps:,} steps of about {recipe.optimiser.tokens:,} tokens, "
+        f"{metrics['minutes']:.0f} minutes on {metrics['threads']} CPU thread(s), seed {recipe.seed}. Train it again "
+        "with `python -m training pretrain` and `python -m training export`.",
+        "",
+    ]
     return "\n".join(lines)
 
 
 def _held_out_table(recipe, held_out):
-    lines = ["## Held-out sequences", "", "Every chosen token is masked. The baselines predict the same bases: an order-5 Markov "
-             "chain that reads from the left, and base frequencies by position, both estimated on the training windows.", "",
-             "| windows of | tokens | accuracy | most frequent token | perplexity per base | order-5 Markov | frequencies |",
-             "|---|---|---|---|---|---|---|"]  # fmt: skip
+    lines = [
+        "## Held-out sequences",
+        "",
+        "Every chosen token is masked. The baselines predict the same bases: an order-5 Markov "
+        "chain that reads from the left, and base frequencies by position, both estimated on the training windows.",
+        "",
+        "| windows of | tokens | accuracy | most frequent token | perplexity per base | order-5 Markov | frequencies |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for length, entry in held_out.items():
         per_base = entry["perplexity per base"]
-        lines.append(f"| {length} | {entry['tokens']:,} | {entry['accuracy']:.4f} | "
-                     f"{entry['accuracy of always the commonest']:.4f} | {per_base['model']:.3f} | "
-                     f"{per_base['order-5 Markov']:.3f} | {per_base['base frequencies by position']:.3f} |")  # fmt: skip
+        lines.append(
+            f"| {length} | {entry['tokens']:,} | {entry['accuracy']:.4f} | "
+            f"{entry['accuracy of always the commonest']:.4f} | {per_base['model']:.3f} | "
+            f"{per_base['order-5 Markov']:.3f} | {per_base['base frequencies by position']:.3f} |"
+        )
     best = held_out["all"]["perplexity per base"]
     better = best["model"] < best["order-5 Markov"]
     text = (
-        f"Over all windows the model is {'better' if better else 'not better'} than the Markov chain: {best['model']:.3f} against "
-        f"{best['order-5 Markov']:.3f} (4 is no information)."
+        f"Over all windows the model is {'better' if better else 'not better'} than the Markov chain: "
+        f"{best['model']:.3f} against {best['order-5 Markov']:.3f} (4 is no information)."
     )
     if recipe.tokenizer["kind"] == "bpe":
         text += " Unlike the baselines, it must also predict how the bases are cut into tokens."

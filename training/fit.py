@@ -41,14 +41,14 @@ def fit(
     Returns
     -------
     dict
-        Metrics on dev, as written to metrics.json in the run's folder. With several processes, only the main one returns
-        them. `training.evaluate.evaluate_run` adds those on test.
+        Metrics on dev, as written to metrics.json in the run's folder. With several processes, only the main one
+        returns them. `training.evaluate.evaluate_run` adds those on test.
 
     Raises
     ------
     InputError
-        If the recipe, its data or a teacher's run is not valid, no target can be evaluated on dev, or the checkpoint belongs
-        to another recipe.
+        If the recipe, its data or a teacher's run is not valid, no target can be evaluated on dev, or the checkpoint
+        belongs to another recipe.
     TrainingError
         If the loss is not finite. The last checkpoint is kept.
     OutputError
@@ -173,7 +173,7 @@ class _Batches:
         self.options = recipe.augmentation
         if recipe.data.stranded:
             self.options = self.options.model_copy(update={"reverse_complement": False})
-        self.epoch, self.order = None, None
+        self.epoch, self.order = -1, np.empty(0, dtype=np.int64)
 
     def __call__(self, step, part, parts):
         epoch, at = divmod(step, self.steps)

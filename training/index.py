@@ -1,4 +1,7 @@
-"""zoo_index.yaml, and what is made from it: the README's tables of models, the environment that Kipoi tests."""
+"""zoo_index.yaml and the files made from it: the README's tables of models, the environment for Kipoi's tests."""
+
+from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -8,28 +11,28 @@ from regzoo.zoo import zoo_folder
 START, END = "<!-- models: written by `python -m training export` -->\n", "<!-- end of models -->"
 
 
-def write_yaml(path, content):
-    """Write YAML in the given order, with unbroken lines."""
+def write_yaml(path: Path, content: Any) -> None:
+    """Write YAML with keys in the given order."""
     with finished_file(path) as temporary:
         temporary.write_text(yaml.safe_dump(content, sort_keys=False, width=110))
 
 
-def update_index(name, entry):
-    """Set a model's entry in zoo_index.yaml, and rewrite what is made from it.
+def update_index(name: str, entry: dict[str, Any]) -> None:
+    """Set a model's entry in zoo_index.yaml, and rewrite the files made from the index.
 
     Parameters
     ----------
     name : str
         GROUP/MODEL.
     entry : dict
-        Its status, title, input_length (bases), targets, parameters, and what more there is.
+        status, title, input_length (bases), targets, parameters and optional keys.
     """
     path = zoo_folder() / "zoo_index.yaml"
     index = yaml.safe_load(path.read_text())
     index["models"][name] = entry
     index["models"] = dict(sorted(index["models"].items()))
     write_yaml(path, index)
-    # The environment that `kipoi test-source --common_env` tests: the models that ship their weights.
+    # The models with weights, for `kipoi test-source --common_env`.
     shipped = [name for name, entry in index["models"].items() if entry["status"] == "trained"]
     environments = zoo_folder() / "models" / "shared" / "envs"
     environments.mkdir(parents=True, exist_ok=True)
@@ -42,8 +45,8 @@ def update_index(name, entry):
             temporary.write_text(before + START + model_tables(index["models"]) + END + after)
 
 
-def model_tables(models):
-    """The README's two tables, in Markdown: trained models by their data, the best on dev first; then all others.
+def model_tables(models: dict[str, dict[str, Any]]) -> str:
+    """The README's two tables in Markdown: trained models by data, the best on dev first; then all others.
 
     Parameters
     ----------
@@ -54,7 +57,8 @@ def model_tables(models):
     -------
     str
     """
-    by_data, others = {}, []
+    by_data: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+    others = []
     for name, entry in models.items():
         if "mean_metrics" in entry:
             by_data.setdefault(entry["data"], []).append((name, entry))
@@ -64,18 +68,25 @@ def model_tables(models):
                 if "perplexity_per_base" in entry
                 else ""
             )
-            others.append(f"| [`{name}`]({entry.get('recipe', f'models/{name}')}) | {entry['status']} | {entry['title']}. "
-                          f"{_size(entry)}{more} |")  # fmt: skip
+            others.append(
+                f"| [`{name}`]({entry.get('recipe', f'models/{name}')}) | {entry['status']} | {entry['title']}. "
+                f"{_size(entry)}{more} |"
+            )
     lines = ["| data | model | parameters | metric | dev | test |", "|---|---|---|---|---|---|"]
     for data, entries in sorted(by_data.items()):
         first = entries[0][1]
         label = f"**{data}**, {first['input_length']:,} bp, {first['targets']} target{'s' * (first['targets'] > 1)}"
         for name, entry in sorted(entries, key=lambda item: -_mean(item[1], "dev")):
             metric = _metric(entry)
-            figures = [f"{_mean(entry, split):.3f} ({entry['mean_metrics'][split]['targets']})" if split in entry["mean_metrics"] else "–"
-                       for split in ("dev", "test")]  # fmt: skip
+            figures = [
+                f"{_mean(entry, split):.3f} ({entry['mean_metrics'][split]['targets']})"
+                if split in entry["mean_metrics"]
+                else "–"
+                for split in ("dev", "test")
+            ]
             lines.append(
-                f"| {label} | [`{name}`](models/{name}) | {entry['parameters']:,} | {TITLES[metric]} | {' | '.join(figures)} |"
+                f"| {label} | [`{name}`](models/{name}) | {entry['parameters']:,} | {TITLES[metric]} | "
+                f"{' | '.join(figures)} |"
             )
             label = ""
     return "\n".join([*lines, "", "| others | status | what |", "|---|---|---|", *others, ""])

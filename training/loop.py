@@ -1,7 +1,7 @@
 """The training loop: AdamW under accelerate, averaged weights, and checkpoints that resume exactly.
 
-A step depends only on the seed and its number, so a run that is stopped anywhere and resumed ends with the same weights.
-`accelerate launch -m training fit RECIPE` distributes the rows of a step over several GPUs.
+A step depends only on the seed and its number, so a run that is stopped anywhere and resumed ends with the same
+weights. `accelerate launch -m training fit RECIPE` distributes the rows of a step over several GPUs.
 """
 
 import json
@@ -79,8 +79,8 @@ class Loop:
     options : training.recipe.Optimiser
     plan : Plan
     validate : callable, optional
-        validate(network), called every `plan.every` steps, returns a dict for the log; its 'score', if any, chooses the best
-        weights.
+        validate(network), called every `plan.every` steps, returns a dict for the log; its 'score', if any, chooses
+        the best weights.
     """
 
     def __init__(
@@ -209,17 +209,17 @@ class Loop:
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         if self.average:
-            self._average_weights(step)
+            self._average_weights(self.average, step)
         return total
 
     @torch.no_grad()
-    def _average_weights(self, step):
+    def _average_weights(self, average, step):
         decay = min(self.options.ema, (1 + step) / (10 + step))  # the first averages forget quickly
         for name, value in self.state().items():
             if value.is_floating_point():
-                self.average[name].lerp_(value, 1 - decay)
+                average[name].lerp_(value, 1 - decay)
             else:
-                self.average[name].copy_(value)
+                average[name].copy_(value)
 
     def _validate(self, line):
         own = None
@@ -300,7 +300,7 @@ def peak_memory() -> float:
 
 def flat(values: dict | list | tuple, prefix: str = "") -> dict[str, Any]:
     """Nested dicts and lists as one dict; keys are joined by '/'."""
-    result = {}
+    result: dict[str, Any] = {}
     items = values.items() if isinstance(values, dict) else enumerate(values)
     for key, value in items:
         name = f"{prefix}{key}"

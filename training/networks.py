@@ -1,4 +1,6 @@
-"""The network of a recipe: with new weights, with a language model's weights, or of a finished run; and its predictions."""
+"""The network of a recipe: with new weights, with a language model's weights, or of a finished run; and its
+predictions.
+"""
 
 import numpy as np
 import torch
@@ -43,8 +45,12 @@ def make_network(recipe: FitRecipe | ProbeRecipe, length: int) -> nn.Module:
         for module in network.lm.modules():
             if isinstance(module, nn.Dropout):  # adapters have their own
                 module.p = 0.0
-        config = LoraConfig(r=options.rank, lora_alpha=options.alpha, lora_dropout=options.dropout,
-                            target_modules=options.layers)  # fmt: skip
+        config = LoraConfig(
+            r=options.rank,
+            lora_alpha=options.alpha,  # type: ignore[arg-type] # fractions are valid, too
+            lora_dropout=options.dropout,
+            target_modules=options.layers,
+        )
         inject_adapter_in_model(config, network.lm)
     return network
 
@@ -77,8 +83,8 @@ def predict(network: nn.Module, codes: torch.Tensor | np.ndarray, data: Source, 
         In evaluation mode.
     codes : torch.Tensor or numpy.ndarray, uint8, shape (N, L)
     data : training.data.sources.Source
-        Its task gives the output activation. If it is stranded, only the given strand is read; otherwise predictions are
-        the mean over both strands.
+        Its task gives the output activation. If it is stranded, only the given strand is read; otherwise predictions
+        are the mean over both strands.
     batch_size : int
 
     Returns

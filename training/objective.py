@@ -17,8 +17,8 @@ class Supervised(nn.Module):
     ----------
     network : torch.nn.Module
     data : training.data.sources.Source
-        Its task chooses the loss. 'binary': cross-entropy of each target's logit; 'multiclass': cross-entropy of the softmax
-        over targets; 'regression': squared error divided by the target's variance.
+        Its task chooses the loss. 'binary': cross-entropy of each target's logit; 'multiclass': cross-entropy of the
+        softmax over targets; 'regression': squared error divided by the target's variance.
     label_smoothing : float
         For 'binary'.
     std : torch.Tensor, shape (targets,), optional

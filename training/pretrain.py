@@ -98,8 +98,8 @@ class _MaskedTokens(nn.Module):
 def pretrain(recipe_path: str | Path, threads: int | None = None, track: str | None = None) -> dict[str, Any]:
     """Train a language model, or resume its run; weights and metrics are written to the run's folder.
 
-    A model that started from a published one is also written in its authors' layout, to the folder `pretrained` of the run;
-    other recipes can use it as their backbone.
+    A model that started from a published one is also written in its authors' layout, to the folder `pretrained` of the
+    run; other recipes can use it as their backbone.
 
     Parameters
     ----------

@@ -1,5 +1,6 @@
 """Linear probes: logistic or ridge regression on the frozen embeddings of one of the zoo's language models."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from training.scores import evaluate_splits
 
 @torch.inference_mode()
 def embeddings(net: torch.nn.Module, codes: np.ndarray, stranded: bool = False, batch: int = 512) -> np.ndarray:
-    """Embeddings of windows and, unless `stranded`, of their reverse complements, float32, shape (strands, N, hidden)."""
+    """Embeddings of windows and, unless `stranded`, their reverse complements, float32, shape (strands, N, hidden)."""
     strands = (codes,) if stranded else (codes, reverse_complement(codes))
     parts = []
     for strand in strands:
@@ -34,7 +35,7 @@ def embeddings(net: torch.nn.Module, codes: np.ndarray, stranded: bool = False, 
 
 def cached_embeddings(recipe: ProbeRecipe, splits: dict[str, Examples], folder: Path) -> dict[str, np.ndarray]:
     """Embeddings of every split, kept in the run's folder for the same model, pooling and windows."""
-    net = load_model(recipe.backbone, device="cpu").module.net
+    net: Any = load_model(recipe.backbone, device="cpu").module.net
     net.pooling = recipe.pooling
     weights = (zoo_folder() / "models" / recipe.backbone / "model.safetensors").stat()
     result = {}
@@ -44,14 +45,13 @@ def cached_embeddings(recipe: ProbeRecipe, splits: dict[str, Examples], folder: 
         path = folder / f"embeddings-{split}.npy"
         stamp = path.with_suffix(".txt")
         if not (path.exists() and stamp.exists() and stamp.read_text() == name):
-            values = embeddings(net, part.codes, recipe.data.stranded)
-            write(path, lambda temporary, values=values: _save(temporary, values))
+            write(path, partial(_save, embeddings(net, part.codes, recipe.data.stranded)))
             write_text(stamp, name)
         result[split] = np.load(path)
     return result
 
 
-def _save(path, values):
+def _save(values, path):
     with open(path, "wb") as out:
         np.save(out, values)
 
@@ -156,7 +156,8 @@ def export_probe(recipe_path: str | Path) -> Path:
     kind = "ridge" if recipe.data.task == "regression" else "logistic"
     training = (
         f"{kind} regression on the embeddings of `{recipe.backbone}` (pooling: {recipe.pooling}) of at most "
-        f"{recipe.rows:,} training rows for each target; the penalty was chosen by cross-validation on these rows; seed {recipe.seed}"
+        f"{recipe.rows:,} training rows for each target; the penalty was chosen by cross-validation on these rows; "
+        f"seed {recipe.seed}"
     )
     state = load_file(run.folder / "model.safetensors")
     return write_model(run, metrics, state, recipe.architecture, f"a linear layer on {recipe.backbone}", training)

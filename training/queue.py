@@ -34,8 +34,8 @@ def run_queue(path: str | Path, execute: Callable[[list[str], Path], int] | None
     path : str or pathlib.Path
         YAML of a `Queue`.
     execute : callable, optional
-        execute(arguments, log) runs `python -m training` with these arguments and returns its exit status; by default in a
-        process of its own, at the queue's priority.
+        execute(arguments, log) runs `python -m training` with these arguments and returns its exit status; by default
+        in a process of its own, at the queue's priority.
 
     Returns
     -------

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from regzoo.errors import InputError
-from training.data.sources import Data
+from training.data.sources import Data, Source
 from training.section import Section, read_content, validated
 
 #: GROUP/MODEL, which also names the folders under models/ and runs/.
@@ -119,7 +119,7 @@ class Corpus(Section):
     evaluation: list[str] = Field([], description="data of other tasks; training windows that overlap it are dropped")
     description: Text = Field(description="for the model card: what the data is, its source and licence")
     cite_as: str = Field("", description="for model.yaml: publications of the data")
-    tags: list[str] = Field([], description="for model.yaml")
+    keywords: list[str] = Field([], description="tags in model.yaml")
     window: int = Field(510, gt=0, description="longer sequences are cut into pieces of this length")
     overlap_kmer: int = Field(32, gt=0, description="length of the k-mers that count as overlap")
 
@@ -158,11 +158,17 @@ class Supervised(Common):
     Attributes
     ----------
     published : dict of str to list of float
-        Figures of other models for the card, in the order of the targets: MCC x 100 of classifiers, Pearson's r of regressions.
+        Figures of other models for the card, in the order of the targets: MCC x 100 of classifiers, Pearson's r of
+        regressions.
     """
 
     data: Described
     published: dict[str, list[float | None]] = {}
+
+    @property
+    def dataset(self) -> Source:
+        """The section that describes the data."""
+        return self.data
 
 
 class FitRecipe(Supervised):
@@ -210,6 +216,11 @@ class LanguageModelRecipe(Common):
     masking: Masking = Masking()
     optimiser: Schedule
 
+    @property
+    def dataset(self) -> Corpus:
+        """The section that describes the data."""
+        return self.corpus
+
     @model_validator(mode="after")
     def _complete(self):
         if bool(self.start) == bool(self.tokenizer and self.network):
@@ -224,8 +235,8 @@ class LanguageModelRecipe(Common):
 #: Keys that do not change a run: it is resumed, and baselines are shared, whatever their values are.
 PROSE: dict[str, Any] = {
     **dict.fromkeys(("kind", "notes", "limits", "published", "title"), True),
-    "data": {"title", "description", "cite_as", "tags"},
-    "corpus": {"description", "cite_as", "tags"},
+    "data": {"title", "description", "cite_as", "keywords"},
+    "corpus": {"description", "cite_as", "keywords"},
 }
 #: A recipe of any kind, told apart by `kind`.
 Recipe = FitRecipe | ProbeRecipe | LanguageModelRecipe
@@ -249,8 +260,8 @@ def load_recipe(path: str | Path, *kinds: str) -> Any:
     Raises
     ------
     InputError
-        If the file is missing, is not YAML, is of another kind, or has an unknown, missing or invalid value. Every problem
-        is named.
+        If the file is missing, is not YAML, is of another kind, or has an unknown, missing or invalid value. Every
+        problem is named.
     """
     content = read_content(path)
     if not isinstance(content, dict):

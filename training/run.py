@@ -75,7 +75,9 @@ class Run:
 
 
 def _folder(recipe_path, model):
-    """runs/GROUP/MODEL, or runs/FOLDER/RECIPE, the name of older runs of this checkout's recipes, where only that exists."""
+    """runs/GROUP/MODEL, or runs/FOLDER/RECIPE, the name of older runs of this checkout's recipes, where only that
+    exists.
+    """
     folder, path = Path("runs") / model, recipe_path.resolve()
     older = Path("runs") / path.parent.name / path.stem
     return older if path.is_relative_to(HOME) and _holds_run(older) and not _holds_run(folder) else folder

@@ -46,8 +46,8 @@ class Search(Section):
 def search(path: str | Path, threads: int | None = None) -> dict[str, Any]:
     """Search, or resume a search; study, trials and the best recipe are written to runs/searches/NAME.
 
-    A trial's score is that on dev after each epoch. From the sixth trial on, a trial below the median of the earlier ones at
-    the same epoch is stopped.
+    A trial's score is that on dev after each epoch. From the sixth trial on, a trial below the median of the earlier
+    ones at the same epoch is stopped.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def changed(recipe: FitRecipe, values: dict[str, Any], where: str | Path = "valu
     content = recipe.model_dump(mode="json")
     for name, value in values.items():
         *parents, last = name.split(".")
-        at = content
+        at: Any = content
         for key in parents:
             at = at.get(key) if isinstance(at, dict) else None
         if not isinstance(at, dict):

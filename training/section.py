@@ -19,7 +19,9 @@ class Section(BaseModel):
 
 
 def read_content(path: str | Path) -> Any:
-    """Content of a recipe's YAML file; a file name under `data` is replaced by the content of that file in the same folder."""
+    """Content of a recipe's YAML file; a file name under `data` is replaced by the content of that file in the same
+    folder.
+    """
     content = read_yaml(path)
     if isinstance(content, dict) and isinstance(content.get("data"), str):
         content["data"] = read_yaml(Path(path).parent / content["data"])

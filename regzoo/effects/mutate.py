@@ -285,7 +285,8 @@ def _piece(evaluator, genome, contig, low, high, kind, columns, insertions, stra
     sides = [side.reshape(-1, *side.shape[2:])[:, columns] for side in sides]
     ref, alt, *of_reverse = [np.broadcast_to(side, sides[1].shape) for side in sides]
     merge = "max" if strands == "max" else "mean"
-    effects = compute_score(kind, ref, alt, *of_reverse, strands=merge).reshape(len(place), -1, len(columns))
+    of_reverse = of_reverse or [None, None]
+    effects = compute_score(kind, ref, alt, of_reverse[0], of_reverse[1], merge).reshape(len(place), -1, len(columns))
     effects[windows[0, place] == UNKNOWN] = np.nan
     return effects
 

@@ -162,7 +162,7 @@ def score_variants(
     >>> regzoo.score_variants("MotifResNet/tf-human", ["chr1:1600:A:T"], "hg38.fa")       # doctest: +SKIP
     """
     options = Scoring(
-        tuple(scores), tuple(targets), tuple(summaries), strands, tuple(offsets), grid, batch_size, precision,
+        scores, targets, summaries, strands, offsets, grid, batch_size, precision,
         strict=strict, normalise=normalise, strands_from=strands_from, ref_mismatch=ref_mismatch, anchor=anchor,
     )  # fmt: skip
     run = _Run(variants, genome, output, vcf_keys, workers, resume, restart, progress)
@@ -224,7 +224,7 @@ def zero_shot(
     regzoo.RegzooError
         If an input, the model, a score or the output is not valid. No output is written then.
     """
-    options = ZeroShot(tuple(scores), length, around)
+    options = ZeroShot(scores, length, around)
     run = _Run(variants, genome, output, vcf_keys, workers, resume, restart, progress)
     lm = load_language_model(model, device)
     words, file = repr(lm.tokenizer.vocabulary).encode(), getattr(lm.tokenizer, "path", None)
@@ -256,12 +256,10 @@ class _Run:
         check_choice("way to write VCF keys", self.vcf_keys, VCF_KEYS)
         if self.workers < 1:
             raise InputError(f"workers: expected 1 or more, got {self.workers}")
-        if self.output is None:
-            self.suffix = None
-        else:
-            self.suffix = score_suffix(self.output)
+        self.suffix = None if self.output is None else score_suffix(self.output)
         if self.suffix in (None, "-") and (self.resume or self.restart):
-            raise InputError("only an output file can be resumed; give resume and restart with an output file")
+            what = "standard output" if self.suffix else "a returned table"
+            raise InputError(f"{what} cannot be resumed; give resume and restart with an output file")
 
     def __call__(self, make_scorer: Callable[..., AlleleScorer]) -> pd.DataFrame | Counts:
         files = [path for path in (self.variants, self.genome, *self.inputs) if isinstance(path, (str, Path))]

@@ -31,6 +31,9 @@ from regzoo.strands import strands_read, to_forward
 #: Tables beside the scores, bool, shape (N,): windows past a contig's end, and windows with unknown bases in the contig.
 FLAGS = ("padded", "unknown")
 
+#: Alleles whose windows are made together where they are evaluated in full.
+FULL_WINDOWS = 512
+
 
 class AlleleScorer(Protocol):
     """What the scoring pipeline needs of an object that scores alleles.
@@ -140,15 +143,22 @@ class Scorer:
 
     def __call__(self, alleles: Alleles) -> dict[str, np.ndarray]:
         """See `AlleleScorer`."""
-        if self.strands is None:
-            return self._tables(alleles, self.options.strands)
         result = {}
-        for sign, strands in ((1, "forward"), (-1, "reverse")):
-            rows = np.flatnonzero(alleles.strand == sign)
-            if len(rows):
-                for key, values in self._tables(alleles.take(rows), strands).items():
-                    result.setdefault(key, np.zeros((len(alleles), *values.shape[1:]), values.dtype))[rows] = values
+        for rows, strands in self._parts(alleles):
+            for key, values in self._tables(alleles.take(rows), strands).items():
+                result.setdefault(key, np.zeros((len(alleles), *values.shape[1:]), values.dtype))[rows] = values
         return result
+
+    def _parts(self, alleles):
+        """Alleles that are scored together, and the strands that they are scored on."""
+        groups = [(np.arange(len(alleles)), self.options.strands)]
+        if self.strands is not None:
+            groups = [(np.flatnonzero(alleles.strand == sign), s) for sign, s in ((1, "forward"), (-1, "reverse"))]
+        # Incremental evaluation is faster the more changes there are; for windows in full, those of a part stay in the cache.
+        size = len(alleles) if any(e.incremental is not None for e in self.evaluators) else FULL_WINDOWS
+        for rows, strands in groups:
+            for start in range(0, len(rows), size):
+                yield rows[start : start + size], strands
 
     def _tables(self, alleles, strands):
         flags = {name: np.zeros(len(alleles), dtype=bool) for name in FLAGS}

@@ -47,6 +47,8 @@ class ZeroShot:
     around: int = 10
 
     def __post_init__(self):
+        if isinstance(self.scores, str):
+            raise InputError(f"scores: expected a list, got the string {self.scores!r}")
         object.__setattr__(self, "scores", distinct(self.scores))
         if not self.scores:
             raise InputError(f"no score is given; there are {', '.join(ZERO_SHOT)}")

@@ -184,7 +184,7 @@ def checked_outputs(output, data, suffixes, packages):
 
 def _by_name(models):
     """Models by name, each once: names and paths as texts, loaded models as they are."""
-    found = {}
+    found: dict[str, Any] = {}
     for one in models if isinstance(models, (list, tuple)) else [models]:
         one = str(one) if isinstance(one, Path) else one
         name = one if isinstance(one, str) else getattr(one, "name", None) or "model"

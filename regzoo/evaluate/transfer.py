@@ -194,7 +194,7 @@ def _heat_map(matrix, metrics, models):
     axis.set_ylabel("Head" if len(models) == 1 else "Model: head", fontsize=8)
     axis.set_title(models[0] if len(models) == 1 else f"{len(models)} models", fontsize=9)
     axis.tick_params(length=2)
-    middle = (image.norm.vmin + image.norm.vmax) / 2
+    middle = (np.nanmin(matrix.to_numpy()) + np.nanmax(matrix.to_numpy())) / 2
     for row, values in enumerate(matrix.to_numpy()):
         for column, value in enumerate(values):
             colour = "black" if value > middle else "white"

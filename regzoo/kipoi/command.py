@@ -5,7 +5,9 @@ import importlib
 import importlib.util
 import logging
 import logging.config
+import re
 import sys
+import traceback
 import unittest.mock
 
 import yaml
@@ -27,7 +29,25 @@ def main(argv: list[str] | None = None) -> None:
     except RegzooError as error:
         sys.exit(f"error: {error}")
     except yaml.YAMLError as error:
-        sys.exit(f"error: Kipoi's configuration or a model's YAML is not valid: {error}")
+        sys.exit(f"error: Kipoi's configuration, a model's YAML or an argument is not valid YAML: {error}")
+    except Exception as error:
+        if not _refused_by_kipoi(error):
+            raise
+        hint = ""
+        if isinstance(error, TypeError):
+            hint = "; `kipoi info MODEL` lists the arguments of --dataloader_args"
+        sys.exit(f"error: {str(error) or type(error).__name__}{hint}")
+
+
+def _refused_by_kipoi(error):
+    """Whether Kipoi or a plugin refused the input, for which they raise a ValueError or a plain Exception."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if not frames[-1].f_globals.get("__name__", "").startswith("kipoi"):
+        return False
+    if isinstance(error, TypeError):
+        # A dataloader that is called with the arguments of --dataloader_args.
+        return re.search(r"missing \d+ required|unexpected keyword argument", str(error)) is not None
+    return type(error) in (Exception, ValueError)
 
 
 def _run(arguments):

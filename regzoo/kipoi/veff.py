@@ -280,7 +280,7 @@ def _report(left_out, mismatches, model, dl_args, input_vcf):
         print(f"kipoi veff: {sum(left_out.values())} alleles are not scored ({counts}).", file=sys.stderr)
         if model.source_name == SOURCE:
             fasta = str(dl_args.get("fasta_file", "FASTA"))
-            parts = ["regzoo", "score", str(input_vcf), "--fasta", fasta, "--model", model.name, "-o", "OUT.vcf"]
+            parts = ["regzoo", "score", str(input_vcf), "--genome", fasta, "--model", model.name, "-o", "OUT.vcf"]
             print(f"This scores them: {shlex.join(parts)}", file=sys.stderr)
     if mismatches:
         print(

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from safetensors.torch import save_file
 
 from regzoo.errors import ModelError
+from regzoo.nets.caduceus import Caduceus
 from regzoo.nets.checkpoint import load_pickled, read_weights, without_initialisation
 from regzoo.nets.transformer import MaskedLM, TransformerConfig
 from regzoo.output.files import finished_file
@@ -37,7 +38,7 @@ class LanguageModel:
     """
 
     kind: str
-    net: MaskedLM
+    net: MaskedLM | Caduceus
     tokenizer: Tokenizer
     source: dict
 

@@ -113,7 +113,13 @@ def read_bed(path):
     """
     standard = str(path) == "-"
     path = "standard input" if standard else require_file(path, "BED file")
-    contigs, starts, ends, names, strands, lines, columns = [], [], [], [], [], [], []
+    contigs: list[str] = []
+    starts: list[int] = []
+    ends: list[int] = []
+    names: list[str] = []
+    strands: list[str] = []
+    lines: list[int] = []
+    columns: list[list[str]] = []
     number = 0
     try:
         with nullcontext(sys.stdin.buffer) if standard else open_bytes(path) as handle:
@@ -137,8 +143,10 @@ def read_bed(path):
         raise InputError(f"{path}: truncated or corrupt file ({error})") from error
     if not starts:
         raise InputError(f"{path}: no interval in this BED file")
-    integers = (np.array(values, dtype=np.int64) for values in (starts, ends))
-    return Intervals(np.array(contigs), *integers, np.array(names), np.array(strands), np.array(lines), columns)
+    return Intervals(
+        np.array(contigs), np.array(starts, dtype=np.int64), np.array(ends, dtype=np.int64), np.array(names),
+        np.array(strands), np.array(lines), columns,
+    )  # fmt: skip
 
 
 def parse_locus(text: str) -> tuple[str, int, int]:
@@ -197,22 +205,23 @@ def intervals_from_frame(table: "pd.DataFrame") -> Intervals:
         raise InputError(f"the data frame has no column {missing[0]!r}; expected chrom, start and end, 0-based half-open")
     if not len(table):
         raise InputError("the data frame of intervals has no row")
-    ends = []
+    bounds = []
     for column in ("start", "end"):
         values = table[column].to_numpy()
         whole = np.array([isinstance(v, (int, np.integer)) or (isinstance(v, float) and v.is_integer()) for v in values])
         if not whole.all():
             row = int(np.argmin(whole))
             raise InputError(f"the data frame, row {row}: {column} {values[row]!r} is not a whole number")
-        ends.append(values.astype(np.int64))
-    bad = np.flatnonzero((ends[0] < 0) | (ends[1] <= ends[0]) | (ends[1] > 10**12))
+        bounds.append(values.astype(np.int64))
+    starts, ends = bounds
+    bad = np.flatnonzero((starts < 0) | (ends <= starts) | (ends > 10**12))
     if len(bad):
-        raise InputError(f"the data frame, row {bad[0]}: {ends[0][bad[0]]}-{ends[1][bad[0]]} is not a 0-based, half-open interval")
+        raise InputError(f"the data frame, row {bad[0]}: {starts[bad[0]]}-{ends[bad[0]]} is not a 0-based, half-open interval")
     names = table["name"].astype(str) if "name" in table else np.arange(len(table)).astype(str)
     strands = table["strand"].astype(str).to_numpy(str) if "strand" in table else np.full(len(table), ".")
     strands = np.where(np.isin(strands, ["+", "-"]), strands, ".")
     names = np.asarray(names, dtype=str)
-    return Intervals(table["chrom"].astype(str).to_numpy(str), *ends, names, strands, np.arange(len(table)),
+    return Intervals(table["chrom"].astype(str).to_numpy(str), starts, ends, names, strands, np.arange(len(table)),
                      [[name] for name in names.tolist()], "row")  # fmt: skip
 
 

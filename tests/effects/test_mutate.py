@@ -93,7 +93,7 @@ def test_formats_agree(tmp_path, model):
 
 
 def test_the_planted_motif_stands_out(tmp_path):
-    arguments = ["mutate", "-l", "chr1:1,551-1,651", "-f", FASTA, "-m", MODEL, "-t", "tf3", "--insertions", "-q"]
+    arguments = ["mutate", "chr1:1,551-1,651", "-f", FASTA, "-m", MODEL, "-t", "tf3", "--insertions", "-q"]
     outputs = [tmp_path / f"o.{suffix}" for suffix in ("tsv", "png", "svg", "pdf", "h5")]
     run("regzoo", *arguments, *(part for output in outputs for part in ("-o", output)))
     table = pd.read_csv(tmp_path / "o.tsv", sep="\t")

@@ -181,9 +181,9 @@ def test_sorted_vcf_output_is_indexed_and_unsorted_is_told(tmp_path, model, capl
 
 
 def many_variants(path, count):
-    """Records at consecutive positions, of which every eighth can be scored."""
+    """Records at consecutive positions, of which every sixteenth can be scored."""
     contig = decode(Genome(FASTA).codes("chr1"))
-    rows = [(p, contig[p - 1], "*" if p % 8 else "AC"[contig[p - 1] == "A"]) for p in range(100, 100 + count)]
+    rows = [(p, contig[p - 1], "*" if p % 16 else "AC"[contig[p - 1] == "A"]) for p in range(100, 100 + count)]
     path.write_text(HEADER + "".join(f"chr1\t{p}\t.\t{r}\t{a}\t.\t.\t.\n" for p, r, a in rows))
     return path
 
@@ -202,9 +202,9 @@ def runs(pid):
 
 @pytest.fixture(scope="module")
 def scored_by_two(tmp_path_factory):
-    """A VCF of three batches, and its table by two workers."""
+    """A VCF of eight batches, and its table by two workers."""
     folder = tmp_path_factory.mktemp("two")
-    path = many_variants(folder / "in.vcf", 4_500)
+    path = many_variants(folder / "in.vcf", 16_000)
     score_variants(MODEL, path, FASTA, output=folder / "whole.tsv.gz", workers=2, scores=("diff",))
     return path, folder / "whole.tsv.gz"
 

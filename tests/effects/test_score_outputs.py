@@ -21,8 +21,7 @@ from regzoo.effects.pipeline import score_variants
 from regzoo.effects.writers import Batch, open_writer
 from regzoo.errors import InputError, OutputError
 from regzoo.output.files import finished_file
-from regzoo.sequence import Genome, decode
-from regzoo.sequence.variants import _from_rows
+from regzoo.sequence import Genome, decode, open_variants
 from regzoo.zoo import load_model
 from tests.conftest import FASTA, MODEL, VCF
 
@@ -53,7 +52,8 @@ def no_larger_files_than(size):
 
 def random_batch(count):
     rng = np.random.default_rng(0)
-    records = next(_from_rows([(i, "chr1", i, ".", "A", "C") for i in range(1, count + 1)]).batches(count))
+    with open_variants([f"chr1:{i}:A:C" for i in range(1, count + 1)]) as source:
+        records = next(source.batches(count))
     scores = {"diff": rng.random((count, 9), dtype=np.float32)}
     return Batch(records, records.alleles, np.zeros(count, dtype=bool), scores, {})
 

@@ -84,10 +84,12 @@ def test_ls_lists_the_catalogue():
 
 # One of each kind; every model's expected predictions are checked without commands in tests/test_project.py.
 @pytest.mark.parametrize("name", [MODEL, "LM/nt-mini", "NT-mini/utr3-mpra"])
-def test_info_example_and_test(name, tmp_path):
-    out, _ = run("kipoi", "info", name, "--source", "regzoo")
+def test_info_example_and_test(name, kipoi_command, tmp_path, monkeypatch):
+    out, _ = kipoi_command("info", name, "--source", "regzoo")
     assert "intervals_file" in out and "regzoo" in out
-    out, _ = run("kipoi", "get-example", name, "--source", "regzoo", "-o", "example", cwd=tmp_path)
+    with monkeypatch.context() as there:
+        there.chdir(tmp_path)
+        out, _ = kipoi_command("get-example", name, "--source", "regzoo", "-o", "example")
     arguments = json.loads(out.strip().splitlines()[-1])
     assert (tmp_path / arguments["fasta_file"]).read_bytes() == FASTA.read_bytes()
     for out, err in (

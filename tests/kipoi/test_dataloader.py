@@ -1,5 +1,7 @@
 """The shared dataloader's options, and its samples beside those of kipoiseq."""
 
+import shutil
+
 import numpy as np
 import pytest
 from kipoi.metadata import GenomicRanges
@@ -54,12 +56,13 @@ def test_contigs_that_leave_nothing_are_refused(dataset):
 def test_samples_have_the_metadata_of_kipoiseq(dataset, tmp_path):
     from kipoiseq.dataloaders import SeqIntervalDl
 
+    fasta = shutil.copy(FASTA, tmp_path / "genome.fa")  # kipoiseq writes an index beside it
     bed = ["chr1\t100\t110\t0\t0\t-", "chr2\t100\t110\t1\t0\t+"]
     for use_strand in (False, True):
         ours = dataset(bed, use_strand=use_strand)
         path = tmp_path / "k.bed"
         path.write_text("".join(f"{line}\n" for line in (bed if use_strand else [b[:13] for b in bed])))
-        theirs = SeqIntervalDl(str(path), str(FASTA), use_strand=use_strand)
+        theirs = SeqIntervalDl(str(path), str(fasta), use_strand=use_strand)
         for own, other in zip(ours, theirs):
             a, b = own["metadata"]["ranges"], other["metadata"]["ranges"]
             assert type(a) is type(b) is GenomicRanges and a.to_dict() == b.to_dict()

@@ -94,6 +94,8 @@ def test_errors_of_the_commands(loader, tmp_path, monkeypatch):
     common = [MODEL, "--source", "regzoo", f"--dataloader_args={json.dumps(loader)}"]
     with pytest.raises(SystemExit, match=r"shape \(4, 101\).*--category_axis 0"):
         command.main(["interpret", "ism", *common, "--model_input", "seq", "-o", str(tmp_path / "o.h5")])
+    with pytest.raises(SystemExit, match="error: A layer has to be selected"):
+        command.main(["interpret", "grad", *common, "-o", str(tmp_path / "o.h5")])
     with pytest.raises(SystemExit):
         command.main(["interpret", "grad", *common, "--final_layer", "-o", str(tmp_path / "o.bed")])
     assert [p.name for p in tmp_path.iterdir()] == ["two.bed"]

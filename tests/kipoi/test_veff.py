@@ -45,7 +45,7 @@ def test_command_equals_regzoo_score_and_counts_what_it_leaves_out(kipoi_command
     )
     left_out = len(list(cyvcf2.VCF(str(VCF)))) - len(single_bases(VCF))
     assert f"{left_out} alleles are not scored (indel or several bases: {left_out})" in err
-    assert f"regzoo score {VCF} --fasta {FASTA} --model {MODEL}" in err
+    assert f"regzoo score {VCF} --genome {FASTA} --model {MODEL}" in err
     table = score_variants(MODEL, VCF, FASTA, scores=KIPOI_SCORES)
     table = table[(table.ref.str.len() == 1) & (table["alt"].str.len() == 1)]
     for name in KIPOI_SCORES:

@@ -145,7 +145,8 @@ def kipoiseq_model(tmp_path):
 
 def test_a_model_with_kipoiseqs_dataloader_is_scored(kipoiseq_model, kipoi_command, tmp_path):
     out = tmp_path / "o.vcf"
-    arguments = json.dumps({"fasta_file": str(FASTA)})
+    fasta = shutil.copy(FASTA, tmp_path / "genome.fa")  # kipoiseq writes an index beside it
+    arguments = json.dumps({"fasta_file": str(fasta)})
     kipoi_command("veff", "score_variants", kipoiseq_model, "--source", "dir", f"--dataloader_args={arguments}",
                   "-i", VCF, "-o", out, "-s", "diff")  # fmt: skip
     table = score_variants(MODEL, VCF, FASTA, scores=["diff"])

@@ -184,7 +184,7 @@ def test_what_is_refused(sources, tmp_path):
     refused({"track": {}}, r"track: .*\(did you mean 'tracks'\?\)")
     refused({"tracks": {"A": "none.bed"}}, "none.bed: no such BED file")
     (folder / "b.bed").write_text("chr1\t1\t7000\n")
-    refused({}, "are peaks and genome of one assembly")
+    refused({}, "use peaks and a genome of one assembly")
 
 
 def test_the_command(sources):

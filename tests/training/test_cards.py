@@ -23,7 +23,11 @@ def recipe(tmp_path, monkeypatch):
     monkeypatch.setenv("REGZOO_HOME", str(tmp_path / "zoo"))
     (tmp_path / "zoo").mkdir()
     (tmp_path / "zoo" / "zoo_index.yaml").write_text("models: {}\n")
-    data = PLAIN["data"] | {"cite_as": "https://doi.org/10.1/x", "tags": ["DNA binding"], "tasks": {"a": ".", "b": "b"}}
+    data = PLAIN["data"] | {
+        "cite_as": "https://doi.org/10.1/x",
+        "keywords": ["DNA binding"],
+        "tasks": {"a": ".", "b": "b"},
+    }
     path = tmp_path / "any.yaml"
     path.write_text(yaml.safe_dump(PLAIN | {"data": data, "published": {}}))
     return path
@@ -123,4 +127,4 @@ def test_the_zoo_s_trained_models_have_the_texts_of_their_recipes():
         assert data.description in card and recipe.limits in card, folder
         info = yaml.safe_load((folder / "model.yaml").read_text())["info"]
         assert info == kipoi_info(recipe, info["doc"]), folder
-        assert data.cite_as and data.tags, path
+        assert data.cite_as and data.keywords, path

@@ -63,11 +63,22 @@ def recipe(tmp_path, monkeypatch, request):
         write_table(tmp_path / f"{split}.tsv", rng, rows, VALUES[task])
     files = [{"path": f"{s}.tsv", "split": s, "labels": {"x": "x", "y": "y"}} for s in ("train", "dev", "test")]
     content = {
-        "kind": "fit", "model": "Test/small", "title": "A test", "limits": "Of a test.",
-        "data": {"format": "files", "description": "Made-up sequences.", "folder": ".", "files": files, "task": task, "overlap_kmer": 20, "stranded": task != "binary"},
+        "kind": "fit",
+        "model": "Test/small",
+        "title": "A test",
+        "limits": "Of a test.",
+        "data": {
+            "format": "files",
+            "description": "Made-up sequences.",
+            "folder": ".",
+            "files": files,
+            "task": task,
+            "overlap_kmer": 20,
+            "stranded": task != "binary",
+        },
         "architecture": {"name": "motif_resnet", "arguments": {"motifs": 16, "width": 8, "dilations": [[1]]}},
         "optimiser": {"epochs": 8, "batch_size": 60, "learning_rate": 0.02, "precision": "float32", "ema": 0.9},
-    }  # fmt: skip
+    }
     path = tmp_path / "recipes" / "small.yaml"
     path.parent.mkdir()
     path.write_text(yaml.safe_dump(content))
@@ -91,8 +102,14 @@ def add_language_model(zoo):
     state = {k: v.contiguous() for k, v in net.state_dict().items() if k != "lm.decoder.weight"}
     save_file(state, folder / "model.safetensors")
     (folder / "targets.txt").write_text("".join(f"e{i}\n" for i in range(16)))
-    args = {"architecture": "language_model", "arguments": {"input_length": 36} | LM, "weights": "model.safetensors",
-            "sha256": file_digest(folder / "model.safetensors"), "targets": "targets.txt", "activation": "identity"}  # fmt: skip
+    args = {
+        "architecture": "language_model",
+        "arguments": {"input_length": 36} | LM,
+        "weights": "model.safetensors",
+        "sha256": file_digest(folder / "model.safetensors"),
+        "targets": "targets.txt",
+        "activation": "identity",
+    }
     (folder / "model.yaml").write_text(yaml.safe_dump({"args": args}))
     index = {
         "models": {"LM/test": {"status": "trained", "title": "t", "input_length": 36, "targets": 16, "parameters": 1}}
@@ -121,7 +138,15 @@ def test_other_heads_learn_and_their_export_predicts_what_the_run_did(recipe, tm
     else:
         np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
         assert metrics["test"]["x"]["auroc"]["value"] > 0.8
-    out, _ = run("kipoi", "test", folder, "--source", "dir", cwd=tmp_path, env={"REGZOO_HOME": str(tmp_path / "zoo"), "PYTHONPATH": str(ROOT)})  # fmt: skip
+    out, _ = run(
+        "kipoi",
+        "test",
+        folder,
+        "--source",
+        "dir",
+        cwd=tmp_path,
+        env={"REGZOO_HOME": str(tmp_path / "zoo"), "PYTHONPATH": str(ROOT)},
+    )
     assert "All predictions match" in out
 
 
@@ -278,8 +303,24 @@ def test_a_search_stops_poor_trials_resumes_and_writes_the_best_recipe(recipe, t
 def test_two_processes_train_as_one_does(recipe):
     options = yaml.safe_load(recipe.read_text())["optimiser"]
     edit(recipe, optimiser=options | {"patience": 3, "epochs": 30})
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1",
-               "--mixed_precision", "no", "--dynamo_backend", "no", "-m", "training", "fit", str(recipe)]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--cpu",
+        "--num_processes",
+        "2",
+        "--num_machines",
+        "1",
+        "--mixed_precision",
+        "no",
+        "--dynamo_backend",
+        "no",
+        "-m",
+        "training",
+        "fit",
+        str(recipe),
+    ]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
     assert result.returncode == 0, result.stderr[-2000:]

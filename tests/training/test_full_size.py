@@ -27,9 +27,20 @@ RECIPES = ROOT / "training" / "recipes"
 SMALL = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
 BERT = {"model_type": "bert", "architectures": ["BertForMaskedLM"], "hidden_act": "gelu", "layer_norm_eps": 1e-12,
         "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1, "pad_token_id": 0}  # fmt: skip
-ESM = {"model_type": "esm", "architectures": ["EsmForMaskedLM"], "vocab_size": 4107, "emb_layer_norm_before": False,
-       "token_dropout": False, "position_embedding_type": "rotary", "max_position_embeddings": 2050, "add_bias_fnn": False,
-       "layer_norm_eps": 1e-12, "pad_token_id": 1, "mask_token_id": 2, "tie_word_embeddings": False}  # fmt: skip
+ESM = {
+    "model_type": "esm",
+    "architectures": ["EsmForMaskedLM"],
+    "vocab_size": 4107,
+    "emb_layer_norm_before": False,
+    "token_dropout": False,
+    "position_embedding_type": "rotary",
+    "max_position_embeddings": 2050,
+    "add_bias_fnn": False,
+    "layer_norm_eps": 1e-12,
+    "pad_token_id": 1,
+    "mask_token_id": 2,
+    "tie_word_embeddings": False,
+}
 
 
 def write_backbone(kind, folder):
@@ -105,7 +116,9 @@ def place(tmp_path, monkeypatch):
 
 
 def copied(recipe, place, backbone=None):
-    """The recipe with its data section in the working directory, of small batches and, if it has one, a small backbone."""
+    """The recipe with its data section in the working directory, of small batches and, if it has one, a small
+    backbone.
+    """
     source = RECIPES / recipe
     content = yaml.safe_load(source.read_text())
     if isinstance(content["data"], str):
@@ -123,12 +136,17 @@ CASES = [
     ("tf-human/dnabert2_117m.yaml", "dnabert2", lambda root: write_gue(root / "gue" / "tf", "01234", 101)),
     ("tf-human/nt_v2_50m.yaml", "nucleotide_transformer", lambda root: write_gue(root / "gue" / "tf", "01234", 101)),
     ("tf-human/nt_v2_500m.yaml", "nucleotide_transformer", lambda root: write_gue(root / "gue" / "tf", "01234", 101)),
-    ("promoter-core/dnabert6.yaml", "dnabert", lambda root: write_gue(
-        root / "gue" / "prom", [f"prom_core_{kind}" for kind in ("all", "notata", "tata")], 70)),
+    (
+        "promoter-core/dnabert6.yaml",
+        "dnabert",
+        lambda root: write_gue(root / "gue" / "prom", [f"prom_core_{kind}" for kind in ("all", "notata", "tata")], 70),
+    ),
     ("colorectal/dnabert2_117m.yaml", "dnabert2", write_colorectal),
     ("deepsea/basset.yaml", None, lambda root: write_bundle(root / "deepsea_train")),
-    pytest.param("deepsea/deepsea.yaml", None, lambda root: write_bundle(root / "deepsea_train"), marks=pytest.mark.slow),
-]  # fmt: skip
+    pytest.param(
+        "deepsea/deepsea.yaml", None, lambda root: write_bundle(root / "deepsea_train"), marks=pytest.mark.slow
+    ),
+]
 
 
 @pytest.mark.parametrize(("recipe", "backbone", "write"), CASES)
@@ -179,5 +197,8 @@ def test_an_announced_recipe_is_in_the_index_and_cannot_be_loaded(place):
     assert entry["status"] == "recipe" and entry["parameters"] == 117_074_176 and entry["targets"] == 5
     announce(RECIPES / "deepsea" / "deepsea.yaml")
     assert catalogue()["DeepSEA/bundle"]["parameters"] == 52_843_119  # the official model's size
-    with pytest.raises(ModelError, match="is a recipe whose weights the zoo does not have: python -m training fit training/recipes/tf-human"):  # fmt: skip
+    with pytest.raises(
+        ModelError,
+        match="is a recipe whose weights the zoo does not have: python -m training fit training/recipes/tf-human",
+    ):
         load_model(name)

@@ -64,7 +64,7 @@ def test_bad_peaks_are_named(genome, tmp_path):
     for text, message in [
         (
             "chr1\t10\t20\nchr1\t4990\t5010\n",
-            "line 2: .*over the contig's end at 5000; are peaks and genome of one assembly",
+            "line 2: .*ends after the contig, which has 5000 bases; use peaks and a genome of one assembly",
         ),
         ("chr7\t1\t2\n", "line 1: .*no contig 'chr7'"),
         ("chr1\t100\t300\tp\t0\t.\t5\t-1\t-1\tx\n", "line 1: summit 'x'"),

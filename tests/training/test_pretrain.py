@@ -25,9 +25,12 @@ from training.run import run_folder
 NETWORKS = {
     "six_mers": ({"kind": "six_mers"}, {"kind": "transformer", "positions": "rotary", "norm": "pre", "gate": "silu"}),
     "bpe": ({"kind": "bpe", "vocabulary": 120}, {"kind": "transformer"}),
-    "kmers": ({"kind": "kmers", "k": 3}, {"kind": "transformer", "gate": "none", "positions": "learned", "max_positions": 80}),
+    "kmers": (
+        {"kind": "kmers", "k": 3},
+        {"kind": "transformer", "gate": "none", "positions": "learned", "max_positions": 80},
+    ),
     "single": ({"kind": "single"}, {"kind": "caduceus"}),
-}  # fmt: skip
+}
 
 
 def sentence(rng, length=60):
@@ -57,11 +60,20 @@ def recipe(tmp_path, monkeypatch, request):
     sizes = {"hidden": 32, "layers": 1, "heads": 2}
     sizes |= {"state": 8} if network["kind"] == "caduceus" else {"feed_forward": 48}
     content = {
-        "kind": "language_model", "model": "LM/test", "title": "A test", "limits": "Of a test.", "tokenizer": tokenizer, "network": network | sizes,
-        "corpus": {"train": ["a/train.csv"], "held_out": ["a/dev.csv"], "overlap_kmer": 78,
-                   "description": "Made-up sequences."},
+        "kind": "language_model",
+        "model": "LM/test",
+        "title": "A test",
+        "limits": "Of a test.",
+        "tokenizer": tokenizer,
+        "network": network | sizes,
+        "corpus": {
+            "train": ["a/train.csv"],
+            "held_out": ["a/dev.csv"],
+            "overlap_kmer": 78,
+            "description": "Made-up sequences.",
+        },
         "optimiser": {"steps": 30, "tokens": 400, "learning_rate": 0.01, "precision": "float32", "save_every": 10},
-    }  # fmt: skip
+    }
     path = tmp_path / "recipes" / "lm" / "small.yaml"
     path.parent.mkdir(parents=True)
     path.write_text(yaml.safe_dump(content))
@@ -166,8 +178,18 @@ def test_an_exported_model_passes_kipoi_test_and_embeds(recipe, tmp_path):
 
 def test_a_tokenizer_is_trained_on_a_fasta(tmp_path):
     (tmp_path / "x.fa").write_text(">a\n" + "TATAAACG" * 300 + "\n")
-    out, _ = run("python", "-m", "training", "tokenizer", tmp_path / "x.fa", "-o", tmp_path / "t.json", "--merges", "20",
-                 env={"PYTHONPATH": str(ROOT)})  # fmt: skip
+    out, _ = run(
+        "python",
+        "-m",
+        "training",
+        "tokenizer",
+        tmp_path / "x.fa",
+        "-o",
+        tmp_path / "t.json",
+        "--merges",
+        "20",
+        env={"PYTHONPATH": str(ROOT)},
+    )
     tokenizer = BPE(tmp_path / "t.json")
     assert f"{len(tokenizer)} tokens" in out and "TATAAACG" in "".join(tokenizer.vocabulary)
 
@@ -188,8 +210,14 @@ def test_a_probe_stands_on_a_language_model_s_one_copy(recipe, tmp_path, monkeyp
         noise = ["".join(rng.choice(list("ACGT"), 24)) for _ in rows]
         write_csv(tmp_path / "data" / "task" / split / f"{split}.csv", [a + b for a, b in zip(rows, noise)])
         (tmp_path / "data" / "task" / split / f"{split}.csv").rename(tmp_path / "data" / "task" / f"{split}.csv")
-    content = {"kind": "probe", "model": "Probe/test", "title": "A test", "backbone": "LM/test", "limits": "Of a test.",
-               "data": {"folder": "task", "tasks": {"word": "."}, "overlap_kmer": 50, "description": "Made-up."}}  # fmt: skip
+    content = {
+        "kind": "probe",
+        "model": "Probe/test",
+        "title": "A test",
+        "backbone": "LM/test",
+        "limits": "Of a test.",
+        "data": {"folder": "task", "tasks": {"word": "."}, "overlap_kmer": 50, "description": "Made-up."},
+    }
     path = tmp_path / "recipes" / "task" / "probe.yaml"
     path.parent.mkdir()
     path.write_text(yaml.safe_dump(content))

@@ -1,4 +1,6 @@
-"""Recipes are checked before any work starts, runs are named by their model, and test is evaluated by `evaluate` alone."""
+"""Recipes are checked before any work starts, runs are named by their model, and test is evaluated by `evaluate`
+alone.
+"""
 
 import contextlib
 import json
@@ -71,12 +73,21 @@ def recipe(place):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"\xff\xfe", "not UTF-8"), (b"- a\n", "expected keys and values"), (b"", "expected keys and values"),
-        (b"3", "expected keys and values"), (b"a: [", "not valid YAML"), (b"[" * 1000, "not valid YAML"), (b"a: 2020-99-99", "not valid YAML"),
-        (b"? [a]\n: 1", "not valid YAML"), (b"1: 2\n", "x.yaml"), (b"data: none.yaml", "none.yaml: cannot read"),
-        (b"data: x.yaml", "x.yaml"), (b'data: "a\\0b"', "a"), (b"&a a: *a", "x.yaml"),
+        (b"\xff\xfe", "not UTF-8"),
+        (b"- a\n", "expected keys and values"),
+        (b"", "expected keys and values"),
+        (b"3", "expected keys and values"),
+        (b"a: [", "not valid YAML"),
+        (b"[" * 1000, "not valid YAML"),
+        (b"a: 2020-99-99", "not valid YAML"),
+        (b"? [a]\n: 1", "not valid YAML"),
+        (b"1: 2\n", "x.yaml"),
+        (b"data: none.yaml", "none.yaml: cannot read"),
+        (b"data: x.yaml", "x.yaml"),
+        (b'data: "a\\0b"', "a"),
+        (b"&a a: *a", "x.yaml"),
     ],
-)  # fmt: skip
+)
 def test_a_file_that_is_no_recipe_is_told(content, message, place):
     path = place / "x.yaml"
     path.write_bytes(content)
@@ -132,11 +143,15 @@ def test_damaged_recipes_raise_no_other_error(place):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"limits": None}, "limits: "), ({"limits": "  "}, "limits: "),
+        ({"limits": None}, "limits: "),
+        ({"limits": "  "}, "limits: "),
         ({"data": PLAIN["data"] | {"description": ""}}, "data.*`description` is needed for the model card"),
-        ({"model": "x"}, "model: "), ({"model": "../x"}, "model: "), ({"model": "a/b/c"}, "model: "), ({"model": "a/.."}, "model: "),
+        ({"model": "x"}, "model: "),
+        ({"model": "../x"}, "model: "),
+        ({"model": "a/b/c"}, "model: "),
+        ({"model": "a/.."}, "model: "),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("content", [PLAIN, PROBE], ids=["model", "probe"])
 def test_a_card_s_text_and_a_proper_name_are_needed(content, change, message, place):
     path = place / "x.yaml"
@@ -241,7 +256,9 @@ def test_a_section_in_the_same_file_or_beside_it(recipe):
 
 @pytest.mark.parametrize("language_model", ["six_mers"], indirect=True)
 def test_a_probe_s_machine_is_evaluated_on_test_by_what_it_predicted(language_model, place):
-    """Ridge and SVR on embeddings: test is in the metrics after `evaluate` alone, by Pearson's r of the kept predictions."""
+    """Ridge and SVR on embeddings: test is in the metrics after `evaluate` alone, by Pearson's r of the kept
+    predictions.
+    """
     rng = np.random.default_rng(0)
     for split, count in (("train", 80), ("dev", 20), ("test", 20)):
         rows = ["".join(rng.choice(list("ACGT"), 60, p=[s, 0.5 - s, 0.25, 0.25])) for s in rng.uniform(0, 0.5, count)]
@@ -320,7 +337,7 @@ def test_a_run_is_resumed_after_changes_of_texts_and_not_with_a_damaged_checkpoi
     fit(recipe)
     checkpoint = run_folder(recipe) / "checkpoint.pt"
     recipe.write_text(
-        yaml.safe_dump(PLAIN | {"limits": "Others.", "title": "T", "data": PLAIN["data"] | {"tags": ["x"]}})
+        yaml.safe_dump(PLAIN | {"limits": "Others.", "title": "T", "data": PLAIN["data"] | {"keywords": ["x"]}})
     )
     fit(recipe)
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])

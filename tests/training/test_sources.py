@@ -91,7 +91,7 @@ def test_regressions_average_repeats_and_pad_what_is_shorter(folder):
         ("x.tsv", "sequence\tlabel\nACG CGA TTT\t1\n", {}, "line 2: CGA TTT are not overlapping k-mers"),
         ("x.tsv", "sequence\tlabel\nACGT\t1\n", {}, "only one class"),
         ("x.tsv", "sequence\tlabel\nACGT\t1\nCCGT\t0\n", {}, "no row in dev for t"),
-        ("x.fa", "ACGT\n", {"labels": {"t": 1}}, "not FASTA"),
+        ("x.fa", "ACGT\n", {"labels": {"t": 1}}, "not a FASTA file"),
         ("x.fa", ">a\n>b\nACGT\n", {"labels": {"t": 1}}, "record 'a': no sequence"),
         ("x.fa", ">a\nACGT\n", {"labels": {"t": "class:(.)"}}, "record 'a': no match of 'class:"),
     ],
@@ -319,9 +319,16 @@ def test_peaks_label_each_other_and_have_negatives_of_their_own_split(folder):
     background = "".join(random_texts(rng, 30, 400))
     write_fasta(folder / "g.fa", [("c", background)])
     half = len(background) // 2
-    data = section(format="peak_fasta", tracks={"A": "a.fa", "B": "b.fa"}, contigs={"dev": ["chr7"], "test": ["chr8"]},
-                   shuffled=1, gc_matched=0.5, step=10, overlap_kmer=40,
-                   background={"train": [f"g.fa:0-{half}"], "dev": [f"g.fa:{half}-"], "test": [f"g.fa:{half}-"]})  # fmt: skip
+    data = section(
+        format="peak_fasta",
+        tracks={"A": "a.fa", "B": "b.fa"},
+        contigs={"dev": ["chr7"], "test": ["chr8"]},
+        shuffled=1,
+        gc_matched=0.5,
+        step=10,
+        overlap_kmer=40,
+        background={"train": [f"g.fa:0-{half}"], "dev": [f"g.fa:{half}-"], "test": [f"g.fa:{half}-"]},
+    )
     splits, report = load_examples(data)
     train = splits["train"]
     assert report["targets"]["A"]["train"]["rows"] == 24 + 24 + 12

@@ -50,12 +50,20 @@ def recipe(tmp_path, monkeypatch):
     write_task(tmp_path / "data" / "a", rng, {"train": 300, "dev": 60, "test": 60})
     write_task(tmp_path / "data" / "b", rng, {"train": 200, "dev": 60})
     content = {
-        "kind": "fit", "model": "Test/small", "title": "A test", "limits": "Of a test.",
-        "data": {"folder": "data", "description": "Made-up sequences.", "tasks": {"a": "a", "b": "b"}, "overlap_kmer": 20},
+        "kind": "fit",
+        "model": "Test/small",
+        "title": "A test",
+        "limits": "Of a test.",
+        "data": {
+            "folder": "data",
+            "description": "Made-up sequences.",
+            "tasks": {"a": "a", "b": "b"},
+            "overlap_kmer": 20,
+        },
         "architecture": {"name": "motif_resnet", "arguments": {"motifs": 16, "width": 8, "dilations": [[1]]}},
         "augmentation": {"shift": 2, "mutate": 0.02, "erase": 2},
         "optimiser": {"epochs": 3, "batch_size": 64, "learning_rate": 0.01, "precision": "float32"},
-    }  # fmt: skip
+    }
     path = tmp_path / "recipes" / "small.yaml"
     path.parent.mkdir()
     path.write_text(yaml.safe_dump(content))

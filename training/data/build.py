@@ -1,12 +1,12 @@
-"""Peaks and a genome to a data set on disk: base codes, bit-packed labels, splits by chromosome, a manifest.
+"""A data set on disk from peaks and a genome: base codes, bit-packed labels, splits by chromosome, a manifest.
 
-Windows are read, labelled and written in chunks, so that memory does not grow with the set.
+Windows are read, labelled and written in chunks, so that memory does not grow with the data set.
 """
 
 import json
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import h5py
 import numpy as np
@@ -26,45 +26,48 @@ from training.section import Section, read_section
 
 SPLITS = ("train", "dev", "test")
 CHUNK = 8192  # windows in memory at once
-LEAK_KMER, SAMPLE = 40, 512
+LEAK_KMER, SAMPLE = 40, 512  # leakage between splits is counted on one of SAMPLE k-mers
 
 
 class Windows(Section):
-    """Where windows lie and when a track labels them."""
+    """Where windows are, and when a track labels them."""
 
     kind: Literal["summits", "tiles"] = Field(
-        "summits", description="around summits, or the genome's bins that have a label"
+        "summits", description="windows around summits, or around the labelled bins of a tiled genome"
     )
-    length: int = Field(1000, gt=0, description="of a window, its bin in the middle")
-    bin: int = Field(200, gt=0)
-    overlap: float = Field(0.5, gt=0, le=1, description="share of the bin that a peak must cover")
+    length: int = Field(1000, gt=0, description="bases of a window; its bin is in the middle")
+    bin: int = Field(200, gt=0, description="bases that are labelled")
+    overlap: float = Field(0.5, gt=0, le=1, description="fraction of the bin that a peak must cover")
     near_duplicates: float | None = Field(
-        None, gt=0, le=1, description="leave out windows whose 16-mers have this Jaccard index with an earlier window's"
+        None,
+        gt=0,
+        le=1,
+        description="drop windows whose 16-mers have this Jaccard index with those of an earlier window",
     )
 
 
 class Negatives(Section):
-    """Windows without any label, besides those of the peaks."""
+    """Additional windows without label."""
 
     kind: Literal["none", "gc_matched", "gc_repeat_matched", "dinucleotide_shuffle"] = Field(
-        "none", description="gc_repeat_matched: also by the share of lower-case bases, in quarters"
+        "none", description="gc_repeat_matched: matched by the quarter of the fraction of lower-case bases, too"
     )
-    ratio: float = Field(1.0, gt=0, description="negatives for each window of a peak")
+    ratio: float = Field(1.0, gt=0, description="negatives per labelled window")
 
 
 class Split(Section):
-    """Contigs of dev and test; all others are train. The default is DeepSEA's."""
+    """Contigs of dev and test; all others are train. The default is that of DeepSEA."""
 
     dev: list[str] = ["chr7"]
     test: list[str] = ["chr8", "chr9"]
 
 
 class Build(Section):
-    """Everything that makes a data set again; paths are relative to the file that says so."""
+    """Everything needed to make a data set; paths are relative to the YAML file."""
 
     genome: str
     tracks: dict[str, str] = Field(min_length=1, description="target -> BED, narrowPeak or bigBed")
-    signal: dict[str, str] = Field({}, description="target of a regression -> bigWig, of which the bin's mean is kept")
+    signal: dict[str, str] = Field({}, description="regression target -> bigWig; the value is the mean over the bin")
     windows: Windows = Windows()
     negatives: Negatives = Negatives()
     blacklist: str | None = None
@@ -72,7 +75,7 @@ class Build(Section):
     seed: int = 1
 
 
-def build(path, output, progress=True):
+def build(path: str | Path, output: str | Path, progress: bool = True) -> dict[str, Any]:
     """Build a data set.
 
     Parameters
@@ -80,19 +83,20 @@ def build(path, output, progress=True):
     path : str or pathlib.Path
         YAML of a `Build`.
     output : str or pathlib.Path
-        HDF5: codes (N, length), labels (N, ceil(targets / 8)) packed by bit, signal (N, signals), contig, start, split, peak
-        (False of negatives); the manifest as JSON in the attribute of that name.
+        HDF5: codes (N, length), labels (N, ceil(targets / 8)) packed by bit, signal (N, signals), contig, start,
+        split, peak (False for negatives). The attribute `manifest` is the manifest as JSON.
     progress : bool
 
     Returns
     -------
     dict
-        The manifest: sources with sha256, options, counts by class and split, what was left out, leakage between splits.
+        The manifest: sources with their sha256, options, counts by class and split, dropped windows, leakage between
+        splits.
 
     Raises
     ------
     InputError
-        If a file is not usable, genome and peaks do not go together, or a split is empty.
+        If a file is not valid, genome and peaks are of different assemblies, or a split is empty.
     """
     options = read_section(path, Build)
     here = Path(path).resolve().parent
@@ -101,16 +105,7 @@ def build(path, output, progress=True):
     blacklist = read_peaks(here / options.blacklist, genome) if options.blacklist else None
     numbers, starts, left_out = _places(options, genome, tracks, blacklist)
     split_of = _split_of(genome, options.split)
-    files = [
-        options.genome,
-        *options.tracks.values(),
-        *options.signal.values(),
-        *([options.blacklist] if blacklist else []),
-    ]
-    manifest = {
-        "options": options.model_dump(), "targets": list(options.tracks), "signal": list(options.signal), "left out": left_out,
-        "sources": {file: file_digest(here / file) for file in files},
-    }  # fmt: skip
+    manifest = _manifest(options, here) | {"left out": left_out}
     rng = np.random.default_rng(options.seed)
     with finished_file(output) as temporary, NewHdf5(temporary) as out:
         writer = _Writer(out, options, genome, [here / file for file in options.signal.values()])
@@ -132,8 +127,20 @@ def build(path, output, progress=True):
     return manifest
 
 
+def _manifest(options, folder):
+    """Options, targets and sources of a data set."""
+    files = [options.genome, *options.tracks.values(), *options.signal.values()]
+    files += [options.blacklist] if options.blacklist else []
+    return {
+        "options": options.model_dump(),
+        "targets": list(options.tracks),
+        "signal": list(options.signal),
+        "sources": {file: file_digest(folder / file) for file in files},
+    }
+
+
 def _places(options, genome, tracks, blacklist):
-    """Contigs and starts of the labelled windows, and counts of what was left out."""
+    """Contigs and starts of the labelled windows, and counts of those left out."""
     length, bin_size = options.windows.length, options.windows.bin
     if options.windows.kind == "tiles":
         numbers, bins = tiles(genome, bin_size)
@@ -163,7 +170,7 @@ def _places(options, genome, tracks, blacklist):
 
 
 def _distinct(genome, numbers, starts, length):
-    """Rows of the first of windows that are alike on either strand and mostly known, and how many are not among them."""
+    """Rows without repeats on either strand and mostly unknown windows, and how many are left out."""
     keys = np.empty(len(numbers), dtype=np.uint64)
     known = np.empty(len(numbers), dtype=bool)
     for at in range(0, len(numbers), CHUNK):
@@ -181,7 +188,7 @@ def _windows(options, genome, tracks, numbers, starts):
     first = starts + (length - bin_size) // 2
     labels = overlap_labels(numbers, first, first + bin_size, tracks, options.windows.overlap)
     if options.windows.kind == "summits":
-        # A window made for a summit is that track's whatever share of the bin its peak covers.
+        # A window made for a summit has that track's label, whatever fraction of the bin the peak covers.
         middles = _bins(numbers, starts + length // 2, bin_size)
         for column, track in enumerate(tracks):
             labels[:, column] |= np.isin(middles, _bins(track.numbers, track.summits, bin_size))
@@ -215,19 +222,19 @@ def _negatives(options, genome, tracks, blacklist, numbers, starts, rng):
 
 
 def _quarters_masked(genome, length):
-    """A function of contigs and starts: the quarter, 0 to 3, of a window's share of lower-case bases."""
+    """A function of contigs and starts: the quarter, 0 to 3, of the fraction of lower-case bases in a window."""
     repeats = soft_masked(genome.path, genome)
     return lambda numbers, starts: np.minimum(4 * repeats.bases(numbers, starts, starts + length) // length, 3)
 
 
 def _split_of(genome, split):
-    """Split of each contig, by its number in `SPLITS`."""
+    """Split of each contig, as its index in `SPLITS`."""
     result = np.zeros(len(genome.contigs), dtype=np.uint8)
     for value, names in ((1, split.dev), (2, split.test)):
         for name in names:
             number = genome.number(name)
             if result[number]:
-                raise InputError(f"contig {name} is in dev and in test")
+                raise InputError(f"split: contig {name} is in dev and in test")
             result[number] = value
     return result
 
@@ -240,11 +247,17 @@ class _Writer:
         self.out, self.targets, self.options, self.genome, self.signal = out, targets, options, genome, signal
         self.counts = np.zeros((3, 2), dtype=np.int64)  # split, kind
         self.positive = np.zeros((3, targets), dtype=np.int64)
-        self.kmers = [set(), set(), set()]
+        self.kmers: list[set[int]] = [set(), set(), set()]
         out.create_dataset("contigs", data=genome.contigs, dtype=h5py.string_dtype())
         width = -(-targets // 8)
-        columns = {"codes": ((length,), np.uint8), "labels": ((width,), np.uint8), "contig": ((), np.int32),
-                   "start": ((), np.int64), "split": ((), np.uint8), "peak": ((), bool)}  # fmt: skip
+        columns: dict[str, tuple[tuple[int, ...], type]] = {
+            "codes": ((length,), np.uint8),
+            "labels": ((width,), np.uint8),
+            "contig": ((), np.int32),
+            "start": ((), np.int64),
+            "split": ((), np.uint8),
+            "peak": ((), bool),
+        }
         if signal:
             columns["signal"] = (len(signal),), np.float32
         for name, (shape, kind) in columns.items():
@@ -256,8 +269,14 @@ class _Writer:
     def add(self, codes, labels, numbers, starts, split, peak):
         windows = self.options.windows
         first = starts + (windows.length - windows.bin) // 2
-        values = {"codes": codes, "labels": np.packbits(labels, axis=1), "contig": numbers, "start": starts, "split": split,
-                  "peak": np.full(len(codes), peak)}  # fmt: skip
+        values = {
+            "codes": codes,
+            "labels": np.packbits(labels, axis=1),
+            "contig": numbers,
+            "start": starts,
+            "split": split,
+            "peak": np.full(len(codes), peak),
+        }
         if self.signal:
             means = [bin_signal(path, self.genome, numbers, first, first + windows.bin) for path in self.signal]
             values["signal"] = np.stack(means, axis=1)
@@ -270,7 +289,7 @@ class _Writer:
             own = split == value
             self.counts[value, int(not peak)] += own.sum()
             self.positive[value] += labels[own].sum(axis=0)
-            # Chosen by their value, the same k-mers are looked at in every split, and few are kept.
+            # Chosen by their value, the sampled k-mers are the same in every split.
             part = hashes[own].ravel()
             self.kmers[value].update(part[part % np.uint64(SAMPLE) == 0].tolist())
 
@@ -288,24 +307,25 @@ class _Writer:
         }  # fmt: skip
 
 
-def read_built(path, targets):
-    """Windows and labels, or signals, of a built set, by split.
+def read_built(path: Path, targets: list[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Read windows and labels, or signals, of a built data set.
 
     Parameters
     ----------
     path : pathlib.Path
     targets : list of str
-        Those wanted, in their order: tracks, or signals.
+        Tracks, or signals, in the order of the labels' columns.
 
     Returns
     -------
     dict of str to (codes, labels)
-        numpy.ndarray, uint8, shape (N, length), and float32, shape (N, targets): 0 and 1 of tracks, values of signals.
+        split -> numpy.ndarray, uint8, shape (N, length), and float32, shape (N, targets): 0 or 1 for tracks, values
+        for signals.
 
     Raises
     ------
     InputError
-        If the file is not a built set or lacks a target.
+        If the file is not a built data set or lacks a target.
     """
     if not os.path.isfile(path):
         raise InputError(f"{path}: no such data set; make it with `python -m training build`")

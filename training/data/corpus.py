@@ -85,8 +85,8 @@ def find_files(patterns: Iterable[str]) -> list[Path]:
 def load_corpus(section: Corpus) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray], dict[str, Any]]:
     """Training and held-out windows of a recipe's corpus.
 
-    Training windows are dropped if they share a k-mer (`section.overlap_kmer`, on either strand) with a held-out or evaluation
-    sequence, repeat another window, or have many unknown bases. All windows of the held-out files are kept.
+    Training windows are dropped if they share a k-mer (`section.overlap_kmer`, on either strand) with a held-out or
+    evaluation sequence, repeat another window, or have many unknown bases. All windows of the held-out files are kept.
 
     Parameters
     ----------

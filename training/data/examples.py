@@ -1,7 +1,8 @@
-"""A recipe's data as one masked multi-target set of arrays, with overlaps between splits removed."""
+"""A recipe's data as arrays with masked labels of all targets, without overlaps between splits."""
 
 import logging
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from regzoo.errors import InputError
 from regzoo.sequence.codes import fitted
 from training.data.holdout import held_out
 from training.data.overlap import CHUNK, shares_kmer, window_hashes
-from training.data.sources import SPLITS
+from training.data.sources import SPLITS, Source
 
 logger = logging.getLogger(__name__)
 
@@ -22,9 +23,9 @@ class Examples:
     ----------
     codes : numpy.ndarray, uint8, shape (N, L)
     labels : numpy.ndarray, float32, shape (N, targets)
-        0 or 1, or a value of a regression; NaN where a row has no label for a target.
+        0 or 1, or the value of a regression; NaN where a row has no label of a target.
     sources : numpy.ndarray of str, shape (N,), optional
-        Where each row comes from, if every file of the split says so.
+        Source of each row, if every file of the split has sources.
     """
 
     codes: np.ndarray
@@ -35,16 +36,16 @@ class Examples:
         return len(self.codes)
 
     def take(self, rows: np.ndarray) -> "Examples":
-        """Some rows, chosen by index or by a mask of shape (N,)."""
+        """Select rows by index or by a mask of shape (N,)."""
         return Examples(self.codes[rows], self.labels[rows], None if self.sources is None else self.sources[rows])
 
 
-def load_examples(data):
+def load_examples(data: Source) -> tuple[dict[str, Examples], dict[str, Any]]:
     """Read a recipe's data section.
 
-    Training rows that share a k-mer (`data.overlap_kmer`, either strand) with any dev or test row of any target are dropped.
-    Training rows with the same window, on either strand unless `data.stranded`, become one row: labels of theirs that
-    contradict each other become missing, values are averaged.
+    Training rows that share a k-mer (`data.overlap_kmer`, on either strand) with a dev or test row of any target are
+    dropped. Training rows with the same window, on either strand unless `data.stranded`, are merged: contradictory
+    labels become missing, values of regressions are averaged.
 
     Parameters
     ----------
@@ -53,29 +54,20 @@ def load_examples(data):
     Returns
     -------
     splits : dict of str to Examples
-        'train', 'dev' and, where there is one, 'test'.
+        'train', 'dev' and, if there is one, 'test'.
     report : dict
-        Counts of what was read, dropped and merged, per target.
+        Counts of rows read, dropped and merged, per target.
 
     Raises
     ------
     InputError
-        If a file is not usable, train or dev is empty, a split holds one class only, a label is not 0 or 1, or windows
+        If a file is not valid, train or dev is empty, a split has one class only, a label is not 0 or 1, or windows
         differ in length.
     """
     parts, groups = _read(data)
     if data.holdout and "train" in parts:
         _hold_out(data, parts, groups)
-    report = {"targets": {target: {} for target in data.targets}}
-    for split, part in parts.items():
-        for target, counts in _counts(data, part.labels, split).items():
-            report["targets"][target][split] = counts
-    for split in ("train", "dev"):
-        missing = [target for target, counts in report["targets"].items() if split not in counts]
-        if missing:
-            raise InputError(
-                f"{data.root}: no row in {split} for {missing[0]}; give files, other contigs, or a holdout"
-            )
+    targets = _target_counts(data, parts)
     train = parts.pop("train")
     overlap = shares_kmer(train.codes, np.concatenate([part.codes for part in parts.values()]), data.overlap_kmer)
     overlapping = known(train.labels[overlap]).sum(axis=0)
@@ -84,24 +76,46 @@ def load_examples(data):
     train, merged, contradictory = _merge_duplicates(train, data.task == "regression", data.stranded)
     if not len(train):
         raise InputError(f"{data.root}: every training row shares {data.overlap_kmer} bases with dev or test")
-    for counts, dropped, kept in zip(report["targets"].values(), overlapping, known(train.labels).sum(axis=0)):
+    for counts, dropped, kept in zip(targets.values(), overlapping, known(train.labels).sum(axis=0)):
         counts["train"] |= {"overlapping": int(dropped), "kept": int(kept)}
-    report |= {"merged_rows": merged, "contradictory_labels": contradictory}
+    report = {"targets": targets, "merged_rows": merged, "contradictory_labels": contradictory}
     return {"train": train} | parts, report
 
 
-def known(labels):
-    """Which labels are known, bool, shape (N, targets)."""
+def _target_counts(data, parts):
+    """Target -> split -> counts; an InputError if a target has no row in train or dev."""
+    result: dict[str, dict[str, dict[str, Any]]] = {target: {} for target in data.targets}
+    for split, part in parts.items():
+        for target, counts in _counts(data, part.labels, split).items():
+            result[target][split] = counts
+    for split in ("train", "dev"):
+        missing = [target for target, counts in result.items() if split not in counts]
+        if missing:
+            raise InputError(
+                f"{data.root}: no row in {split} for {missing[0]}; give files, other contigs, or a holdout"
+            )
+    return result
+
+
+def known(labels: np.ndarray) -> np.ndarray:
+    """Find the known labels, bool, shape (N, targets)."""
     return ~np.isnan(labels)
 
 
+def _any_known(labels) -> np.ndarray:
+    """Rows with at least one known label, bool, shape (N,)."""
+    return np.asarray(known(labels).any(axis=1))
+
+
 def _read(data):
-    """Examples of each split, and the groups of the training rows or None."""
+    """Examples of each split, and the groups of the training rows, or None."""
     if not data.root.exists():
         raise InputError(
             f"{data.root}: no such file or folder; set REGZOO_DATA to the folder that holds {data.folder!r}"
         )
-    targets, parts, groups = data.targets, {}, []
+    targets = data.targets
+    pieces: dict[str, list[Examples]] = {}
+    groups: list[np.ndarray | None] = []
     for piece in data.read():
         if not len(piece.sequences):
             continue
@@ -111,23 +125,25 @@ def _read(data):
             _check(values, data.task, piece, target)
             labels[:, targets.index(target)] = values
         rows, own = Examples(codes, labels, piece.sources), None if piece.groups is None else np.asarray(piece.groups)
-        kept = known(labels).any(axis=1)  # a row without any label teaches nothing
+        kept = _any_known(labels)
         if not kept.all():
             logger.warning("%s: %d of %d records have no label and are left out", piece.path, (~kept).sum(), len(kept))
             rows, own = rows.take(kept), None if own is None else own[kept]
-        parts.setdefault(piece.split, []).append(rows)
+        pieces.setdefault(piece.split, []).append(rows)
         if piece.split == "train":
             groups.append(own)
-    if len({part.codes.shape[1] for rows in parts.values() for part in rows}) > 1:
+    if len({part.codes.shape[1] for rows in pieces.values() for part in rows}) > 1:
         raise InputError(f"{data.root}: windows differ in length; set `length` in the recipe's data")
-    parts = {split: _joined(rows) for split, rows in sorted(parts.items(), key=lambda item: SPLITS.index(item[0]))}
-    return parts, None if any(g is None for g in groups) else np.concatenate(groups) if groups else None
+    parts = {split: _joined(rows) for split, rows in sorted(pieces.items(), key=lambda item: SPLITS.index(item[0]))}
+    grouped = [own for own in groups if own is not None]
+    return parts, np.concatenate(grouped) if grouped and len(grouped) == len(groups) else None
 
 
 def _joined(parts):
     if len(parts) == 1:
         return parts[0]
-    sources = None if any(p.sources is None for p in parts) else np.concatenate([p.sources for p in parts])
+    named = [p.sources for p in parts if p.sources is not None]
+    sources = np.concatenate(named) if len(named) == len(parts) else None
     return Examples(np.concatenate([p.codes for p in parts]), np.concatenate([p.labels for p in parts]), sources)
 
 
@@ -163,7 +179,7 @@ def _hold_out(data, parts, groups):
 
 
 def _counts(data, labels, split):
-    """What the report says of each target that has labels in a split."""
+    """Counts of each target that has labels in a split."""
     rows = known(labels).sum(axis=0)
     parts = np.array_split(labels, len(labels) // CHUNK + 1)  # nansum copies what it sums
     total = sum(np.nansum(part, axis=0, dtype=float) for part in parts)
@@ -188,12 +204,12 @@ def _counts(data, labels, split):
 
 
 def _merge_duplicates(examples, average, stranded):
-    """One row per window; its mean label of each target, or NaN where labels of a class contradict each other."""
+    """One row per window, with its mean label of each target, or NaN where classes contradict each other."""
     _, first, group, size = np.unique(
         window_hashes(examples.codes, stranded), return_index=True, return_inverse=True, return_counts=True
     )
     labels, contradictory = examples.labels, 0
-    if len(first) < len(group):  # sums over rows of the windows that there are several of; the others stay as they are
+    if len(first) < len(group):  # labels of repeated windows are averaged; the others are not changed
         rows = np.flatnonzero(size[group] > 1)
         windows, member = np.unique(group[rows], return_inverse=True)
         own = labels[rows]
@@ -207,7 +223,7 @@ def _merge_duplicates(examples, average, stranded):
         contradictory = int(((count > 0) & ~agreed).sum())
         labels[first[windows]] = np.where(agreed, mean, np.nan)
     first = np.sort(first)
-    kept = first[known(labels).any(axis=1)[first]]
+    kept = first[_any_known(labels)[first]]
     if len(kept) < len(labels):
         examples = Examples(examples.codes, labels, examples.sources).take(kept)
     return examples, len(group) - len(first), contradictory

@@ -26,8 +26,9 @@ def shuffled_dinucleotides(codes: np.ndarray, rng: np.random.Generator) -> np.nd
 
     Notes
     -----
-    The Euler-path shuffle of Altschul & Erickson 1985 (Mol. Biol. Evol. 2:526). For every base except the last one, an edge is
-    chosen as the final one such that these edges lead to the last base; the other edges are followed in random order.
+    The Euler-path shuffle of Altschul & Erickson 1985 (Mol. Biol. Evol. 2:526). For every base except the last one, an
+    edge is chosen as the final one such that these edges lead to the last base; the other edges are followed in random
+    order.
     """
     return np.stack([_shuffled(row, rng) for row in codes]) if len(codes) else codes.copy()
 

@@ -48,7 +48,8 @@ def _rolling(codes, k):
 
 
 def shares_kmer(codes: np.ndarray, others: np.ndarray, k: int) -> np.ndarray:
-    """Find the rows that share a k-mer with any row of `others`, on either strand; k-mers with an unknown base are ignored.
+    """Find the rows that share a k-mer with any row of `others`, on either strand; k-mers with an unknown base are
+    ignored.
 
     Parameters
     ----------
@@ -115,9 +116,7 @@ def clusters(codes: np.ndarray, k: int) -> np.ndarray:
     return connected_components(graph, directed=False)[1][: len(codes)]
 
 
-def near_duplicates(
-    parts: Iterable[np.ndarray], similarity: float, k: int = 16, size: int = 64
-) -> np.ndarray:
+def near_duplicates(parts: Iterable[np.ndarray], similarity: float, k: int = 16, size: int = 64) -> np.ndarray:
     """Find rows that are similar to an earlier one, by bottom-k sketches of their k-mers (Broder 1997).
 
     Parameters

@@ -38,8 +38,8 @@ def read_peaks(path: str | Path, genome: Genome) -> Peaks:
     Parameters
     ----------
     path : str or pathlib.Path
-        bigBed if its name ends with .bb or .bigBed, else BED. In narrowPeak, the tenth column is the distance of the summit
-        from the start, or -1.
+        bigBed if its name ends with .bb or .bigBed, else BED. In narrowPeak, the tenth column is the distance of the
+        summit from the start, or -1.
     genome : regzoo.sequence.Genome
 
     Returns
@@ -49,8 +49,8 @@ def read_peaks(path: str | Path, genome: Genome) -> Peaks:
     Raises
     ------
     InputError
-        If a line is not BED, its contig is not in the genome, or it ends after the contig, as happens when peaks and genome are
-        of different assemblies. The line is named.
+        If a line is not BED, its contig is not in the genome, or it ends after the contig, as happens when peaks and
+        genome are of different assemblies. The line is named.
     """
     bed = read_bigbed(path) if str(path).lower().endswith(BIGBED) else read_bed(path)
     names, groups = np.unique(bed.contigs, return_inverse=True)
@@ -66,8 +66,8 @@ def read_peaks(path: str | Path, genome: Genome) -> Peaks:
     if len(over):
         i = over[0]
         raise InputError(
-            f"{path}, line {bed.lines[i]}: {bed.contigs[i]}:{bed.starts[i]}-{bed.ends[i]} ends after the contig, which has "
-            f"{genome.lengths[numbers[i]]} bases; use peaks and a genome of one assembly"
+            f"{path}, line {bed.lines[i]}: {bed.contigs[i]}:{bed.starts[i]}-{bed.ends[i]} ends after the contig, which "
+            f"has {genome.lengths[numbers[i]]} bases; use peaks and a genome of one assembly"
         )
     middle = (bed.starts + bed.ends) // 2
     offsets = np.array([_summit(path, line, rest) for line, rest in zip(bed.lines, bed.columns)])
@@ -177,7 +177,8 @@ def tiles(genome: Genome, bin_size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def summit_windows(tracks: Sequence[Peaks], length: int, bin_size: int = 200) -> tuple[np.ndarray, np.ndarray]:
-    """Contigs and starts of windows around the summits of all tracks, one for each bin of `bin_size` bases with summits.
+    """Contigs and starts of windows around the summits of all tracks, one for each bin of `bin_size` bases with
+    summits.
 
     Of several summits in a bin, the first one is taken, in the order of the files.
 
@@ -249,8 +250,8 @@ def bin_signal(
             name, length = own[number]
             if length != genome.lengths[number]:
                 raise InputError(
-                    f"{path}: {name} has {length} bases, but {genome.lengths[number]} in {genome.path}; use files of one "
-                    "assembly"
+                    f"{path}: {name} has {length} bases, but {genome.lengths[number]} in {genome.path}; use files of "
+                    "one assembly"
                 )
             values = file.values(name, max(start, 0), min(end, length), numpy=True)
             result[i] = np.nansum(values) / (end - start)

@@ -97,7 +97,7 @@ def column(table: pd.DataFrame, name: str, path: Path) -> pd.Series:
 
 
 def numbers(values: pd.Series, path: Path) -> np.ndarray:
-    """A column as float32, with NaN for missing values; an InputError names the line of a value that is not a number."""
+    """A column as float32, with NaN for missing values; an InputError names the line of an invalid value."""
     text = values.where(~values.isin(MISSING), "nan")
     result = pd.to_numeric(text, errors="coerce")
     wrong = result.isna() & (text != "nan")
@@ -108,7 +108,7 @@ def numbers(values: pd.Series, path: Path) -> np.ndarray:
 
 
 def table_sequences(values: pd.Series, path: Path) -> list[np.ndarray]:
-    """Base codes of a column of sequences. Overlapping k-mers separated by blanks, as in DNABERT's files, are joined."""
+    """Base codes of a column of sequences. Overlapping k-mers between blanks, as in DNABERT's files, are joined."""
     return [encode_checked(_joined(text.split(), path, line), f"{path}, line {line}") for line, text in values.items()]
 
 

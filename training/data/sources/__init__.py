@@ -21,11 +21,17 @@ def _format(value: Any):
 
 
 Data = Annotated[
-    Annotated[GueData, Tag("gue")] | Annotated[BuiltData, Tag("built")] | Annotated[FilesData, Tag("files")]
-    | Annotated[GriesemerData, Tag("griesemer")] | Annotated[DeepseaData, Tag("deepsea")]
-    | Annotated[CoordinatesData, Tag("coordinates")] | Annotated[PeakFastaData, Tag("peak_fasta")]
-    | Annotated[LabelStringsData, Tag("label_strings")] | Annotated[VariantsData, Tag("variants")] | Annotated[SatmutData, Tag("satmut")],
+    Annotated[GueData, Tag("gue")]
+    | Annotated[BuiltData, Tag("built")]
+    | Annotated[FilesData, Tag("files")]
+    | Annotated[GriesemerData, Tag("griesemer")]
+    | Annotated[DeepseaData, Tag("deepsea")]
+    | Annotated[CoordinatesData, Tag("coordinates")]
+    | Annotated[PeakFastaData, Tag("peak_fasta")]
+    | Annotated[LabelStringsData, Tag("label_strings")]
+    | Annotated[VariantsData, Tag("variants")]
+    | Annotated[SatmutData, Tag("satmut")],
     Discriminator(_format),
-]  # fmt: skip
+]
 
 __all__ = ["SPLITS", "Data", "Holdout", "Piece", "Source", "data_root"]

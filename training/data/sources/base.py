@@ -46,8 +46,8 @@ class Holdout(Section):
 
     by: Literal["random", "cluster", "group"] = Field(
         "cluster",
-        description="cluster: rows that share a k-mer; group: groups that the files name; random: single rows, stratified by "
-        "their labels",
+        description="cluster: rows that share a k-mer; group: groups that the files name; random: single rows, "
+        "stratified by their labels",
     )
     dev: float = Field(0.1, ge=0, lt=1, description="fraction of rows")
     test: float = Field(0.0, ge=0, lt=1, description="fraction of rows")
@@ -56,13 +56,15 @@ class Holdout(Section):
 
 
 class Source(Section):
-    """What all formats have in common. Paths are relative to REGZOO_DATA, or to the working directory if it is not set."""
+    """What all formats have in common. Paths are relative to REGZOO_DATA, or to the working directory if it is not
+    set.
+    """
 
     folder: str = Field(description="folder of the files; for format `built`, the file")
     title: str = Field("", description="a few words for the tables of models")
     description: str = Field("", description="for the model card: what the data is, its source and licence")
     cite_as: str = Field("", description="for model.yaml: publications of the data")
-    tags: list[str] = Field([], description="for model.yaml, e.g. 'DNA binding'")
+    keywords: list[str] = Field([], description="tags in model.yaml, e.g. DNA binding")
     task: Literal["binary", "multiclass", "regression"] = "binary"
     length: int | None = Field(
         None, gt=0, description="window length in bases; sequences are cut to their centre or padded with N"

@@ -16,7 +16,8 @@ from training.data.sources.base import Piece, Source
 
 
 class CoordinatesData(Source):
-    """Intervals of each class and a genome. If a class is called `positive`, it is the only target; else each class is one.
+    """Intervals of each class and a genome. If a class is called `positive`, it is the only target; else each class is
+    one.
 
     Intervals on the strand '-' are reverse-complemented. `length` is needed where intervals differ in length.
     """

@@ -52,8 +52,8 @@ class LabelledFile(Section):
     split: Literal["train", "dev", "test"] = "train"
     labels: dict[str, float | str] = Field(
         min_length=1,
-        description="target -> a number for all records, a column of a table, or a regular expression for FASTA headers whose "
-        "group is the label",
+        description="target -> a number for all records, a column of a table, or a regular expression for FASTA "
+        "headers whose group is the label",
     )
     columns: list[str] | None = Field(None, description="names of the columns of a table without header")
     sequence: str = Field("sequence", description="column of sequences, or of overlapping k-mers")

@@ -29,8 +29,8 @@ class _Track(NamedTuple):
 class PeakFastaData(Source):
     """One file of peaks per target. Every peak is labelled for all targets by overlap; negatives have no label.
 
-    There are two kinds of negatives: `shuffled` ones keep the dinucleotides of a peak, `gc_matched` ones are windows of other
-    FASTA files with the G+C content nearest to that of a peak.
+    There are two kinds of negatives: `shuffled` ones keep the dinucleotides of a peak, `gc_matched` ones are windows
+    of other FASTA files with the G+C content nearest to that of a peak.
     """
 
     format: Literal["peak_fasta"]

@@ -23,7 +23,7 @@ class SatmutData(Source):
     """
 
     format: Literal["satmut"]
-    length: int = Field(gt=0)  # type: ignore[assignment]
+    length: int = Field(gt=0)
     effects: str = Field("effects.tsv.gz", description="columns Pos, Ref, Alt, Barcodes, Coefficient, Element")
     elements: str = Field("elements.fa", description="records as >NAME CONTIG:START-END, 1-based")
     tags: int = Field(10, description="smallest number of barcodes of a variant")
@@ -42,7 +42,7 @@ class SatmutData(Source):
         chosen = np.flatnonzero((tags >= self.tags) & alt.isin(list(BASES)))
         sequences = []
         for row in chosen:
-            name, line = names.iloc[row], table.index[row]
+            name, line = names.iloc[row], table.index[int(row)]
             if name not in elements:
                 raise InputError(f"{path}, line {line}: no element {name!r} in {self.elements}")
             start, codes = elements[name]

@@ -1,6 +1,7 @@
-"""Labelled variants: VCF files of one class each, as sets of ClinVar, gnomAD, eQTLs and CADD come."""
+"""Labelled variants in VCF files of one class each, as of ClinVar, gnomAD, eQTLs or CADD."""
 
 import logging
+from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
@@ -16,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 class VariantsData(Source):
-    """Windows of the alternate alleles of VCF files, 1 for those of `positive` and 0 for those of `negative`.
+    """Windows of the alternate alleles of VCF files: 1 for those of `positive`, 0 for those of `negative`.
 
     Groups are contigs, so that `holdout: {by: group}` splits by chromosome.
     """
@@ -28,10 +29,12 @@ class VariantsData(Source):
     negative: list[str] = Field(min_length=1)
 
     @property
-    def targets(self):
+    def targets(self) -> list[str]:
+        """Names of the targets, in the order of the labels' columns."""
         return ["positive"]
 
-    def read(self):
+    def read(self) -> Iterable[Piece]:
+        """Read the files; an InputError names the file and the record that is not valid."""
         genome = Genome(self.root / self.genome)
         for label, files in ((1.0, self.positive), (0.0, self.negative)):
             for file in files:

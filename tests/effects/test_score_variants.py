@@ -1,19 +1,24 @@
 """`regzoo score`: every allele against windows cut from strings, all formats, all reasons, nothing lost."""
 
 import gzip
+from contextlib import contextmanager
 
 import cyvcf2
 import h5py
 import numpy as np
 import pandas as pd
 import pyfaidx
+import pysam
 import pytest
+from typer.testing import CliRunner
 
+from regzoo.cli import app
+from regzoo.effects import pipeline, writers
 from regzoo.effects.pipeline import score_variants
 from regzoo.effects.windows import allele_windows, variant_offset
 from regzoo.errors import InputError, OutputError, RegzooError
 from regzoo.sequence import Genome, decode, encode_many
-from regzoo.zoo import load_model
+from regzoo.zoo import load_model, model_folder
 from tests.conftest import FASTA, MODEL, VCF, run
 from tests.effects.alleles import SCORED, make_alleles
 
@@ -237,3 +242,149 @@ def test_the_command_reports_counts_and_refuses_without_a_traceback(tmp_path):
     _, err = run("regzoo", "score", "none.vcf", "-f", FASTA, "-m", MODEL, "-o", tmp_path / "p.tsv", expect=1)
     assert err == "error: none.vcf: no such VCF file\n"
     assert not (tmp_path / "p.tsv").exists()
+
+
+def test_without_an_output_the_table_of_the_file_is_returned(tmp_path, model):
+    options = {"scores": ("diff", "alt"), "summaries": ("absmax", "mean")}
+    counts = score_variants(model, VCF, FASTA, output=tmp_path / "o.parquet", **options)
+    frame = score_variants(model, VCF, Genome(FASTA), **options)
+    pd.testing.assert_frame_equal(frame, pd.read_parquet(tmp_path / "o.parquet"), check_dtype=False)
+    assert counts == frame.status.value_counts().to_dict() == {SCORED: 46}
+    assert list(frame)[:7] == ["record", "chrom", "pos", "id", "ref", "alt", "status"]
+
+
+def test_models_and_variants_come_in_any_form(model):
+    expected = score_variants(model, VCF, FASTA, scores=["diff"])
+    rows = expected[["chrom", "pos", "id", "ref", "alt"]]
+    strings = (rows.chrom + ":" + rows.pos.astype(str) + ":" + rows.ref + ":" + rows["alt"]).tolist()
+    for given, variants in ((MODEL, str(VCF)), ([model_folder(MODEL)], rows), ([model, model], strings)):
+        found = score_variants(given, variants, FASTA, scores=["diff"])
+        assert found.drop(columns="id").equals(expected.drop(columns="id"))
+    with pytest.raises(InputError, match="row 1: expected a string CHROM:POS:REF:ALT"):
+        score_variants(model, ["chr1:5:A:C", "rs7"], FASTA)
+
+
+def test_a_table_of_variants_can_be_written_as_vcf_and_resumed(tmp_path, model, contigs):
+    base = contigs["chr1"][899]
+    rows = pd.DataFrame({"chrom": ["1", "chr2"], "pos": [900, 5], "ref": [base, "A"], "alt": ["<DEL>", "*"]})
+    score_variants(model, rows, FASTA, scores=("diff",), output=tmp_path / "o.vcf", resume=True)
+    lines = (tmp_path / "o.vcf").read_text().splitlines()
+    assert lines[1:3] == ["##contig=<ID=1>", "##contig=<ID=chr2>"]
+    assert lines[-2:] == [
+        f"1\t900\t.\t{base}\t<DEL>\t.\t.\tREGZOO_DIFF=.;REGZOO_STATUS=symbolic_allele",
+        "chr2\t5\t.\tA\t*\t.\t.\tREGZOO_DIFF=.;REGZOO_STATUS=allele_removed_by_an_overlapping_deletion",
+    ]
+
+
+def test_bcf_holds_the_vcf(tmp_path, model, monkeypatch):
+    for name in ("o.vcf", "o.bcf"):
+        score_variants(model, VCF, FASTA, scores=("diff",), targets=["tf0"], output=tmp_path / name)
+    with pysam.VariantFile(str(tmp_path / "o.vcf")) as text, pysam.VariantFile(str(tmp_path / "o.bcf")) as binary:
+        assert list(map(str, binary)) == list(map(str, text))
+        assert [r.id for r in binary.fetch("chr1", 1600, 1601)] == ["breaks_ap1_1"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["o.bcf", "o.bcf.csi", "o.vcf"]
+    monkeypatch.setattr("regzoo.effects.writers.VcfWriter.write", lambda self, batch: setattr(self, "records", 46))
+    with pytest.raises(OutputError, match="46 records were scored, but 0 are in the BCF"):
+        score_variants(model, VCF, FASTA, output=tmp_path / "p.bcf")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["o.bcf", "o.bcf.csi", "o.vcf", "p.bcf.parts"]
+
+
+@pytest.mark.parametrize("suffix", [".vcf", ".vcf.gz"])
+def test_a_record_that_is_missing_in_a_vcf_is_noticed(suffix, tmp_path, model, monkeypatch):
+    parts = writers._parts
+
+    def lose_one_line(records):
+        head, info, tail = parts(records)
+        return head.slice(1), info.slice(1), tail.slice(1)
+
+    monkeypatch.setattr(writers, "_parts", lose_one_line)
+    monkeypatch.setattr(writers, "_joined", lambda texts, counts: texts.slice(1))
+    with pytest.raises(OutputError, match="46 records were written, but 45 are in the file"):
+        score_variants(model, VCF, FASTA, output=tmp_path / f"o{suffix}")
+    assert not (tmp_path / f"o{suffix}").exists()
+
+
+def test_windows_with_unknown_bases_and_past_an_end_are_counted(tmp_path, contigs):
+    bases = list("ACGT" * 100)
+    bases[150] = "N"
+    fasta = tmp_path / "g.fa"
+    fasta.write_text(f">c\n{''.join(bases)}\n")
+    positions = [1, 100, 101, 102, 201, 202, 300, 399]  # windows of 101 bases: 49 before the variant, 51 after it
+    rows = [f"c:{p}:{bases[p - 1]}:{'AC'[bases[p - 1] == 'A']}" for p in positions]
+    frame = score_variants(MODEL, rows, fasta, scores=("diff",), targets=["tf0"])
+    assert frame.attrs == {"padded": 2, "unknown": sum(p - 50 <= 150 < p + 51 for p in positions)}
+    counts = score_variants(MODEL, rows, fasta, output=tmp_path / "o.tsv")
+    assert (counts.padded, counts.unknown) == (2, 3) and counts == {SCORED: 8}
+    lines = ["\t".join([*row.split(":")[:2], ".", *row.split(":")[2:], ".", ".", "."]) for row in rows]
+    (tmp_path / "in.vcf").write_text(HEADER + "\n".join(lines))
+    command = ["score", "-m", MODEL, tmp_path / "in.vcf", "-f", fasta, "-o", tmp_path / "o.tsv", "-q", "-s", "diff"]
+    done = CliRunner().invoke(app, list(map(str, command)))
+    assert done.exit_code == 0, done.output
+    assert "2  of the scored: window padded with N" in done.stderr and "3  of the scored: window with unk" in done.stderr
+
+
+def test_reading_scoring_and_writing_at_once_changes_no_byte(tmp_path, model, monkeypatch):
+    """Batches of 7 records, against the same ones read, scored and written one after the other."""
+    monkeypatch.setattr(pipeline, "BATCH", 7)
+    score_variants(model, VCF, FASTA, batch_size=7, output=tmp_path / "threads.tsv")
+    seen = []
+
+    @contextmanager
+    def at_once(function):
+        yield function
+
+    def recorded(items):
+        for item in items:
+            seen.append(item)
+            yield item
+
+    monkeypatch.setattr(pipeline, "in_background", at_once)
+    monkeypatch.setattr(pipeline, "read_ahead", recorded)
+    score_variants(model, VCF, FASTA, batch_size=7, output=tmp_path / "serial.tsv")
+    assert len(seen) == 7
+    assert (tmp_path / "serial.tsv").read_bytes() == (tmp_path / "threads.tsv").read_bytes()
+
+
+def test_items_are_read_ahead_in_order_and_errors_come_through():
+    def items():
+        yield from range(3)
+        raise InputError("record 4")
+
+    got = []
+    with pytest.raises(InputError, match="record 4"):
+        for item in pipeline.read_ahead(items()):
+            got.append(item)
+    assert got == [0, 1, 2]
+    written = []
+
+    def write(item):
+        if item == 2:
+            raise OutputError("full")
+        written.append(item)
+
+    with pytest.raises(OutputError, match="full"), pipeline.in_background(write) as call:
+        for item in range(5):
+            call(item)
+    assert written == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"scores": "diff"}, "scores: expected a list, got the string 'diff'"),
+        ({"summaries": ["sum"]}, "no summary 'sum'; there are absmax"),
+        ({"strands": "both"}, "no choice of strands 'both'"),
+        ({"precision": "fp8"}, "no precision 'fp8'"),
+        ({"anchor": "middle"}, "no anchor 'middle'"),
+        ({"vcf_keys": "all"}, "no way to write VCF keys 'all'"),
+        ({"offsets": ()}, "no offset given"),
+        ({"grid": 0}, "grid: expected 1 or more, got 0"),
+        ({"batch_size": 0}, "batch_size: expected 1 or more, got 0"),
+        ({"workers": 0}, "workers: expected 1 or more, got 0"),
+        ({"resume": True}, "a returned table cannot be resumed"),
+        ({"targets": ["tf9"]}, "no target 'tf9'"),
+    ],
+)
+def test_options_that_are_not_valid_are_errors_of_the_library(options, message, model):
+    with pytest.raises(InputError, match=message):
+        score_variants(model, VCF, FASTA, **options)
