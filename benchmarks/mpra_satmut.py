@@ -21,7 +21,7 @@ import pandas as pd
 
 from regzoo.effects.evaluator import Evaluator
 from regzoo.effects.mutate import ALLELES, locus_effects
-from regzoo.effects.scoring import check_score, target_columns
+from regzoo.effects.scoring import check_score
 from regzoo.errors import InputError
 from regzoo.evaluate.metrics import CORRELATIONS, auroc, bootstrap
 from regzoo.sequence import Genome

@@ -27,12 +27,11 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from regzoo.effects import score_vcf
-from regzoo.effects.alleles import allele_windows
 from regzoo.effects.evaluator import Evaluator
-from regzoo.effects.score_vcf import difference_from_exact
+from regzoo.effects.pipeline import difference_from_exact, score_variants
+from regzoo.effects.windows import allele_windows
 from regzoo.nets import build
-from regzoo.sequence import Genome, open_vcf, read_records
+from regzoo.sequence import Genome, read_alleles
 from regzoo.sequence.codes import one_hot
 from regzoo.zoo import load_model, zoo_folder
 
@@ -108,7 +107,7 @@ def contenders(args, folder, vcf, model):
         return model.predict(alt, batch_size=32)
 
     def own(output, **options):
-        return partial(score_vcf, vcf, args.fasta, model, folder / output, progress=False, **options)
+        return partial(score_variants, model, vcf, args.fasta, output=folder / output, **options)
 
     def command(*parts):
         return partial(subprocess.run, [str(part) for part in parts], check=True, capture_output=True)
@@ -133,10 +132,6 @@ def contenders(args, folder, vcf, model):
     return result
 
 
-def read_alleles(vcf):
-    return [allele for _, of_record in read_records(open_vcf(vcf), vcf) for allele in of_record]
-
-
 def compare(args, folder, vcf):
     """Print the table: medians of rounds in which every contender has its turn."""
     model = load_model(str(folder), device="cpu")
@@ -156,7 +151,7 @@ def compare(args, folder, vcf):
         print(f"largest difference from kipoi-veff's diff: {np.abs(own['diff'] - plugin).max():.0e}")
     for name, options in VARIATIONS.items():
         if args.dense or "grid" not in options:
-            largest, correlation = difference_from_exact(vcf, args.fasta, model, **options)
+            largest, correlation = difference_from_exact(model, vcf, args.fasta, **options)
             print(f"{name}: largest difference of diff from exact {largest:.0e}, correlation {correlation:.5f}")
     medians = {name: statistics.median(values) for name, values in times.items()}
     print(f"\n{len(own['alt'])} variants, {args.threads} threads, median of {args.rounds}\n")

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from regzoo.errors import InputError, ModelError, OutputError, RegzooError
 
 if TYPE_CHECKING:
+    from regzoo.effects.allele_report import alleles
+    from regzoo.effects.background import Background, background
     from regzoo.effects.mutate import saturation_mutagenesis
     from regzoo.effects.pipeline import score_variants, zero_shot
     from regzoo.embedding import embed
@@ -26,8 +28,11 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 _HOMES = {
+    "Background": "regzoo.effects.background",
     "Genome": "regzoo.sequence.genome",
     "Model": "regzoo.model",
+    "alleles": "regzoo.effects.allele_report",
+    "background": "regzoo.effects.background",
     "compare": "regzoo.evaluate.compare",
     "embed": "regzoo.embedding",
     "list_models": "regzoo.zoo",
@@ -40,12 +45,15 @@ _HOMES = {
 }
 
 __all__ = [
+    "Background",
     "Genome",
     "InputError",
     "Model",
     "ModelError",
     "OutputError",
     "RegzooError",
+    "alleles",
+    "background",
     "compare",
     "embed",
     "list_models",

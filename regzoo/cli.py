@@ -16,10 +16,12 @@ from regzoo.errors import RegzooError
 from regzoo.options import (
     ANCHORS,
     CENTRES,
+    ORIENTATIONS,
     PER,
     PRECISIONS,
     REF_MISMATCHES,
     SCORES,
+    SPECTRA,
     STRANDS,
     SUMMARIES,
     VCF_KEYS,
@@ -258,8 +260,8 @@ def score(
         for loaded in models if grid > 1 or precision != "float32" else ():
             largest, correlation = difference_from_exact(loaded, path, genome, grid, precision)
             print(
-                f"{loaded.name}, diff of the first variants, grid {grid} and {precision} against exactly centred float32: "
-                f"largest difference {largest:.2g}, correlation {correlation:.4f}",
+                f"{loaded.name}, diff of the first variants, grid {grid} and {precision} against centred float32:"
+                f" largest difference {largest:.2g}, correlation {correlation:.4f}",
                 file=sys.stderr,
             )
 
@@ -323,8 +325,8 @@ def mutate(
         _option(
             "--output",
             "-o",
-            help=".h5, .tsv, .tsv.gz, .parquet, .mutmap.h5 (for `kipoi veff plot_mutation_map`), or for one locus .png, .svg or "
-            ".pdf; repeat for more; default TSV on standard output",
+            help=".h5, .tsv, .tsv.gz, .parquet, .mutmap.h5 (for `kipoi veff plot_mutation_map`), or of one locus .png, "
+            ".svg or .pdf; repeat for more; default TSV on standard output",
         ),
     ] = None,
     quiet: Quiet = False,
@@ -377,7 +379,94 @@ def embed(
     print(f"{count} sequences -> {output}", file=sys.stderr)
 
 
-LABELLED_HELP = "labelled sequences: CSV headed `sequence,label` with labels 0 and 1, or `sequence,value`, plain or gzipped; repeat for more"
+LABELLED_HELP = (
+    "labelled sequences: CSV headed `sequence,label` (0 or 1) or `sequence,value`, plain or gzipped; repeat "
+    "for more"
+)
+
+
+@app.command()
+def alleles(
+    model: Models,
+    variants: Annotated[
+        str, typer.Argument(help="VCF or BCF; or .tsv or .csv with columns chrom, pos, ref, alt and optionally id")
+    ],
+    genome: GenomeFile,
+    targets: Targets = (),  # type: ignore[assignment]
+    step: Annotated[
+        int | None,
+        _option("--step", min=0, help="Shift of windows; the largest prediction counts; 0: centred only"),
+    ] = None,
+    threshold: Annotated[
+        float, _option("--threshold", help="Probability from which on a window is of the class")
+    ] = 0.5,
+    background: Annotated[
+        str | None, _option("--background", help="Of `regzoo background`; default that of the model, where it has one")
+    ] = None,
+    motifs: Annotated[
+        str | None, _option("--motifs", help="MEME file: report the motif that is broken or made")
+    ] = None,
+    orientation: Annotated[str, _option("--orientation", help=_listed(ORIENTATIONS))] = "report",
+    pip: Annotated[
+        str | None,
+        _option(
+            "--pip",
+            help="Rank by posterior inclusion probability x percentile: a column of the table, INFO:KEY, or a "
+            ".tsv or .csv file with columns pip and id, or pip, chrom, pos, ref and alt",
+        ),
+    ] = None,
+    best: Annotated[bool, _option("--best", help="Only the target with the largest effect of each allele")] = False,
+    precision: Precision = "float32",
+    batch_size: BatchSize = 64,
+    device: Device = "auto",
+    output: Annotated[
+        str | None, _option("--output", "-o", help=".tsv, .tsv.gz, .parquet or .h5; default TSV on standard output")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Report what each allele does: classes before and after, gain or loss, percentile, motif, in words and ranked.
+
+    Example: regzoo alleles credible_set.vcf --genome hg38.fa --model MotifResNet/tf-dream --best -o alleles.tsv
+    """
+    from regzoo.effects.allele_report import alleles as run
+
+    counts = run(
+        model, variants, genome, targets=targets, step=step, threshold=threshold, background=background, motifs=motifs,
+        orientation=orientation, pip=pip, best=best, precision=precision, batch_size=batch_size, device=device,
+        output=output or "-", progress=not quiet,
+    )  # fmt: skip
+    _report(counts, "alleles", output)
+
+
+@app.command()
+def background(
+    model: OneModel,
+    genome: GenomeFile,
+    variants: Annotated[str | None, _option("--variants", help="Use the variants of this VCF, not random ones")] = None,
+    count: Annotated[int, _option("--count", min=100, help="Number of random single-base variants")] = 10_000,
+    regions: Annotated[str | None, _option("--regions", help="Draw them in the intervals of this BED file")] = None,
+    spectrum: Annotated[
+        str, _option("--spectrum", help=f"{_listed(SPECTRA)}; or a VCF, whose contexts and alternates are matched")
+    ] = "human",
+    scores: Annotated[list[str], _option("--score", "-s", help="As of `regzoo score`; repeat for more")] = (),  # type: ignore[assignment]
+    seed: Annotated[int, _option("--seed", help="Of the random variants")] = 0,
+    precision: Precision = "float32",
+    batch_size: BatchSize = 64,
+    device: Device = "auto",
+    output: Annotated[str, _option("--output", "-o", help=".safetensors")] = ...,  # type: ignore[assignment]
+    quiet: Quiet = False,
+) -> None:
+    """Make the distribution of a model's scores over background variants, for percentiles and p-values.
+
+    Example: regzoo background --model MotifResNet/tf-human --genome hg38.fa --regions peaks.bed -o peaks.safetensors
+    """
+    from regzoo.effects.background import background as run
+
+    found = run(
+        model, genome, variants=variants, count=count, regions=regions, spectrum=spectrum, scores=scores, seed=seed,
+        precision=precision, batch_size=batch_size, device=device, output=output, progress=not quiet,
+    )  # fmt: skip
+    print(f"{found.count:,} variants, {len(found.targets)} targets -> {output}", file=sys.stderr)
 
 
 @app.command()
@@ -395,8 +484,8 @@ def compare(
         _option(
             "--output",
             "-o",
-            help="Also write .tsv, .md, or .png, .svg or .pdf with ROC and precision-recall curves (predicted against measured "
-            "for values); repeat for more",
+            help="Also write .tsv, .md, or .png, .svg or .pdf with ROC and precision-recall curves (predicted against "
+            "measured for values); repeat for more",
         ),
     ] = None,
     quiet: Quiet = False,

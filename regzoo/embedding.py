@@ -50,9 +50,9 @@ def embed(
     model : str, pathlib.Path or LanguageModel
         As `regzoo.zoo.load_language_model` takes it.
     inputs : str, pathlib.Path, list of str, or pandas.DataFrame
-        Without `genome`: a FASTA file, of which every record is embedded, or a list of sequences. With `genome`: intervals,
-        which are embedded as they are: a BED file ('-' for standard input), loci CHROM:START-END (1-based, inclusive), or a
-        data frame with columns chrom, start, end.
+        Without `genome`: a FASTA file, of which every record is embedded, or a list of sequences. With `genome`:
+        intervals, which are embedded as they are: a BED file ('-' for standard input), loci CHROM:START-END (1-based,
+        inclusive), or a data frame with columns chrom, start, end.
     genome : str, pathlib.Path or Genome, optional
         FASTA or .2bit that the intervals are of.
     per : str
@@ -74,20 +74,20 @@ def embed(
     Returns
     -------
     pandas.DataFrame or int
-        One row for each vector: columns name, chrom, start and end (0-based, half-open, on the contig) and embedding (arrays
-        of float32, shape (hidden,)). With `output`, the number of sequences.
+        One row for each vector: columns name, chrom, start and end (0-based, half-open, on the contig) and embedding
+        (arrays of float32, shape (hidden,)). With `output`, the number of sequences.
 
     Raises
     ------
     regzoo.RegzooError
-        If an input, the model or the output is not usable, or a sequence is too short or has unknown bases only. Nothing is
-        written then.
+        If an input, the model or the output is not usable, or a sequence is too short or has unknown bases only.
+        Nothing is written then.
 
     Notes
     -----
-    A sequence of more tokens than the model reads at once (its limit, or 512) is cut between tokens into pieces that are
-    read one by one. For 'mean' and 'cls', the result is the mean of the pieces' vectors weighted by their number of tokens;
-    for 'max', the largest value over the pieces.
+    A sequence of more tokens than the model reads at once (its limit, or 512) is cut between tokens into pieces that
+    are read one by one. For 'mean' and 'cls', the result is the mean of the pieces' vectors weighted by their number of
+    tokens; for 'max', the largest value over the pieces.
     """
     check_choice("choice of vectors", per, PER)
     check_choice("precision", precision, PRECISIONS)

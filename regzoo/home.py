@@ -9,6 +9,15 @@ from regzoo.errors import ModelError
 SOURCE = "regzoo"
 
 
+def requirement() -> str:
+    """Requirement for pip of this library: REGZOO_REPOSITORY, such as git+https://HOST/regzoo@v0.2.0, or the checkout.
+
+    No package index has the name, so that a model's environment must not ask one for it.
+    """
+    source = os.environ.get("REGZOO_REPOSITORY") or Path(__file__).resolve().parents[1].as_uri()
+    return f"regzoo @ {source}"
+
+
 def zoo_folder() -> Path:
     """The checkout that holds models/ and zoo_index.yaml: REGZOO_HOME, or the one this library is in.
 

@@ -60,8 +60,8 @@ def model_info(model: str | Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        name, folder, status, title, input_length, parameters, stranded, targets (names), mean_metrics (by split), commands (that
-        use the model) and card (Markdown); None where it is not known.
+        name, folder, status, title, input_length, parameters, stranded, targets (names), mean_metrics (by split),
+        commands (that use the model) and card (Markdown); None where it is not known.
 
     Raises
     ------

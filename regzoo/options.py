@@ -52,6 +52,16 @@ VCF_KEYS = {
     "packed": "one INFO key for all targets of a score, separated by |",
     "each": "one INFO key (a number) for each target",
 }
+#: How random variants of a background are drawn.
+SPECTRA = {
+    "human": "trinucleotide contexts and alternates as often as in 1000 Genomes variants of chromosome 20",
+    "uniform": "every position and every alternate alike",
+}
+#: What happens to variants whose REF is not the genome's base.
+ORIENTATIONS = {
+    "report": "keep them as they are; the column `orientation` says what is wrong",
+    "fix": "exchange swapped alleles and complement flipped ones, and say so in `orientation`",
+}
 #: Scores of masked language models.
 ZERO_SHOT = {
     "p_ref": "probability of the reference base, hidden",
@@ -96,8 +106,9 @@ class Scoring:
     Attributes
     ----------
     scores : tuple of str
-        Keys of `SCORES`, or import paths of functions (`regzoo.effects.scores.imported_score`). When empty, each model's
-        default: diff, and logit where it predicts probabilities. What is given twice, here and below, is computed once.
+        Keys of `SCORES`, or import paths of functions (`regzoo.effects.scores.imported_score`). When empty, each
+        model's default: diff, and logit where it predicts probabilities. What is given twice, here and below, is
+        computed once.
     targets : tuple of str
         Names of the targets; all when empty. With several models, those of each that has some of them.
     summaries : tuple of str

@@ -82,8 +82,8 @@ def predict(
     inputs : str, pathlib.Path, list of str, pandas.DataFrame, or array
         Intervals: a BED or narrowPeak file ('-' for standard input), a data frame with columns chrom, start, end and
         optionally name and strand, or loci 'CHROM:START-END' (1-based, inclusive). Or sequences of the model's window
-        length: strings, base codes (uint8, shape (N, L)) or one-hot (shape (N, 4, L)); or without `genome` the path of a FASTA
-        file whose records have that length.
+        length: strings, base codes (uint8, shape (N, L)) or one-hot (shape (N, 4, L)); or without `genome` the path of
+        a FASTA file whose records have that length.
     genome : str, pathlib.Path or Genome, optional
         FASTA (plain, gzipped, bgzipped) or .2bit. Needed for intervals.
     targets : sequence of str
@@ -183,8 +183,8 @@ def _read_records(models, path):
         wrong = np.flatnonzero(fasta.lengths != model.input_length)
         if len(wrong):
             raise InputError(
-                f"{path}: {fasta.contigs[wrong[0]]} has {fasta.lengths[wrong[0]]} bases, but {model.name} reads windows of "
-                f"{model.input_length}; give intervals and this file as the genome, or records of this length"
+                f"{path}: {fasta.contigs[wrong[0]]} has {fasta.lengths[wrong[0]]} bases, but {model.name} "
+                f"reads windows of {model.input_length}; give intervals and this file as the genome"
             )
     return {name: np.array(fasta.codes(name)) for name in fasta.contigs}
 

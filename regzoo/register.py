@@ -43,9 +43,13 @@ def register(name=SOURCE):
     home = path.parent
     sources.setdefault(
         "kipoi",
-        {"type": "git", "remote_url": "https://github.com/kipoi/models.git", "local_path": f"{home / 'models'}/",
-         "auto_update": True},
-    )  # fmt: skip
+        {
+            "type": "git",
+            "remote_url": "https://github.com/kipoi/models.git",
+            "local_path": f"{home / 'models'}/",
+            "auto_update": True,
+        },
+    )
     sources[name] = {"type": "local", "local_path": f"{zoo_folder() / 'models'}"}
     try:
         home.mkdir(parents=True, exist_ok=True)

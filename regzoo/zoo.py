@@ -64,7 +64,8 @@ def model_folder(name):
         raise ModelError(f"no model {name!r} in the zoo{hint} ('regzoo ls' lists them)")
     if models[name]["status"] == "recipe":
         raise ModelError(
-            f"{name} is a recipe whose weights the zoo does not have: python -m training fit {models[name]['recipe']}, then export"
+            f"{name} is a recipe whose weights the zoo does not have: python -m training fit {models[name]['recipe']}, "
+            "then export"
         )
     return zoo_folder() / "models" / name
 
@@ -79,8 +80,8 @@ def read_targets(path):
     Raises
     ------
     ModelError
-        If the file is missing, empty or not UTF-8, or a line has no name, a control character, or a name that cannot be made
-        distinct.
+        If the file is missing, empty or not UTF-8, or a line has no name, a control character, or a name that cannot be
+        made distinct.
     """
     try:
         lines = Path(path).read_text(encoding="utf-8").split("\n")  # not splitlines(), which splits at more
@@ -105,8 +106,8 @@ def read_targets(path):
 def load_module(folder, name, **args):
     """Build a model's module from the `args` of its model.yaml and load its weights.
 
-    Nothing large is allocated, and nothing downloaded, before the arguments, the target names and the network's sizes have
-    been checked.
+    Nothing large is allocated, and nothing downloaded, before the arguments, the target names and the network's sizes
+    have been checked.
 
     Parameters
     ----------
@@ -115,9 +116,9 @@ def load_module(folder, name, **args):
     name : str
         For messages.
     **args
-        Fields of `regzoo.description.Arguments`: `architecture` and `arguments` of `regzoo.nets.build`; `targets`, a file of
-        names; `weights` and `sha256` of a safetensors file, or `official`, address and md5 of a checkpoint; `activation`;
-        `reverse_complement`, to average over both strands.
+        Fields of `regzoo.description.Arguments`: `architecture` and `arguments` of `regzoo.nets.build`; `targets`, a
+        file of names; `weights` and `sha256` of a safetensors file, or `official`, address and md5 of a checkpoint;
+        `activation`; `reverse_complement`, to average over both strands.
 
     Returns
     -------
@@ -126,8 +127,8 @@ def load_module(folder, name, **args):
     Raises
     ------
     ModelError
-        If a value is unknown, missing or impossible, a file lies outside the folder, or the weights are missing or not the
-        expected ones.
+        If a value is unknown, missing or impossible, a file lies outside the folder, or the weights are missing or not
+        the expected ones.
     """
     folder = Path(folder)
     where = folder / "model.yaml"
@@ -290,8 +291,8 @@ def load_language_model(model: Any, device: str = "auto") -> LanguageModel:
     Parameters
     ----------
     model : str, pathlib.Path or LanguageModel
-        GROUP/MODEL of the zoo, a model directory, a folder in its authors' layout (config.json and weights), or OWNER/NAME on
-        the Hugging Face hub. A loaded one is returned as it is.
+        GROUP/MODEL of the zoo, a model directory, a folder in its authors' layout (config.json and weights), or
+        OWNER/NAME on the Hugging Face hub. A loaded one is returned as it is.
     device : str
         'auto' (a GPU where there is one), 'cpu', 'cuda' or 'cuda:N'.
 
@@ -382,7 +383,7 @@ def _of_kipoi(model, device):
 
 
 class _Reshaped(nn.Module):
-    """A network with its input in the layout of a Kipoi schema: four channels and a length, in any order, beside ones."""
+    """A network with its input in the layout of a Kipoi schema: four channels and a length in any order, and ones."""
 
     def __init__(self, module, shape, name):
         super().__init__()

@@ -3,6 +3,7 @@
 import re
 
 import h5py
+import kipoi
 import numpy as np
 import pytest
 import yaml
@@ -14,8 +15,7 @@ from regzoo.sequence import from_one_hot
 from regzoo.zoo import catalogue, load_model, load_module, read_targets
 from tests.conftest import ROOT, SHIPPED
 from training.index import END, START, model_tables
-from training.pretrain import load_language_model_recipe
-from training.recipe import load_recipe, recipe_kind
+from training.recipe import load_recipe
 
 try:
     import tomllib
@@ -99,7 +99,15 @@ def test_the_readme_lists_every_model():
 
 def test_every_trained_model_has_its_recipe():
     files = [p for p in (ROOT / "training" / "recipes").glob("*/*.yaml") if p.name != "data.yaml"]
-    recipes = {
-        (load_language_model_recipe if recipe_kind(p) == "language_model" else load_recipe)(p).model for p in files
-    }
+    recipes = {load_recipe(p).model for p in files}
     assert {name for name, entry in catalogue().items() if entry["status"] == "trained"} <= recipes
+
+
+def test_environments_of_models_install_this_library_from_where_it_is(monkeypatch):
+    """No package index has the name: a model.yaml that asked one for it would install whatever somebody uploads."""
+    for path in (*(ROOT / "models").glob("*/*/model.yaml"), ROOT / "dataloaders/sequence/dataloader.yaml"):
+        assert not [text for text in yaml.safe_load(path.read_text())["dependencies"].get("pip", []) if "regzoo" in text]
+    for repository, expected in (("", ROOT.as_uri()), ("git+https://example.org/r@v1", "git+https://example.org/r@v1")):
+        monkeypatch.setenv("REGZOO_REPOSITORY", repository)
+        found = kipoi.get_model_descr(SHIPPED[0], source="regzoo").dependencies.pip
+        assert f"regzoo @ {expected}" in found

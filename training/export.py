@@ -64,8 +64,8 @@ def model_yaml(
         "default_dataloader": {"defined_as": "regzoo.kipoi.SequenceDataset", "default_args": loader_args},
         "info": info,
         "dependencies": {
-            "conda": ["python>=3.10", "pytorch::pytorch"],
-            "pip": ["kipoi>=0.8.6", "setuptools<81", "six", "regzoo"],
+            "conda": ["python>=3.10,<3.14", "pytorch::pytorch"],
+            "pip": ["kipoi>=0.8.6"],  # and this library, which `regzoo.kipoi` adds: no package index has it
         },
         "schema": {
             "inputs": {

@@ -96,8 +96,7 @@ def _network(arguments, folder):
 
 
 def _card(run, metrics):
-    recipe, corpus = run.recipe, metrics["corpus"]
-    train, dropped = corpus["train"], corpus["left out"]
+    recipe = run.recipe
     lines = [
         f"# {recipe.model}",
         "",
@@ -108,18 +107,7 @@ def _card(run, metrics):
         "sequences of any length, and `regzoo zero-shot` scores variants.",
         "",
     ]
-    lines += [
-        "## Data",
-        "",
-        recipe.corpus.description,
-        "",
-        f"Trained on both strands of {train['windows']:,} windows ({train['bases'] / 1e6:.1f} million bases). Of "
-        f"{corpus['read']['windows']:,} windows read, {dropped['evaluation']:,} were dropped because they share "
-        f"{recipe.corpus.overlap_kmer} bases with an evaluation or held-out sequence, {dropped['repeated']:,} because "
-        f"they repeat another window, and {dropped['unknown']:,} because they have too many unknown bases.",
-        "",
-    ]
-    lines += _held_out_table(recipe, metrics["held out"])
+    lines += _data_section(recipe, metrics["corpus"]) + _held_out_table(recipe, metrics["held out"])
     lines += [
         "## Limits",
         "",
@@ -133,6 +121,21 @@ def _card(run, metrics):
         "",
     ]
     return "\n".join(lines)
+
+
+def _data_section(recipe, corpus):
+    train, dropped = corpus["train"], corpus["left out"]
+    return [
+        "## Data",
+        "",
+        recipe.corpus.description,
+        "",
+        f"Trained on both strands of {train['windows']:,} windows ({train['bases'] / 1e6:.1f} million bases). Of "
+        f"{corpus['read']['windows']:,} windows read, {dropped['evaluation']:,} were dropped because they share "
+        f"{recipe.corpus.overlap_kmer} bases with an evaluation or held-out sequence, {dropped['repeated']:,} because "
+        f"they repeat another window, and {dropped['unknown']:,} because they have too many unknown bases.",
+        "",
+    ]
 
 
 def _held_out_table(recipe, held_out):

@@ -110,6 +110,6 @@ def source_means(table: pd.DataFrame, examples: Examples) -> dict[str, dict[str,
     means: dict[str, dict[str, Any]] = {}
     for source, part in table.groupby("source"):
         values = part.drop(columns=["source", "target", "rows"]).mean().dropna()
-        rows = np.count_nonzero(np.asarray(examples.sources) == source)
+        rows = int(np.count_nonzero(np.asarray(examples.sources) == source))
         means[str(source)] = {"rows": rows, "targets": len(part)} | {str(k): round(v, 4) for k, v in values.items()}
     return means

@@ -103,7 +103,7 @@ class Tape:
 
 
 def product(rows, weights, bias=None):
-    """rows @ weights + bias in float32, for weights of shape (in, out), contiguous; the product in bfloat16 where the weights are."""
+    """Rows @ weights + bias in float32, for weights of shape (in, out), contiguous; the product in bfloat16 where the weights are."""
     result = linear(rows, weights.t()).to(rows.dtype)
     return result if bias is None else result.add_(bias)
 

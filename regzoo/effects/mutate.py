@@ -83,8 +83,8 @@ class Saturation:
         Returns
         -------
         pandas.DataFrame
-            Columns chrom, pos (1-based), name, ref, alt ('-' for a deletion, '+A' for an A inserted before the position), and
-            SCORE:TARGET for each target. The reference's own base has no row.
+            Columns chrom, pos (1-based), name, ref, alt ('-' for a deletion, '+A' for an A inserted before the
+            position), and SCORE:TARGET for each target. The reference's own base has no row.
         """
         alt = np.tile(self.alleles, len(self.reference))
         ref = np.repeat(list(self.sequence), len(self.alleles))
@@ -170,8 +170,8 @@ def saturation_mutagenesis(
     device : str
         'auto', 'cpu', 'cuda' or 'cuda:N', for a model given by name or path.
     output : str, pathlib.Path, or a list of them, optional
-        Write files instead of returning data: .h5 (one group for each locus), .tsv, .tsv.gz or .parquet (one row for each
-        change), .mutmap.h5 (mutation map of kipoi-veff), or for one locus .png, .svg or .pdf.
+        Write files instead of returning data: .h5 (one group for each locus), .tsv, .tsv.gz or .parquet (one row for
+        each change), .mutmap.h5 (mutation map of kipoi-veff), or for one locus .png, .svg or .pdf.
     progress : bool
         Show a progress bar on standard error.
 
@@ -187,9 +187,9 @@ def saturation_mutagenesis(
 
     Notes
     -----
-    A locus that fits the model's window is changed within one centred window. A longer one is cut into equal pieces of at
-    most half a window, each with its own centred window. A deletion moves the next base of the genome into the window, an
-    insertion moves the last one out.
+    A locus that fits the model's window is changed within one centred window. A longer one is cut into equal pieces of
+    at most half a window, each with its own centred window. A deletion moves the next base of the genome into the
+    window, an insertion moves the last one out.
     """
     outputs = [] if output is None else list(distinct(output if isinstance(output, (list, tuple)) else [output]))
     paths = [given for given in (genome, loci) if isinstance(given, (str, Path))]

@@ -54,8 +54,14 @@ def draw(result, targets):
             logo, heat = axes[2 * row : 2 * row + 2]
             _letters(logo, sequence[start:end], letters[start:end])
             logo.set(ylim=limits, ylabel=f"−mean {kind}")
-            image = heat.imshow(effects[start:end].T, aspect="auto", cmap="RdBu_r", vmin=-strongest, vmax=strongest,
-                                interpolation="nearest")  # fmt: skip
+            image = heat.imshow(
+                effects[start:end].T,
+                aspect="auto",
+                cmap="RdBu_r",
+                vmin=-strongest,
+                vmax=strongest,
+                interpolation="nearest",
+            )
             _label(heat, result, sequence[start:end], start)
             for axis in (logo, heat):
                 axis.set_xlim(-0.5, width - 0.5)

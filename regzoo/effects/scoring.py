@@ -31,8 +31,8 @@ from regzoo.strands import strands_read, to_forward
 #: Tables beside the scores, bool, shape (N,): windows past a contig's end, and windows with unknown bases in the contig.
 FLAGS = ("padded", "unknown")
 
-#: Alleles whose windows are made together where they are evaluated in full.
-FULL_WINDOWS = 512
+#: Bytes of reference windows that are evaluated together in full.
+PART = 1 << 20
 
 
 class AlleleScorer(Protocol):
@@ -143,22 +143,15 @@ class Scorer:
 
     def __call__(self, alleles: Alleles) -> dict[str, np.ndarray]:
         """See `AlleleScorer`."""
+        if self.strands is None:
+            return self._tables(alleles, self.options.strands)
         result = {}
-        for rows, strands in self._parts(alleles):
-            for key, values in self._tables(alleles.take(rows), strands).items():
-                result.setdefault(key, np.zeros((len(alleles), *values.shape[1:]), values.dtype))[rows] = values
+        for sign, strands in ((1, "forward"), (-1, "reverse")):
+            rows = np.flatnonzero(alleles.strand == sign)
+            if len(rows):
+                for key, values in self._tables(alleles.take(rows), strands).items():
+                    result.setdefault(key, np.zeros((len(alleles), *values.shape[1:]), values.dtype))[rows] = values
         return result
-
-    def _parts(self, alleles):
-        """Alleles that are scored together, and the strands that they are scored on."""
-        groups = [(np.arange(len(alleles)), self.options.strands)]
-        if self.strands is not None:
-            groups = [(np.flatnonzero(alleles.strand == sign), s) for sign, s in ((1, "forward"), (-1, "reverse"))]
-        # Incremental evaluation is faster the more changes there are; for windows in full, those of a part stay in the cache.
-        size = len(alleles) if any(e.incremental is not None for e in self.evaluators) else FULL_WINDOWS
-        for rows, strands in groups:
-            for start in range(0, len(rows), size):
-                yield rows[start : start + size], strands
 
     def _tables(self, alleles, strands):
         flags = {name: np.zeros(len(alleles), dtype=bool) for name in FLAGS}
@@ -181,19 +174,38 @@ class Scorer:
         options, sums = self.options, [0.0] * len(scores)
         merge = "max" if strands == "max" else "mean"
         length = evaluator.model.input_length
+        # Windows that are evaluated in full are made in parts, which stay in the cache and need little memory.
+        size = len(alleles) if evaluator.incremental else max(options.batch_size, PART // length)
         for offset in self._offsets[length]:
-            ref, windows, alt, places = shared_windows(alleles, self.genome, length, options.grid, offset)
-            numbers = np.empty(len(ref), dtype=np.int64)
-            numbers[windows] = contig_numbers(alleles, self.genome)
-            for name, found in zip(FLAGS, unknown_bases(ref, numbers, places[:, 1], self.genome)):
-                flags[name] |= found[windows]
-            sides = predict_windows(ref, windows, alt, places, evaluator, options.batch_size, strands)
+            parts = [
+                self._predictions(alleles.take(rows), evaluator, offset, strands)
+                for rows in np.split(np.arange(len(alleles)), range(size, len(alleles), size))
+            ]
+            *sides, padded, unknown = map(_concatenated, zip(*parts))
+            flags["padded"] |= padded
+            flags["unknown"] |= unknown
             if len(columns) < len(evaluator.model.targets):
                 sides = [None if side is None else side[:, columns] for side in sides]
             sums = [
                 total + score(name, *sides, strands=merge) / len(options.offsets) for total, name in zip(sums, scores)
             ]
         return sums
+
+    def _predictions(self, alleles, evaluator, offset, strands):
+        """What `predict_windows` returns for alleles, and whether their windows are padded or have unknown bases."""
+        length = evaluator.model.input_length
+        ref, windows, alt, places = shared_windows(alleles, self.genome, length, self.options.grid, offset)
+        numbers = np.empty(len(ref), dtype=np.int64)
+        numbers[windows] = contig_numbers(alleles, self.genome)
+        found = unknown_bases(ref, numbers, places[:, 1], self.genome)
+        sides = predict_windows(ref, windows, alt, places, evaluator, self.options.batch_size, strands)
+        return *sides, *(flag[windows] for flag in found)
+
+
+def _concatenated(parts):
+    if len(parts) == 1 or parts[0] is None:
+        return parts[0]
+    return np.concatenate(parts)
 
 
 def default_scores(model: Model) -> tuple[str, ...]:

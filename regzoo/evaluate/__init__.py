@@ -18,7 +18,21 @@ from regzoo.evaluate.metrics import (
 from regzoo.evaluate.paired import delong, paired_bootstrap
 
 __all__ = [
-    "accuracy", "auroc", "average_precision", "best_threshold", "bootstrap", "delong", "evaluate_predictions", "expected_calibration_error", "f1",
-    "mcc", "paired_bootstrap", "pearson", "precision", "recall", "reliability_curve", "spearman",
+    "accuracy",
+    "auroc",
+    "average_precision",
+    "best_threshold",
+    "bootstrap",
+    "delong",
+    "evaluate_predictions",
+    "expected_calibration_error",
+    "f1",
+    "mcc",
+    "paired_bootstrap",
+    "pearson",
+    "precision",
+    "recall",
+    "reliability_curve",
+    "spearman",
     "temperature",
-]  # fmt: skip
+]

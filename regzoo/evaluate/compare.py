@@ -237,8 +237,13 @@ def _table(runs, sets):
     for target, labelled in sets.items():
         labels = labelled.labels
         for name, run in runs.items():
-            row = {"target": target, "model": name, "examples": len(labels), "cut": labelled.cut(run.length),
-                   "padded": labelled.padded(run.length)}  # fmt: skip
+            row = {
+                "target": target,
+                "model": name,
+                "examples": len(labels),
+                "cut": labelled.cut(run.length),
+                "padded": labelled.padded(run.length),
+            }
             if not labelled.regression:
                 row["positive"] = int(labels.sum())
             for metric, value in evaluate_predictions(labels, run.scores[target], labelled.regression).items():
@@ -252,8 +257,10 @@ def _table(runs, sets):
 
 def _markdown(table, cost, sets):
     lines = []
-    for regression, names, test in ((False, METRICS, "AUROC - first's | p (DeLong)"),
-                                    (True, CORRELATIONS, "Pearson - first's | p (paired bootstrap)")):  # fmt: skip
+    for regression, names, test in (
+        (False, METRICS, "AUROC - first's | p (DeLong)"),
+        (True, CORRELATIONS, "Pearson - first's | p (paired bootstrap)"),
+    ):
         own = [target for target, labelled in sets.items() if labelled.regression == regression]
         if not own:
             continue
@@ -277,11 +284,18 @@ def _markdown(table, cost, sets):
 
 def _cost(runs, sets):
     count = sum(len(labelled.codes) for labelled in sets.values())
-    return pd.DataFrame([
-        {"model": name, "sequences_per_second": count / run.seconds, "memory_mb": run.memory, "parameters": run.parameters,
-         "operations": run.operations}
-        for name, run in runs.items()
-    ])  # fmt: skip
+    return pd.DataFrame(
+        [
+            {
+                "model": name,
+                "sequences_per_second": count / run.seconds,
+                "memory_mb": run.memory,
+                "parameters": run.parameters,
+                "operations": run.operations,
+            }
+            for name, run in runs.items()
+        ]
+    )
 
 
 def _figure(runs, sets):

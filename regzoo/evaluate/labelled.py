@@ -208,5 +208,12 @@ def log_fit(sets, lengths):
                 (labelled.padded(length), "padded with N"),
             ):
                 if number:
-                    logger.warning("%s: %s of %s sequences %s to the %s bases of %s", name, f"{number:,}", f"{count:,}",
-                                   done, length, model)  # fmt: skip
+                    logger.warning(
+                        "%s: %s of %s sequences %s to the %s bases of %s",
+                        name,
+                        f"{number:,}",
+                        f"{count:,}",
+                        done,
+                        length,
+                        model,
+                    )

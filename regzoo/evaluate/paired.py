@@ -71,10 +71,12 @@ def paired_bootstrap(labels, first, second, metric=auroc, samples=1000, seed=1, 
     _, second = checked(labels, second, classes)
     whole = np.ones((1, len(labels)))
     difference = metric(labels, first, whole)[0] - metric(labels, second, whole)[0]
-    spread = np.concatenate([
-        metric(labels, first, drawn) - metric(labels, second, drawn)
-        for drawn in resamples(len(labels), samples, seed, groups)
-    ])  # fmt: skip
+    spread = np.concatenate(
+        [
+            metric(labels, first, drawn) - metric(labels, second, drawn)
+            for drawn in resamples(len(labels), samples, seed, groups)
+        ]
+    )
     spread = spread[np.isfinite(spread)]
     tail = 100 * (1 - level) / 2
     low, high = np.percentile(spread, [tail, 100 - tail])

@@ -172,8 +172,12 @@ def specificity(targets, labels, scores):
         if len(others):
             best = others[areas[others].argmax()]
             test = delong(own, scores[known, index], scores[known, best])
-            row |= {"best_other": targets[best], "best_other_auroc": areas[best], "difference": test["difference"],
-                    "p": test["p"]}  # fmt: skip
+            row |= {
+                "best_other": targets[best],
+                "best_other_auroc": areas[best],
+                "difference": test["difference"],
+                "p": test["p"],
+            }
         rows.append(row)
     return pd.DataFrame(rows, columns=["target", "auroc", "best_other", "best_other_auroc", "difference", "p"])
 

@@ -1,4 +1,4 @@
-"""The `postprocessing` section of model.yaml and dataloader.yaml, which kipoi_veff needs and Kipoi no longer reads."""
+"""What Kipoi's descriptions lack: the section `postprocessing`, which kipoi_veff needs, and where this library comes from."""
 
 import inspect
 from pathlib import Path
@@ -8,6 +8,8 @@ import kipoi.data
 import kipoi.model
 import kipoi.specs
 import yaml
+
+from regzoo.home import requirement
 
 
 def _parsed(content: dict, parser: str) -> dict[str, Any]:
@@ -63,13 +65,15 @@ class DescriptionPostprocessing:
         return _parsed({"postprocessing": getattr(instance, "_postprocessing", None)}, self.parser)
 
 
-def _keep_section(description):
-    """Make a description class keep the section of the configuration that it is made of."""
+def _extend(description):
+    """Make a description class keep the section of its configuration, and require this library where it is used."""
     from_config = description.from_config.__func__
 
     def keeping(cls, cfg):
         made = from_config(cls, {key: value for key, value in cfg.items() if key != "postprocessing"})
         made._postprocessing = cfg.get("postprocessing")
+        if str(cfg.get("defined_as", "")).startswith("regzoo."):
+            made.dependencies.pip = [*made.dependencies.pip, requirement()]
         return made
 
     description.from_config = classmethod(keeping)
@@ -85,4 +89,4 @@ def patch() -> None:
     ):
         if not isinstance(description.__dict__.get("postprocessing"), DescriptionPostprocessing):
             description.postprocessing = DescriptionPostprocessing(parser)
-            _keep_section(description)
+            _extend(description)

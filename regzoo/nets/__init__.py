@@ -1,4 +1,8 @@
-"""Architectures as plain modules: one-hot (N, 4, L) in, logits (N, targets) out, of profiles (N, targets, bins)."""
+"""Network architectures: one-hot (N, 4, L) in, logits (N, targets), or (N, targets, bins) for profiles, out."""
+
+from typing import Any
+
+from torch import nn
 
 from regzoo.errors import ModelError
 from regzoo.nets.arguments import check_arguments
@@ -23,27 +27,31 @@ ARCHITECTURES = {
 }
 
 
-def build(architecture, **arguments):
-    """Make an architecture with fresh weights.
+def build(architecture: str, **arguments: Any) -> nn.Module:
+    """Build a network with random weights.
 
     Parameters
     ----------
     architecture : str
         A key of `ARCHITECTURES`.
     **arguments
-        Of its constructor.
+        Arguments of the constructor.
+
+    Returns
+    -------
+    torch.nn.Module
 
     Raises
     ------
     ModelError
-        If the name or an argument is unknown, or an argument is of another type or size than the architecture takes.
+        If the name or an argument is unknown, or an argument has an invalid type or value.
     """
     if not isinstance(architecture, str) or architecture not in ARCHITECTURES:
-        raise ModelError(f"unknown architecture {architecture!r}; there are {', '.join(ARCHITECTURES)}")
+        raise ModelError(f"unknown architecture {architecture!r}; choose from {', '.join(ARCHITECTURES)}")
     check_arguments(ARCHITECTURES[architecture], arguments, f"architecture {architecture!r}")
     try:
         return ARCHITECTURES[architecture](**arguments)
-    except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:  # sizes that do not go together
+    except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:  # incompatible sizes
         raise ModelError(f"architecture {architecture!r}: {error}") from error
 
 

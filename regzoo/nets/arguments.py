@@ -1,20 +1,20 @@
-"""Types of the architectures' arguments, and the check of arguments that come from a file."""
+"""Types of the architectures' arguments, and validation of arguments that come from a file."""
 
 import inspect
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, ValidationError, create_model
 
 from regzoo.errors import ModelError
 from regzoo.sections import problems
 
-#: Lengths, widths, numbers of outputs.
+#: A length, width, or number of outputs.
 Size = Annotated[int, Field(gt=0, le=2**20)]
-#: Layers, blocks, heads: what is made one by one.
+#: A number of layers, blocks or heads.
 Count = Annotated[int, Field(gt=0, le=512)]
-#: Dropout.
-Share = Annotated[float, Field(ge=0, lt=1)]
+#: A dropout probability.
+Fraction = Annotated[float, Field(ge=0, lt=1)]
 Sizes = Annotated[Sequence[Size], Field(min_length=1, max_length=32)]
 Two = Annotated[Sequence[Size], Field(min_length=2, max_length=2)]
 Three = Annotated[Sequence[Size], Field(min_length=3, max_length=3)]
@@ -22,24 +22,24 @@ Three = Annotated[Sequence[Size], Field(min_length=3, max_length=3)]
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
 
 
-def check_arguments(function, arguments, what):
-    """Compare arguments with a function's annotations; nothing is converted.
+def check_arguments(function: Callable[..., Any], arguments: dict[str, Any], what: str) -> None:
+    """Validate arguments against a function's annotations. Values are not converted.
 
     Parameters
     ----------
     function : callable
-        Whose parameters are all annotated.
+        All of its parameters must be annotated.
     arguments : dict
     what : str
-        Named first in the message.
+        Description of the function, for error messages.
 
     Raises
     ------
     ModelError
-        If an argument is unknown, missing, or of another type or size than its annotation says.
+        If an argument is unknown, missing, or does not match its annotation.
     """
     parameters = inspect.signature(function).parameters.values()
-    fields = {p.name: (p.annotation, ... if p.default is p.empty else p.default) for p in parameters}
+    fields: dict[str, Any] = {p.name: (p.annotation, ... if p.default is p.empty else p.default) for p in parameters}
     try:
         create_model("Arguments", __config__=_STRICT, **fields).model_validate(arguments)
     except ValidationError as error:

@@ -1,22 +1,27 @@
-"""Parts that several architectures share."""
+"""Layers shared by several architectures."""
 
 import torch
 from torch import nn
 
 
 class Exponential(nn.Module):
-    """exp(x), cut at e**4: first-layer filters become sharper motifs (Koo & Ploenzke 2021); the cut keeps bf16 finite."""
+    """Exponential activation, exp(min(x, 4)).
 
-    def forward(self, x):
+    It makes the first-layer filters closer to motifs (Koo & Ploenzke 2021). The clipping keeps bfloat16 finite.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Activations, same shape as `x`."""
         return torch.exp(x.clamp(max=4.0))
 
 
 class Residual(nn.Module):
-    """x + body(x), for a body of the given layers that keeps the shape."""
+    """Residual block, x + body(x). The body is a sequence of layers that keeps the shape."""
 
-    def __init__(self, *layers):
+    def __init__(self, *layers: nn.Module):
         super().__init__()
         self.body = nn.Sequential(*layers)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Sum of the input and the body's output, same shape as `x`."""
         return x + self.body(x)

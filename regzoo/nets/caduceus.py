@@ -1,8 +1,8 @@
 """A bidirectional, reverse-complement equivariant state-space model over single bases, in plain PyTorch.
 
-After Caduceus (Schiff et al. 2024, arXiv 2403.03234): bidirectional blocks that share their weights between directions, and both
-strands through one stack, joined at the output. The block is Mamba-2's (Dao & Gu 2024, arXiv 2405.21060): its decay is one number
-a head, which turns the scan into matrix products over chunks, fast on a CPU and on a GPU alike.
+The design follows Caduceus (Schiff et al. 2024, arXiv 2403.03234). Blocks are bidirectional and share their weights
+between directions. Both strands pass through one stack and are joined at the output. The block is that of Mamba-2 (Dao
+& Gu 2024, arXiv 2405.21060): it has one decay rate per head, so that the scan becomes matrix products over chunks.
 """
 
 import torch
@@ -12,43 +12,44 @@ from torch.nn import functional as F
 from regzoo.errors import ModelError
 from regzoo.nets.arguments import Count, Size
 
-#: Positions whose products are taken at once: quadratic within a chunk, linear across chunks.
+#: Positions per chunk of the scan. The cost is quadratic within a chunk and linear in the number of chunks.
 CHUNK = 64
-#: Positions of a batch whose activations a CPU's cache holds: 2.4 to 2.8 times quicker than whole batches (benchmarks/state_space.py).
+#: Positions per batch on a CPU, so that activations fit in the cache: 2.4 to 2.8 times faster than larger batches
+#: (benchmarks/state_space.py).
 CACHED = 512
 
 
-def scan(x, decay, b, c, chunk=CHUNK):
-    """h_t = exp(decay_t) h_(t-1) + b_t x_t', y_t = c_t h_t, for every head, by chunks.
+def scan(x: torch.Tensor, decay: torch.Tensor, b: torch.Tensor, c: torch.Tensor, chunk: int = CHUNK) -> torch.Tensor:
+    """Chunked scan of a state-space model: h_t = exp(decay_t) h_(t-1) + b_t x_t' and y_t = c_t h_t, for each head.
 
     Parameters
     ----------
     x : torch.Tensor, shape (N, L, heads, size)
     decay : torch.Tensor, shape (N, L, heads)
-        Not positive.
+        Logarithm of the decay, at most 0.
     b, c : torch.Tensor, shape (N, L, state)
-        Shared by the heads.
+        Input and output projections, shared by the heads.
     chunk : int
-        Largest size of one.
+        Largest chunk size.
 
     Returns
     -------
     torch.Tensor, shape (N, L, heads, size)
     """
     length = x.shape[1]
-    chunk = -(-length // -(-length // chunk))  # as many chunks, of even size
+    chunk = -(-length // -(-length // chunk))  # chunks of equal size
     padding = -length % chunk
     if padding:
         x, decay = F.pad(x, (0, 0, 0, 0, 0, padding)), F.pad(decay, (0, 0, 0, padding))
         b, c = (F.pad(side, (0, 0, 0, padding)) for side in (b, c))
     x, decay, b, c = (side.unflatten(1, (-1, chunk)) for side in (x, decay, b, c))
     total = decay.cumsum(2)  # (N, chunks, chunk, heads)
-    # Within a chunk: position i reads from j <= i, faded by what lies between.
+    # Within a chunk, position i reads positions j <= i, with the decay accumulated between them.
     fade = (total[:, :, :, None] - total[:, :, None]).permute(0, 1, 4, 2, 3)
     lower = torch.ones(chunk, chunk, dtype=torch.bool, device=x.device).tril()
     weights = fade.masked_fill(~lower, -torch.inf).exp() * (c @ b.mT)[:, :, None]  # (N, chunks, heads, i, j)
     inner = weights @ x.transpose(2, 3)  # (N, chunks, heads, chunk, size)
-    # What a chunk leaves behind, then what each chunk finds.
+    # State that each chunk adds, then the state at the start of each chunk.
     left = (total[:, :, -1:] - total).exp()[..., None] * x
     left = torch.einsum("nkjs,nkjhd->nkhsd", b, left)
     whole = total[:, :, -1].exp()[..., None, None]
@@ -61,7 +62,7 @@ def scan(x, decay, b, c, chunk=CHUNK):
 
 
 class _Mixer(nn.Module):
-    """Both directions of a block, by the same weights."""
+    """Mamba-2 mixer applied in both directions with the same weights."""
 
     def __init__(self, hidden, heads, state, expand=2, kernel=4):
         super().__init__()
@@ -69,7 +70,7 @@ class _Mixer(nn.Module):
         self.project = nn.Linear(hidden, 2 * self.inner + 2 * state + heads, bias=False)
         mixed = self.inner + 2 * state
         self.convolution = nn.Conv1d(mixed, mixed, kernel, groups=mixed, padding=kernel - 1)
-        # On the CPU, since the first of these functions on the meta device takes a second of imports.
+        # On the CPU: on the meta device, the first call of these functions imports for a second.
         steps, decay = torch.logspace(-3, -1, heads, device="cpu"), torch.linspace(1, 16, heads, device="cpu")
         self.step_bias = nn.Parameter(torch.log(torch.expm1(steps)))
         self.log_decay = nn.Parameter(torch.log(decay))
@@ -101,37 +102,51 @@ class _Block(nn.Module):
 
 
 class Caduceus(nn.Module):
-    """Masked language model over single bases, tokens of `regzoo.tokenizers.SingleBases`.
+    """Masked language model over single bases, the tokens of `regzoo.tokenizers.SingleBases`.
 
     Parameters
     ----------
     hidden, layers, heads, state : int
+        Width, number of blocks, heads per block, and size of the state.
     vocabulary : int
-        Tokens; of them those from `bases` on are A, C, G, T and N.
+        Number of tokens.
     bases : int
+        Token id of A. C, G, T and N follow.
 
     Raises
     ------
     ModelError
-        If the heads do not divide the inner width, or the vocabulary does not hold the bases.
+        If twice `hidden` is not a multiple of `heads`, or the vocabulary is too small for the bases.
 
     Attributes
     ----------
     hidden : int
-        Width of `encode`'s vectors: both strands beside each other, twice the argument.
+        Width of the vectors of `encode`, which concatenates both strands: twice the argument.
     vocabulary : int
+    limit : None
+        Largest number of tokens in a sequence; there is none.
+    accepts_padding : bool
+        False: the model has no mask, so all sequences of a batch must have the same length.
     """
 
-    limit = None  # of tokens in a sequence
-    accepts_padding = False  # a state-space model has no mask: sequences of a batch have one length
+    limit: int | None = None
+    accepts_padding = False
+    complement: torch.Tensor
 
-    def __init__(self, hidden: Size = 128, layers: Count = 4, heads: Count = 4, state: Size = 32, vocabulary: Size = 12,
-                 bases: Size = 7):  # fmt: skip
+    def __init__(
+        self,
+        hidden: Size = 128,
+        layers: Count = 4,
+        heads: Count = 4,
+        state: Size = 32,
+        vocabulary: Size = 12,
+        bases: Size = 7,
+    ):
         super().__init__()
         if 2 * hidden % heads:
-            raise ModelError(f"twice `hidden`, {2 * hidden}, is not a multiple of `heads`, {heads}")
+            raise ModelError(f"hidden: twice its value, {2 * hidden}, is not a multiple of heads, {heads}")
         if bases + 4 > vocabulary:
-            raise ModelError(f"a vocabulary of {vocabulary} has no four bases from token {bases} on")
+            raise ModelError(f"vocabulary: {vocabulary} tokens are too few for four bases that start at token {bases}")
         self.hidden, self.vocabulary = 2 * hidden, vocabulary
         self.words = nn.Embedding(vocabulary, hidden)
         nn.init.normal_(self.words.weight, std=0.02)
@@ -142,30 +157,30 @@ class Caduceus(nn.Module):
         complement[bases : bases + 4] = torch.arange(bases + 3, bases - 1, -1)
         self.register_buffer("complement", complement, persistent=False)
 
-    def encode(self, ids, mask=None, layer=None):
-        """Vectors of tokens, both strands beside each other.
+    def encode(self, ids: torch.Tensor, mask: torch.Tensor | None = None, layer: int | None = None) -> torch.Tensor:
+        """Token vectors, forward and reverse-complement strand concatenated.
 
         Parameters
         ----------
         ids : torch.Tensor, int64, shape (N, L)
-            Without padding: a state-space model has no mask.
+            Token ids without padding.
         mask : torch.Tensor, optional
-            All True; for the same signature as the transformers'.
+            Must be all True; accepted for compatibility with `MaskedLM.encode`.
         layer : int, optional
-            Number of blocks to go through; all and the final norm without it.
+            Number of blocks to apply. By default all blocks and the final norm.
 
         Returns
         -------
         torch.Tensor, shape (N, L, 2 x hidden)
-            Of the reverse complement, the same with the positions turned round and the two halves exchanged.
+            The reverse complement of a sequence gives the same vectors with positions reversed and the halves swapped.
 
         Raises
         ------
         ValueError
-            If something is masked.
+            If `mask` is False anywhere.
         """
         if mask is not None and not bool(mask.all()):
-            raise ValueError("a state-space model has no mask: group sequences by length")
+            raise ValueError("a state-space model takes no padding: group sequences by length")
         rows = len(ids)
         if ids.device.type == "cpu" and not torch.is_grad_enabled():
             rows = max(1, CACHED // ids.shape[1])
@@ -180,11 +195,11 @@ class Caduceus(nn.Module):
         forward, backward = x.chunk(2)
         return torch.cat([forward, backward.flip(1)], -1)
 
-    def logits(self, hidden):
-        """Logits over the vocabulary of vectors of `encode`: the mean over strands, complemented on the second."""
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Logits over the vocabulary, shape (N, L, vocabulary), from vectors of `encode`: the mean of both strands."""
         forward, backward = hidden.chunk(2, -1)
         return (self.head(forward) + self.head(backward)[..., self.complement]) / 2
 
-    def forward(self, ids, mask=None):
-        """Logits over the vocabulary of every token, shape (N, L, vocabulary)."""
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Logits over the vocabulary for each token, shape (N, L, vocabulary)."""
         return self.logits(self.encode(ids, mask))

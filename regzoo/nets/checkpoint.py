@@ -1,14 +1,16 @@
-"""Weights on disk: safetensors with a sha256, and the official Kipoi checkpoints converted to them once."""
+"""Weights on disk: safetensors files with a sha256, and conversion of the official Kipoi checkpoints to them."""
 
 import hashlib
 import http.client
 import shutil
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import Field
 from safetensors.torch import load_file, save_file
+from torch import nn
 from torch.nn import init
 from torch.overrides import TorchFunctionMode
 
@@ -19,9 +21,16 @@ from regzoo.sequence.files import cache_folder
 
 
 class Official(Section):
-    """`official` of a model.yaml: a checkpoint that is downloaded, known by its md5.
+    """Section `official` of a model.yaml: a checkpoint to download.
 
-    `swap_cg`: its first convolution reads channels A, G, C, T.
+    Attributes
+    ----------
+    address : str
+        An https address.
+    md5 : str
+        Checksum of the file.
+    swap_cg : bool
+        Whether the first convolution of the checkpoint reads channels A, G, C, T.
     """
 
     address: str = Field(pattern="^https://")
@@ -30,9 +39,9 @@ class Official(Section):
 
 
 class without_initialisation(TorchFunctionMode):
-    """Context in which modules get no random weights, for those whose weights are loaded next."""
+    """Context that skips the random initialisation of modules whose weights are loaded next."""
 
-    def __torch_function__(self, function, types, args=(), kwargs=None):
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if function in _RANDOM:
             return args[0] if args else kwargs["tensor"]
@@ -42,7 +51,7 @@ class without_initialisation(TorchFunctionMode):
 _RANDOM = (torch.Tensor.uniform_, torch.Tensor.normal_, init.uniform_, init.normal_, init.kaiming_uniform_)
 
 
-def file_digest(path, algorithm="sha256"):
+def file_digest(path: str | Path, algorithm: str = "sha256") -> str:
     """Hexadecimal digest of a file."""
     digest = hashlib.new(algorithm)
     with open(path, "rb") as handle:
@@ -51,14 +60,18 @@ def file_digest(path, algorithm="sha256"):
     return digest.hexdigest()
 
 
-def state_digest(module):
-    """Digest that tells one module's weights from another's, by every tensor's name, shape and sum; not cryptographic."""
+def state_digest(module: nn.Module) -> str:
+    """Digest of the name, shape and sum of each tensor of a module. It is not cryptographic."""
     sums = [(name, tuple(value.shape), float(value.sum())) for name, value in module.state_dict().items()]
     return hashlib.sha256(repr(sums).encode()).hexdigest()
 
 
-def load_pickled(path):
-    """Tensors of a .pth or .bin checkpoint; code in it is refused, not run.
+def load_pickled(path: str | Path) -> dict[str, torch.Tensor]:
+    """Tensors of a .pth or .bin checkpoint. A file that holds code is rejected without running it.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
 
     Returns
     -------
@@ -67,7 +80,7 @@ def load_pickled(path):
     Raises
     ------
     ModelError
-        If the file is missing, corrupt, holds more than tensors, or values that are not finite.
+        If the file is missing or corrupt, or holds anything but tensors of finite values.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -81,14 +94,14 @@ def load_pickled(path):
     return _finite(state, path)
 
 
-def read_weights(path, sha256=None):
-    """Tensors of a safetensors file; half-precision ones become float32, in which they are exact.
+def read_weights(path: str | Path, sha256: str | None = None) -> dict[str, torch.Tensor]:
+    """Tensors of a safetensors file. Half-precision tensors are converted to float32.
 
     Parameters
     ----------
     path : str or pathlib.Path
     sha256 : str, optional
-        What the file must be.
+        Expected digest of the file.
 
     Returns
     -------
@@ -97,45 +110,51 @@ def read_weights(path, sha256=None):
     Raises
     ------
     ModelError
-        If the file is missing, corrupt, not what `sha256` says, or holds values that are not finite.
+        If the file is missing or corrupt, has another digest, or holds values that are not finite.
     """
     path = Path(path)
     if not path.is_file():
         raise ModelError(f"{path}: no such weights file")
     if sha256 and (found := file_digest(path)) != sha256:
-        raise ModelError(f"{path}: wrong checksum, sha256 is {found} but {sha256} is expected; get the file again")
+        raise ModelError(f"{path}: wrong checksum: sha256 is {found}, expected {sha256}; get the file again")
     try:
         state = {k: v.float() if v.is_floating_point() else v for k, v in load_file(path).items()}
-    except Exception as error:  # besides SafetensorError, what the types and sizes of a damaged header raise
+    except Exception as error:  # SafetensorError, or whatever a damaged header causes
         raise ModelError(f"{path}: not a safetensors file: {error}") from error
     return _finite(state, path)
 
 
 def _finite(state, path):
     for name, value in state.items():
-        # The sum is not finite if any value is not; only then is each looked at.
+        # The sum is not finite if any value is not, and is cheaper than checking each value.
         if value.is_floating_point() and not value.sum().isfinite() and not value.isfinite().all():
             raise ModelError(f"{path}: tensor {name!r} holds NaN or infinite values; get the file again")
     return state
 
 
-def load_weights(module, path, sha256=None, shared=None, adapter_scale=None):
+def load_weights(
+    module: nn.Module,
+    path: str | Path,
+    sha256: str | None = None,
+    shared: dict[str, torch.Tensor] | None = None,
+    adapter_scale: float | None = None,
+) -> None:
     """Load a safetensors file into a module.
 
     Parameters
     ----------
     module : torch.nn.Module
     path, sha256
-        As of `read_weights`.
+        See `read_weights`.
     shared : dict of str to torch.Tensor, optional
-        Tensors that come from elsewhere, where the file does not have its own.
+        Tensors of the shared backbone. A tensor of the same name in the file takes precedence.
     adapter_scale : float, optional
-        The file holds LoRA's low-rank changes of shared matrices, to be multiplied by this and added.
+        Set if the file holds LoRA updates of the shared matrices. They are multiplied by this factor and added.
 
     Raises
     ------
     ModelError
-        If the file is missing, is not what `sha256` says, or does not fit the module.
+        If the file is missing, has another digest, or does not fit the module.
     """
     state = read_weights(path, sha256)
     try:
@@ -143,19 +162,19 @@ def load_weights(module, path, sha256=None, shared=None, adapter_scale=None):
         module.load_state_dict(shared | (state if adapter_scale is None else merged(shared, state, adapter_scale)))
     except (RuntimeError, KeyError) as error:
         lines = [line.strip()[:300] for line in str(error).splitlines()]
-        told = " ".join(lines[1:4]) + (f" … and {len(lines) - 4} more" if len(lines) > 4 else "") or lines[0]
-        raise ModelError(f"{path}: these weights do not fit the architecture: {told}") from error
+        reason = " ".join(lines[1:4]) + (f" … and {len(lines) - 4} more" if len(lines) > 4 else "") or lines[0]
+        raise ModelError(f"{path}: these weights do not fit the architecture: {reason}") from error
 
 
-def merged(shared, state, scale):
-    """A state in which LoRA's pairs NAME.lora_A (rank x in), NAME.lora_B (out x rank) are added to NAME.weight.
+def merged(shared: dict[str, torch.Tensor], state: dict[str, torch.Tensor], scale: float) -> dict[str, torch.Tensor]:
+    """Merge LoRA updates into the matrices that they modify: weight + scale * lora_B @ lora_A.
 
     Parameters
     ----------
     shared : dict of str to torch.Tensor
-        That holds the matrices.
+        The matrices, NAME.weight of shape (out, in).
     state : dict of str to torch.Tensor
-        With the pairs; its other tensors stay.
+        The updates, NAME.lora_A of shape (rank, in) and NAME.lora_B of shape (out, rank). Other tensors are kept.
     scale : float
         alpha / rank (Hu et al. 2022, "LoRA").
 
@@ -166,7 +185,7 @@ def merged(shared, state, scale):
     Raises
     ------
     KeyError
-        If a pair has no matrix or no partner.
+        If an update lacks its matrix, lora_A or lora_B.
     """
     rest = {name: value for name, value in state.items() if not name.endswith((".lora_A", ".lora_B"))}
     names = {name.rpartition(".")[0] for name in state.keys() - rest.keys()}
@@ -176,25 +195,25 @@ def merged(shared, state, scale):
     }
 
 
-def convert_official(module, state, swap_cg=False):
-    """Load an official Kipoi checkpoint's tensors into the native architecture.
+def convert_official(module: nn.Module, state: dict[str, torch.Tensor], swap_cg: bool = False) -> None:
+    """Load the tensors of an official Kipoi checkpoint into the architecture of this package.
 
-    The official modules are the same layers in the same order with other names and two-dimensional convolutions, so
-    tensors are matched by order, and each is checked by its shape.
+    The official modules have the same layers in the same order, under other names and with two-dimensional
+    convolutions. Tensors are therefore matched by order, and their shapes are compared.
 
     Parameters
     ----------
     module : torch.nn.Module
-        Native architecture.
+        Architecture of this package.
     state : dict of str to torch.Tensor
         The official state_dict.
     swap_cg : bool
-        The first convolution reads channels A, G, C, T; re-order it to A, C, G, T.
+        Reorder the first convolution from channels A, G, C, T to A, C, G, T.
 
     Raises
     ------
     ModelError
-        If a tensor is missing, left over, or of another shape.
+        If a tensor is missing or unexpected, or has another shape.
     """
     own = module.state_dict()
     if len(state) != len(own):
@@ -204,7 +223,7 @@ def convert_official(module, state, swap_cg=False):
         if wanted.ndim == 3 and value.ndim == 4:  # (out, in, 1, k) or (out, in, k, 1)
             value = value.squeeze(-2) if value.shape[-2] == 1 else value.squeeze(-1)
         if value.shape != wanted.shape:
-            raise ModelError(f"{key} of shape {tuple(value.shape)} does not fit {name}, {tuple(wanted.shape)}")
+            raise ModelError(f"{key} has shape {tuple(value.shape)}, but {name} has shape {tuple(wanted.shape)}")
         converted[name] = value
     if swap_cg:
         first = next(iter(own))
@@ -212,34 +231,34 @@ def convert_official(module, state, swap_cg=False):
     module.load_state_dict(converted)
 
 
-def official_weights(module, official, model_name):
+def official_weights(module: nn.Module, official: Official, model_name: str) -> tuple[Path, str]:
     """Official weights as safetensors, downloaded and converted at the first call.
 
-    Both files are kept in the cache under names made of the md5 alone: the checkpoint as .pth, and its conversion as
-    .safetensors with its sha256 beside it. A conversion that is not what its sha256 says is made again.
+    Both files are cached under names derived from the md5: the checkpoint as .pth, its conversion as .safetensors with
+    its sha256 in a file beside it. The conversion is repeated if it does not match that sha256.
 
     Parameters
     ----------
     module : torch.nn.Module
-        Native architecture, used for the conversion.
+        Architecture of this package. The conversion changes its weights.
     official : Official
     model_name : str
-        Named in messages.
+        Name of the model, for error messages.
 
     Returns
     -------
     path : pathlib.Path
     sha256 : str
-        Of the file.
+        Digest of the file.
 
     Raises
     ------
     ModelError
-        If the file cannot be downloaded (the message says where to put it by hand), has a wrong checksum, or does not fit
-        the architecture.
+        If the file cannot be downloaded (the message says where to put it by hand), has a wrong checksum, or does not
+        fit the architecture.
     """
     folder = cache_folder("official")
-    # The conversion depends on the order of channels, too.
+    # The conversion also depends on the order of channels.
     converted = folder / f"{official.md5}{'-swapped' if official.swap_cg else ''}.safetensors"
     stamp = converted.with_suffix(".sha256")
     if converted.is_file() and stamp.is_file() and stamp.read_text(errors="replace") == file_digest(converted):
@@ -248,7 +267,7 @@ def official_weights(module, official, model_name):
     if not checkpoint.exists():
         _download(official, checkpoint, model_name)
     elif (found := file_digest(checkpoint, "md5")) != official.md5:
-        raise ModelError(f"{checkpoint}: wrong checksum, md5 is {found} but {official.md5} is expected; delete it")
+        raise ModelError(f"{checkpoint}: wrong checksum: md5 is {found}, expected {official.md5}; delete it")
     try:
         convert_official(module, load_pickled(checkpoint), official.swap_cg)
     except ModelError as error:
@@ -262,18 +281,23 @@ def official_weights(module, official, model_name):
 
 
 def _https_only():
-    """An opener without the handlers of http, ftp, file and data addresses, to which a redirection may lead as well."""
+    """URL opener for https alone, so that a redirection cannot lead to an http, ftp, file or data address."""
     opener = urllib.request.OpenerDirector()
     proxies = {scheme: proxy for scheme, proxy in urllib.request.getproxies().items() if scheme == "https"}
     opener.add_handler(urllib.request.ProxyHandler(proxies))
-    for handler in (urllib.request.UnknownHandler, urllib.request.HTTPSHandler, urllib.request.HTTPDefaultErrorHandler,
-                    urllib.request.HTTPRedirectHandler, urllib.request.HTTPErrorProcessor):  # fmt: skip
+    for handler in (
+        urllib.request.UnknownHandler,
+        urllib.request.HTTPSHandler,
+        urllib.request.HTTPDefaultErrorHandler,
+        urllib.request.HTTPRedirectHandler,
+        urllib.request.HTTPErrorProcessor,
+    ):
         opener.add_handler(handler())
     return opener
 
 
 def _download(official, path, model_name):
-    """Write a checkpoint to `path`, under that name only once its md5 is right."""
+    """Download a checkpoint. It is moved to `path` once its md5 is verified."""
     by_hand = f"Get {official.address} on a connected machine and put it at {path}"
     with finished_file(path) as temporary:
         try:
@@ -283,6 +307,6 @@ def _download(official, path, model_name):
             raise ModelError(f"{model_name}: cannot download its official weights ({error}). {by_hand}") from error
         if (found := file_digest(temporary, "md5")) != official.md5:
             raise ModelError(
-                f"{model_name}: {official.address} gave a file with md5 {found}, but {official.md5} is expected; nothing is "
-                f"kept. {by_hand}"
+                f"{model_name}: {official.address} has md5 {found}, expected {official.md5}; "
+                f"the download was discarded. {by_hand}"
             )

@@ -1,12 +1,13 @@
 """DeepSEA (Zhou & Troyanskaya 2015) and Beluga (Zhou et al. 2018), as in their official Kipoi checkpoints."""
 
+import torch
 from torch import nn
 
 from regzoo.nets.arguments import Size, Three
 
 
 def _flat_length(length, layers):
-    """Length that is left of `length` after `layers`: (kernel, pool) pairs of valid convolutions."""
+    """Output length of valid convolutions with pooling, given as (kernel, pool) pairs."""
     for kernel, pool in layers:
         length = (length - kernel + 1) // pool
     return length
@@ -15,34 +16,44 @@ def _flat_length(length, layers):
 class DeepSEA(nn.Module):
     """Three valid convolutions with thresholds, two poolings, two dense layers.
 
-    The published threshold replaces x <= 0 by 1e-6; it is not a ReLU. Sizes are those of the official checkpoint
-    (kipoi/models, DeepSEA): 52,843,119 parameters at length 1,000 with 919 targets.
+    The published activation is a threshold that replaces x <= 0 by 1e-6, not a ReLU. Default sizes are those of the
+    official checkpoint (kipoi/models, DeepSEA): 52,843,119 parameters.
 
     Parameters
     ----------
-    input_length : int
-        Length of the window in bases.
-    n_targets : int
-        Number of outputs.
+    input_length, n_targets : int
+        Window length in bases and number of outputs.
     channels : tuple of three int
         Filters of the three convolutions.
     hidden : int
         Units of the first dense layer.
     """
 
-    def __init__(self, input_length: Size = 1000, n_targets: Size = 919, channels: Three = (320, 480, 960),
-                 hidden: Size = 925):  # fmt: skip
+    def __init__(
+        self, input_length: Size = 1000, n_targets: Size = 919, channels: Three = (320, 480, 960), hidden: Size = 925
+    ):
         super().__init__()
         a, b, c = channels
         flat = c * _flat_length(input_length, [(8, 4), (8, 4), (8, 1)])
         self.layers = nn.Sequential(
-            nn.Conv1d(4, a, 8), nn.Threshold(0, 1e-6), nn.MaxPool1d(4), nn.Dropout(0.2),
-            nn.Conv1d(a, b, 8), nn.Threshold(0, 1e-6), nn.MaxPool1d(4), nn.Dropout(0.2),
-            nn.Conv1d(b, c, 8), nn.Threshold(0, 1e-6), nn.Dropout(0.5),
-            nn.Flatten(), nn.Linear(flat, hidden), nn.Threshold(0, 1e-6), nn.Linear(hidden, n_targets),
-        )  # fmt: skip
+            nn.Conv1d(4, a, 8),
+            nn.Threshold(0, 1e-6),
+            nn.MaxPool1d(4),
+            nn.Dropout(0.2),
+            nn.Conv1d(a, b, 8),
+            nn.Threshold(0, 1e-6),
+            nn.MaxPool1d(4),
+            nn.Dropout(0.2),
+            nn.Conv1d(b, c, 8),
+            nn.Threshold(0, 1e-6),
+            nn.Dropout(0.5),
+            nn.Flatten(),
+            nn.Linear(flat, hidden),
+            nn.Threshold(0, 1e-6),
+            nn.Linear(hidden, n_targets),
+        )
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits, shape (N, n_targets), of one-hot windows, shape (N, 4, input_length)."""
         return self.layers(x)
 
@@ -50,7 +61,7 @@ class DeepSEA(nn.Module):
 class Beluga(nn.Module):
     """Six valid convolutions in three pairs, two poolings, two dense layers.
 
-    149,536,251 parameters at length 2,000 with 2,002 targets (kipoi/models, DeepSEA/beluga).
+    Default sizes are those of the official checkpoint (kipoi/models, DeepSEA/beluga): 149,536,251 parameters.
 
     Parameters
     ----------
@@ -62,18 +73,36 @@ class Beluga(nn.Module):
         Units of the first dense layer.
     """
 
-    def __init__(self, input_length: Size = 2000, n_targets: Size = 2002, channels: Three = (320, 480, 640),
-                 hidden: Size = 2003):  # fmt: skip
+    def __init__(
+        self, input_length: Size = 2000, n_targets: Size = 2002, channels: Three = (320, 480, 640), hidden: Size = 2003
+    ):
         super().__init__()
         a, b, c = channels
         flat = c * _flat_length(input_length, [(8, 1), (8, 4), (8, 1), (8, 4), (8, 1), (8, 1)])
         self.layers = nn.Sequential(
-            nn.Conv1d(4, a, 8), nn.ReLU(), nn.Conv1d(a, a, 8), nn.ReLU(), nn.Dropout(0.2), nn.MaxPool1d(4),
-            nn.Conv1d(a, b, 8), nn.ReLU(), nn.Conv1d(b, b, 8), nn.ReLU(), nn.Dropout(0.2), nn.MaxPool1d(4),
-            nn.Conv1d(b, c, 8), nn.ReLU(), nn.Conv1d(c, c, 8), nn.ReLU(), nn.Dropout(0.5),
-            nn.Flatten(), nn.Linear(flat, hidden), nn.ReLU(), nn.Linear(hidden, n_targets),
-        )  # fmt: skip
+            nn.Conv1d(4, a, 8),
+            nn.ReLU(),
+            nn.Conv1d(a, a, 8),
+            nn.ReLU(),
+            nn.Dropout(0.2),
+            nn.MaxPool1d(4),
+            nn.Conv1d(a, b, 8),
+            nn.ReLU(),
+            nn.Conv1d(b, b, 8),
+            nn.ReLU(),
+            nn.Dropout(0.2),
+            nn.MaxPool1d(4),
+            nn.Conv1d(b, c, 8),
+            nn.ReLU(),
+            nn.Conv1d(c, c, 8),
+            nn.ReLU(),
+            nn.Dropout(0.5),
+            nn.Flatten(),
+            nn.Linear(flat, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, n_targets),
+        )
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits, shape (N, n_targets), of one-hot windows, shape (N, 4, input_length)."""
         return self.layers(x)

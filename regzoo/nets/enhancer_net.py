@@ -1,12 +1,13 @@
 """EnhancerNet: four convolutions in two pairs and two dense layers, for windows of 200 to 300 bases.
 
-The layer list is that of a public Keras copy of DeepEnhancer (Min et al. 2017, BMC Bioinformatics 18:478). No published
-network goes by the name.
+The layers are those of a public Keras reimplementation of DeepEnhancer (Min et al. 2017, BMC Bioinformatics 18:478).
+The name EnhancerNet is not that of a published network.
 """
 
+import torch
 from torch import nn
 
-from regzoo.nets.arguments import Share, Size, Two
+from regzoo.nets.arguments import Fraction, Size, Two
 
 
 class EnhancerNet(nn.Module):
@@ -17,15 +18,22 @@ class EnhancerNet(nn.Module):
     input_length, n_targets : int
         Window length in bases and number of outputs.
     channels, kernels : tuple of two int
-        Of the two pairs of valid convolutions; a max pooling of 2 follows each pair.
+        Filters and kernel widths of the two pairs of valid convolutions. Max pooling of 2 follows each pair.
     hidden : tuple of two int
         Units of the dense layers.
     dropout : float
-        After each dense layer.
+        Dropout after each dense layer.
     """
 
-    def __init__(self, input_length: Size = 200, n_targets: Size = 1, channels: Two = (128, 64), kernels: Two = (8, 3),
-                 hidden: Two = (256, 128), dropout: Share = 0.1):  # fmt: skip
+    def __init__(
+        self,
+        input_length: Size = 200,
+        n_targets: Size = 1,
+        channels: Two = (128, 64),
+        kernels: Two = (8, 3),
+        hidden: Two = (256, 128),
+        dropout: Fraction = 0.1,
+    ):
         super().__init__()
         layers, before, length = [], 4, input_length
         for channel, kernel in zip(channels, kernels):
@@ -41,6 +49,6 @@ class EnhancerNet(nn.Module):
             before = units
         self.layers = nn.Sequential(*layers, nn.Linear(before, n_targets))
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits, shape (N, n_targets), of one-hot windows, shape (N, 4, input_length)."""
         return self.layers(x)

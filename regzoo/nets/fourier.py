@@ -1,10 +1,10 @@
-"""One-dimensional convolution with fewer multiplications, as three matrix products, for inference on a CPU.
+"""One-dimensional convolution by discrete Fourier transforms over short blocks, for inference on a CPU.
 
-A convolution over positions is a product of spectra. Over a block of positions the real discrete Fourier transform and its
-inverse are two small matrices, applied to all channels of all windows at once; between them, each frequency multiplies the
-channels by one matrix. A complex product of matrices is made of three real ones (Gauss). A block of m outputs of a kernel of
-width k takes about 1.5 (m + k) products of channels in place of m k. The transforms are orthogonal, so rounding errors stay small:
-about 2e-6 for outputs of order one, where direct evaluation in float32 has 1e-6.
+A convolution over positions is a product of spectra. For a block of positions, the real discrete Fourier transform and
+its inverse are two small matrices, applied to all channels of all windows at once. Between them, the channels are
+multiplied by one matrix per frequency; each complex matrix product is computed as three real ones (Gauss). A block of m
+outputs with a kernel of width k takes about 1.5 (m + k) channel products, where direct evaluation takes m k. The
+rounding error for outputs of order one is about 2e-6; direct evaluation in float32 has 1e-6.
 """
 
 from functools import cache
@@ -14,19 +14,21 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-#: A multiplication of the transforms costs as much as this many of the products between them, since their matrices are small.
+#: Cost of a multiplication in the transforms, relative to one in the products between them: their matrices are smaller.
 #: Values of 1 to 2.5 gave equally fast plans for the layers of MotifResNet, Basset and DeepSEA.
 TRANSFORM_COST = 1.5
-#: Fewest blocks, over all windows: below, the products of one frequency are too small to run at full speed.
+#: Minimum number of blocks over all windows. With fewer, the products of one frequency are too small to run at full
+#: speed.
 FEWEST_ROWS = 12
-#: Block lengths that are tried besides even divisions of a window.
+#: Block lengths tried in addition to even divisions of a window.
 SIZES = (8, 12, 16, 20, 24, 28, 32)
+#: Largest block length.
 LONGEST = 128
-#: Plans that are kept: sequences of joined windows have ever new lengths.
+#: Largest number of cached plans. Joined windows have many different lengths.
 PLANS = 64
-#: Numbers that are transformed at once: 8 MB, which stay in the last-level cache.
+#: Values transformed at once: 8 MB, which fit in the last-level cache.
 CACHED = 1 << 21
-#: Largest cost, relative to direct evaluation, at which the transforms are used. Kernels of 3, at 0.77, were slower than directly.
+#: Largest cost, relative to direct evaluation, at which transforms are used. Kernels of 3, at 0.77, were slower.
 WORTHWHILE = 0.65
 
 
@@ -34,18 +36,18 @@ WORTHWHILE = 0.65
 def bilinear_algorithm(
     inputs: int, outputs: int, shift: int, taps: int, period: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Matrices A, B, G with y = A ((B x) * (G g)) for y[i] = sum_j x[i + shift + j] g[j], and x = 0 outside.
+    """Matrices A, B, G such that y = A ((B x) * (G g)) for y[i] = sum_j x[i + shift + j] g[j], with x zero-padded.
 
     Parameters
     ----------
     inputs, outputs : int
         Lengths of x and y.
     shift : int
-        Position in x that the first tap of the first output reads; negative where it lies before x.
+        Index in x read by the first tap of the first output. Negative if it lies before x.
     taps : int
         Length of g.
     period : int
-        Of the transform, long enough that no tap reaches an input around its end.
+        Length of the transform, at least that of `_shortest_period`.
 
     Returns
     -------
@@ -64,7 +66,8 @@ def bilinear_algorithm(
             rows_g.append(tap_real)
             rows_a.append(np.cos(angle * y) / period)
             continue
-        # (a + ib)(c + id): with p = (a + b) c, q = a (d - c), r = b (c + d), the real part is p - r, the imaginary p + q.
+        # (a + ib)(c + id): with p = (a + b) c, q = a (d - c), r = b (c + d), the real part is p - r, the imaginary part
+        # p + q.
         rows_b += [real + imaginary, real, imaginary]
         rows_g += [tap_real, tap_imaginary - tap_real, tap_real + tap_imaginary]
         cosine, sine = 2 * np.cos(angle * y) / period, 2 * np.sin(angle * y) / period
@@ -73,12 +76,12 @@ def bilinear_algorithm(
 
 
 def _shortest_period(inputs, outputs, shift, taps):
-    """Smallest period in which no tap reaches an input around the end."""
+    """Shortest period without wrap-around: no tap reads an input across the end."""
     return max(inputs - shift, outputs + shift + taps - 1, taps)
 
 
 class _Block(NamedTuple):
-    """Outputs that are evaluated together: slices of the inputs and outputs, and the transforms between them."""
+    """A block of outputs: slices of the inputs and outputs, and the transforms between them."""
 
     inputs: slice
     outputs: slice
@@ -94,22 +97,24 @@ class FourierConvolution:
     weight : torch.Tensor, float32, shape (out, in, taps)
     bias : torch.Tensor, float32, shape (out,), or None
     left : int
-        Padding before the first position: output i reads inputs from i - left on.
+        Padding before the first position. Output i reads inputs from i - left on.
     dilation : int
     """
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, left: int, dilation: int = 1):
         self.weight, self.bias, self.left, self.dilation = weight, bias, left, dilation
         self.reach = (weight.shape[2] - 1) * dilation
-        self._plans, self._spectra, self._matrices = {}, {}, {}
+        self._plans: dict[tuple[int, int, int], tuple[int, list[_Block]] | None] = {}
+        self._spectra: dict[int, torch.Tensor] = {}
+        self._matrices: dict[tuple[int, int, int, int], list[torch.Tensor]] = {}
 
     def inputs_of(self, low: int, high: int, length: int) -> tuple[int, int]:
-        """The inputs in [0, length) that outputs [low, high) read."""
+        """Range of the inputs in [0, length) that outputs [low, high) read."""
         return max(low - self.left, 0), min(high - self.left + self.reach, length)
 
     def worthwhile(self, rows: int, low: int, high: int, length: int) -> bool:
-        """Whether outputs [low, high) of so many windows are cheaper this way than directly."""
-        if self.left > self.reach:  # outputs that read nothing but padding
+        """Whether outputs [low, high) of `rows` windows are cheaper to evaluate by transforms than directly."""
+        if self.left > self.reach:  # some outputs read padding only
             return False
         plan = self._plan(low, high, length)
         return plan is not None and rows * len(plan[1]) >= FEWEST_ROWS
@@ -121,15 +126,23 @@ class FourierConvolution:
         Parameters
         ----------
         x : torch.Tensor, float32, shape (windows, positions, in)
-            Exactly the inputs `inputs_of(low, high, length)`.
+            The inputs in `inputs_of(low, high, length)`.
         low, high : int
         length : int
-            Of the whole input, which is zero outside.
+            Length of the whole input, which is zero-padded.
+
+        Raises
+        ------
+        ValueError
+            If direct evaluation is cheaper; see `worthwhile`.
         """
-        period, blocks = self._plan(low, high, length)
+        plan = self._plan(low, high, length)
+        if plan is None:
+            raise ValueError("these outputs are cheaper to evaluate directly")
+        period, blocks = plan
         weights = self._spectrum(period)
         result = x.new_empty(len(x), high - low, weights.shape[2])
-        # Spectra that stay in the cache, but enough of them to make up for reading the weights once more.
+        # As many blocks at a time as fit in the cache, but enough to make up for reading the weights again.
         rows = max(CACHED, weights.numel()) // (weights[:, 0].numel() + weights[:, :, 0].numel())
         count = max(1, rows // len(x))
         windows = max(1, rows // len(blocks))
@@ -148,9 +161,10 @@ class FourierConvolution:
             result[:, block.outputs] = torch.matmul(block.inverse, product)
 
     def _plan(self, low, high, length):
-        """(period, blocks), or None where direct evaluation is cheaper.
+        """Period and blocks, or None if direct evaluation is cheaper.
 
-        A dilated kernel reads positions of one phase: each phase is a sequence of its own with a kernel that is not dilated.
+        A dilated kernel reads positions of one phase (modulo the dilation). Each phase is treated as a sequence of its
+        own, with a kernel that is not dilated.
         """
         key = low, high, length
         if key in self._plans:
@@ -178,9 +192,8 @@ class FourierConvolution:
         if size < longest or longest > length // self.dilation:
             return size + taps - 1
         padding = self.left // self.dilation
-        return max(
-            longest + max(padding, taps - 1 - padding), taps
-        )  # the whole window, whose padding is known to be zero
+        # A whole window needs less, because its padding is zero.
+        return max(longest + max(padding, taps - 1 - padding), taps)
 
     def _blocks(self, low, high, length, size):
         taps, ranges = self.weight.shape[2], []
@@ -200,11 +213,11 @@ class FourierConvolution:
         if key not in self._matrices:
             a, b, _ = bilinear_algorithm(len(inputs), len(outputs), shift, self.weight.shape[2], period)
             self._matrices[key] = [torch.from_numpy(m).float().contiguous() for m in (b, a)]
-        slices = (slice(r.start - at, r[-1] + 1 - at, r.step) for r, at in ((inputs, first), (outputs, low)))
-        return _Block(*slices, *self._matrices[key])
+        source, target = (slice(r.start - at, r[-1] + 1 - at, r.step) for r, at in ((inputs, first), (outputs, low)))
+        return _Block(source, target, *self._matrices[key])
 
     def _spectrum(self, period):
-        """The weights of each product, shape (products, in, out)."""
+        """Transformed weights, shape (products, in, out)."""
         if period not in self._spectra:
             matrix = torch.from_numpy(bilinear_algorithm(1, 1, 0, self.weight.shape[2], period)[2])
             spectrum = torch.einsum("pk,oik->pio", matrix, self.weight.double())

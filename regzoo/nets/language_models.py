@@ -1,13 +1,15 @@
-"""DNABERT, DNABERT-2 and the Nucleotide Transformer from the authors' checkpoints, without their code.
+"""DNABERT, DNABERT-2 and the Nucleotide Transformer, loaded from the authors' checkpoints without the authors' code.
 
-Configurations are read from a checkpoint's config.json, never guessed from a name. Facts of layouts and sizes: the authors'
-configuration files and code (github.com/jerryji1993/DNABERT, zhihan1996/DNABERT-2-117M, InstaDeepAI/nucleotide-transformer-*).
+The architecture is read from a checkpoint's config.json, not inferred from its name. Layouts and sizes are those of the
+authors' configuration files and code (github.com/jerryji1993/DNABERT, zhihan1996/DNABERT-2-117M,
+InstaDeepAI/nucleotide-transformer-*).
 """
 
 import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
@@ -24,17 +26,17 @@ from regzoo.tokenizers import BPE, OverlappingKmers, SixMers, Tokenizer
 
 @dataclass
 class LanguageModel:
-    """A pretrained model and what turns sequence into its tokens.
+    """A pretrained language model with its tokenizer.
 
     Attributes
     ----------
     kind : str
-        'dnabert', 'dnabert2', 'nucleotide_transformer', or 'zoo' for one of this project's.
+        'dnabert', 'dnabert2', 'nucleotide_transformer', or 'zoo' for a model trained in this project.
     net : MaskedLM or regzoo.nets.caduceus.Caduceus
         In evaluation mode.
     tokenizer : regzoo.tokenizers.Tokenizer
     source : dict
-        The checkpoint's config.json, which `save_pretrained` writes again.
+        Content of the checkpoint's config.json.
     """
 
     kind: str
@@ -44,7 +46,7 @@ class LanguageModel:
 
 
 class _Config(BaseModel):
-    """The keys of a config.json that are read; a null stands for the default."""
+    """Keys of a config.json that are used. A null value means the default."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
     model_type: str = "bert"
@@ -70,7 +72,7 @@ class _Config(BaseModel):
         return cls.model_fields[info.field_name].get_default() if value is None else value
 
 
-#: The authors' names -> ours, `{i}` for a layer's number; several of theirs are stacked. The head's come last.
+#: Authors' names -> own names. `{p}` is weight or bias; tensors of the names in `{a,b,c}` are stacked.
 _BERT_LAYER = {
     "attention.self.{query,key,value}.{p}": "qkv.{p}",
     "attention.output.dense.{p}": "attention_out.{p}",
@@ -104,175 +106,218 @@ _BERT_ENDS = {
     "cls.predictions.decoder.{p}": "decoder.{p}",
 }
 _LAYOUTS = {
-    "dnabert": ("bert.encoder.layer", _BERT_LAYER,
-                _BERT_ENDS | {"bert.embeddings.position_embeddings.weight": "encoder.places.weight"}),
+    "dnabert": (
+        "bert.encoder.layer",
+        _BERT_LAYER,
+        _BERT_ENDS | {"bert.embeddings.position_embeddings.weight": "encoder.places.weight"},
+    ),
     "dnabert2": ("bert.encoder.layer", _DNABERT2_LAYER, _BERT_ENDS),
-    "nucleotide_transformer": ("esm.encoder.layer", _ESM_LAYER, {
-        "esm.embeddings.word_embeddings.weight": "encoder.words.weight",
-        "esm.embeddings.position_embeddings.weight": "encoder.places.weight",
-        "esm.encoder.emb_layer_norm_after.{p}": "encoder.norm.{p}",
-        "lm_head.dense.{p}": "dense.{p}",
-        "lm_head.layer_norm.{p}": "norm.{p}",
-        "lm_head.decoder.weight": "decoder.weight",
-        "lm_head.bias": "decoder.bias",
-    }),
-}  # fmt: skip
-#: What checkpoints hold besides: heads of other tasks, buffers, and copies of tied tensors.
+    "nucleotide_transformer": (
+        "esm.encoder.layer",
+        _ESM_LAYER,
+        {
+            "esm.embeddings.word_embeddings.weight": "encoder.words.weight",
+            "esm.embeddings.position_embeddings.weight": "encoder.places.weight",
+            "esm.encoder.emb_layer_norm_after.{p}": "encoder.norm.{p}",
+            "lm_head.dense.{p}": "dense.{p}",
+            "lm_head.layer_norm.{p}": "norm.{p}",
+            "lm_head.decoder.weight": "decoder.weight",
+            "lm_head.bias": "decoder.bias",
+        },
+    ),
+}
+#: Tensors that are ignored: heads of other tasks, buffers, and copies of tied tensors.
 _EXTRA = re.compile(
     r"bert\.pooler\.|esm\.pooler\.|esm\.contact_head\.|cls\.predictions\.bias$|cls\.seq_relationship\.|.*inv_freq$|"
-    r".*position_ids$|esm\.embeddings\.position_embeddings\.weight$|lm_head\.decoder\.bias$"
+    r".*position_ids$|esm\.embeddings\.position_embeddings\.weight$|lm_head\.decoder\.bias$|classifier\."
 )
-#: The head, without which a checkpoint of the bare encoder is still a whole encoder.
+#: Prefixes of the head's tensors, which a checkpoint of the encoder alone does not have.
 _HEAD = ("dense.", "norm.", "decoder.")
 
 
-def kind_of(config):
-    """Which model a checkpoint's config.json describes.
+def kind_of(config: dict[str, Any]) -> str:
+    """Kind of model that a checkpoint's config.json describes.
+
+    Returns
+    -------
+    str
+        'dnabert', 'dnabert2' or 'nucleotide_transformer'.
 
     Raises
     ------
     ModelError
-        If it is none that is known here.
+        If it is none of these.
     """
     size = config.get("vocab_size")
     if config.get("alibi_starting_size") is not None:
         return "dnabert2"
     if config.get("model_type") == "esm" and size in (4105, 4107):
         return "nucleotide_transformer"
-    if config.get("model_type", "bert") == "bert" and size in (4**k + 5 for k in (3, 4, 5, 6)):
+    if config.get("model_type", "bert") == "bert" and size in [4**k + 5 for k in (3, 4, 5, 6)]:
         return "dnabert"
     raise ModelError(
-        f"config.json describes {config.get('model_type')!r} with a vocabulary of {size}: "
-        "neither DNABERT, DNABERT-2 nor the Nucleotide Transformer"
+        f"config.json: expected DNABERT, DNABERT-2 or the Nucleotide Transformer; "
+        f"found model_type {config.get('model_type')!r} with vocab_size {size}"
     )
 
 
-def make_config(config):
+def make_config(config: dict[str, Any]) -> TransformerConfig:
     """`TransformerConfig` of a checkpoint's config.json.
 
     Raises
     ------
     ModelError
-        If a key is missing or impossible, or the model is none that is known here.
+        If a key is missing or has an invalid value, or the model is not supported.
     """
     kind = kind_of(config)
     given = validated(_Config, config, "config.json", ModelError)
-    sizes = {
-        "vocabulary": given.vocab_size, "hidden": given.hidden_size, "layers": given.num_hidden_layers,
-        "heads": given.num_attention_heads, "feed_forward": given.intermediate_size, "epsilon": given.layer_norm_eps,
-    }  # fmt: skip
+    options: dict[str, Any] = {
+        "vocabulary": given.vocab_size,
+        "hidden": given.hidden_size,
+        "layers": given.num_hidden_layers,
+        "heads": given.num_attention_heads,
+        "feed_forward": given.intermediate_size,
+        "epsilon": given.layer_norm_eps,
+    }
+    if kind == "dnabert2":
+        options |= {"token_types": given.type_vocab_size, "pad": 3, "mask": 4}
+    elif kind == "dnabert":
+        length = given.max_position_embeddings or 512
+        options |= {"positions": "learned", "max_positions": length, "limit": length}
+        options |= {"gate": "none", "token_types": given.type_vocab_size, "pad": 0, "mask": 4}
+    else:
+        options |= _nucleotide_transformer_options(given)
     try:
-        if kind == "dnabert2":
-            return TransformerConfig(**sizes, token_types=given.type_vocab_size, pad=3, mask=4)
-        if kind == "dnabert":
-            places = given.max_position_embeddings or 512
-            return TransformerConfig(**sizes, gate="none", positions="learned", max_positions=places, limit=places, pad=0,
-                                     mask=4, token_types=given.type_vocab_size)  # fmt: skip
-        rotary, places = given.position_embedding_type == "rotary", given.max_position_embeddings or 1002
-        swiglu = not given.add_bias_fnn  # a switch that only version 2 has
-        return TransformerConfig(
-            **sizes, norm="pre", positions="rotary" if rotary else "learned", max_positions=0 if rotary else places,
-            first_position=0 if rotary else given.pad_token_id + 1, gate="silu" if swiglu else "none",
-            output_bias=not swiglu, pad=given.pad_token_id, mask=given.mask_token_id, token_dropout=given.token_dropout,
-            tied=given.tie_word_embeddings, limit=places - 2,
-        )  # fmt: skip
+        return TransformerConfig(**options)
     except ValidationError as error:
         raise ModelError(f"config.json: {problems(error)}") from error
 
 
-def _pairs(kind, config):
-    """(their names, our name) of every tensor."""
+def _nucleotide_transformer_options(given):
+    """Fields of `TransformerConfig` that depend on the version of the Nucleotide Transformer."""
+    rotary, length = given.position_embedding_type == "rotary", given.max_position_embeddings or 1002
+    swiglu = not given.add_bias_fnn  # a key of version 2
+    return {
+        "norm": "pre",
+        "positions": "rotary" if rotary else "learned",
+        "max_positions": 0 if rotary else length,
+        "first_position": 0 if rotary else given.pad_token_id + 1,
+        "gate": "silu" if swiglu else "none",
+        "output_bias": not swiglu,
+        "pad": given.pad_token_id,
+        "mask": given.mask_token_id,
+        "token_dropout": given.token_dropout,
+        "tied": given.tie_word_embeddings,
+        "limit": length - 2,
+    }
+
+
+def _name_pairs(kind, config):
+    """Authors' names and own name of each tensor."""
     prefix, layer, ends = _LAYOUTS[kind]
-    table = [(f"{prefix}.{i}.{theirs}", f"encoder.layers.{i}.{ours}") for i in range(config.layers)
-             for theirs, ours in layer.items()] + list(ends.items())  # fmt: skip
+    table = [
+        (f"{prefix}.{i}.{theirs}", f"encoder.layers.{i}.{ours}")
+        for i in range(config.layers)
+        for theirs, ours in layer.items()
+    ] + list(ends.items())
     for theirs, ours in table:
         for part in ("weight", "bias") if "{p}" in ours else ("",):
             name = theirs.replace("{p}", part)
-            several = re.search(r"\{(\w+(?:,\w+)+)\}", name)
-            names = [name.replace(several[0], one) for one in several[1].split(",")] if several else [name]
+            stacked = re.search(r"\{(\w+(?:,\w+)+)\}", name)
+            names = [name.replace(stacked[0], one) for one in stacked[1].split(",")] if stacked else [name]
             yield names, ours.replace("{p}", part)
 
 
-def from_authors(kind, net, state):
-    """Load the authors' tensors into a network; arguments and errors as of `matched`.
+def from_authors(kind: str, net: MaskedLM, state: dict[str, torch.Tensor]) -> bool:
+    """Load a checkpoint's tensors into a network. Parameters and errors are those of `matched`.
 
     Returns
     -------
     bool
-        Whether the head was there; otherwise it keeps its fresh weights.
+        Whether the checkpoint has a head. Otherwise the network's own is kept.
     """
     loaded, head = matched(kind, net, state)
     net.load_state_dict(loaded, strict=False)
     return head
 
 
-def matched(kind, net, state):
-    """The authors' tensors under a network's own names.
+def matched(kind: str, net: MaskedLM, state: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], bool]:
+    """Tensors of a checkpoint under the network's own names.
 
     Parameters
     ----------
     kind : str
+        See `kind_of`.
     net : MaskedLM
-        Whose shapes count; it may be on the meta device.
+        Gives the expected names and shapes; may be on the meta device.
     state : dict of str to torch.Tensor
-        Of the whole model or of the bare encoder, whose names then lack their first part.
+        The whole model, or the encoder alone. The encoder's names may lack their prefix ('bert.' or 'esm.').
 
     Returns
     -------
     loaded : dict of str to torch.Tensor
     head : bool
-        Whether the head was there.
+        Whether the checkpoint has a head.
 
     Raises
     ------
     ModelError
-        If tensors are missing, left over, or of another shape; the message names them.
+        If tensors are missing or unexpected, or have another shape. The message names them.
     """
+    state, own = _current_names(kind, state), net.state_dict()
+    loaded: dict[str, torch.Tensor] = {}
+    missing, used, head = [], set(), True
+    for names, ours in _name_pairs(kind, net.config):
+        if ours == "decoder.bias" and names[0] not in state and "cls.predictions.bias" in state:
+            names = ["cls.predictions.bias"]
+        absent = [name for name in names if name not in state]
+        if ours not in own or (absent and ours == "decoder.weight" and net.config.tied):
+            continue
+        if not absent:
+            loaded[ours] = _stacked(names, state, own[ours])
+            used.update(names)
+        elif ours.startswith(_HEAD):
+            head = False
+        else:
+            missing += absent
+    extra = sorted(name for name in state.keys() - used if not _EXTRA.match(name))
+    reasons = [
+        f"{what} {', '.join(names[:4])}{' …' if len(names) > 4 else ''} ({len(names)})"
+        for what, names in (("missing", missing), ("unexpected", extra))
+        if names
+    ]
+    if reasons:
+        raise ModelError(f"these weights do not fit the configuration of this {kind}: {'; '.join(reasons)}")
+    return loaded, head
+
+
+def _current_names(kind, state):
+    """A checkpoint under the names of current ones: with the prefix, and with weight and bias for gamma and beta."""
     first = _LAYOUTS[kind][0].split(".")[0] + "."
     if not any(name.startswith(first) for name in state):
         state = {
             name if name.startswith(("cls.", "lm_head.")) else first + name: value for name, value in state.items()
         }
-    # Old checkpoints call a layer norm's weight and bias gamma and beta.
-    state = {re.sub(r"gamma$", "weight", re.sub(r"beta$", "bias", name)): value for name, value in state.items()}
-    own, loaded, missing, used = net.state_dict(), {}, [], set()
-    for names, ours in _pairs(kind, net.config):
-        if ours not in own:
-            continue
-        lacking = [name for name in names if name not in state]
-        if lacking and ours == "decoder.weight" and net.config.tied:
-            continue
-        if lacking and ours == "decoder.bias" and "cls.predictions.bias" in state:
-            names, lacking = ["cls.predictions.bias"], []
-        if lacking:
-            missing += [(ours, lacking)]
-            continue
-        try:
-            value = torch.cat([state[name] for name in names]).to(own[ours].dtype)
-        except RuntimeError as error:
-            raise ModelError(f"{names[0]} and those that belong to it have shapes that differ: {error}") from error
-        if value.shape != own[ours].shape:
-            raise ModelError(
-                f"{names[0]} has shape {tuple(value.shape)}, but the configuration asks for {tuple(own[ours].shape)}"
-            )
-        used.update(names)
-        loaded[ours] = value
-    extra = sorted(
-        name for name in state.keys() - used if not _EXTRA.match(name) and not name.startswith("classifier.")
-    )
-    head = not any(ours.startswith(_HEAD) for ours, _ in missing)
-    missing = [name for ours, lacking in missing for name in lacking if not ours.startswith(_HEAD)]
-    if missing or extra:
-        told = [f"{what} {', '.join(names[:4])}{' …' if len(names) > 4 else ''} ({len(names)})"
-                for what, names in (("missing", missing), ("unexpected", extra)) if names]  # fmt: skip
-        raise ModelError(f"these weights are not of this {kind}: {'; '.join(told)}")
-    return loaded, head
+    return {re.sub(r"gamma$", "weight", re.sub(r"beta$", "bias", name)): value for name, value in state.items()}
 
 
-def to_authors(kind, net):
-    """The network's tensors under the authors' names."""
+def _stacked(names, state, expected):
+    """The named tensors, stacked, with the type and shape of the expected tensor."""
+    try:
+        value = torch.cat([state[name] for name in names]).to(expected.dtype)
+    except RuntimeError as error:
+        raise ModelError(f"tensors {', '.join(names)} cannot be stacked: {error}") from error
+    if value.shape != expected.shape:
+        raise ModelError(
+            f"{names[0]} has shape {tuple(value.shape)}, but the configuration asks for {tuple(expected.shape)}"
+        )
+    return value
+
+
+def to_authors(kind: str, net: MaskedLM | Caduceus) -> dict[str, torch.Tensor]:
+    """Tensors of a network under the authors' names."""
     own, result = net.state_dict(), {}
-    for names, ours in _pairs(kind, net.config):
+    for names, ours in _name_pairs(kind, net.config):
         if ours in own:
             for name, value in zip(names, own[ours].chunk(len(names))):
                 result[name] = value.clone()
@@ -280,45 +325,49 @@ def to_authors(kind, net):
 
 
 def _tokenizer(kind, config, folder):
-    """The tokenizer of a folder; a ModelError if it has a vocab.txt with another order, or more tokens than the network."""
+    """Tokenizer of a checkpoint folder; a ModelError if its files do not match the configuration."""
     if kind == "dnabert2":
-        tokenizer = BPE(folder / "tokenizer.json")
-        if len(tokenizer) > config.vocabulary:
+        bpe = BPE(folder / "tokenizer.json")
+        if len(bpe) > config.vocabulary:
             raise ModelError(
-                f"{folder / 'tokenizer.json'}: {len(tokenizer)} tokens, but config.json has a vocab_size of {config.vocabulary}"
+                f"{folder / 'tokenizer.json'}: {len(bpe)} tokens, but config.json has vocab_size {config.vocabulary}"
             )
-        return tokenizer
+        return bpe
+    tokenizer: Tokenizer
     if kind == "dnabert":
         tokenizer = OverlappingKmers(next(k for k in (3, 4, 5, 6) if 4**k + 5 == config.vocabulary))
     else:
         tokenizer = SixMers(2 if config.vocabulary == 4107 else 1)
     path = folder / "vocab.txt"
     if path.is_file():
-        try:
-            found = path.read_text(encoding="utf-8").split()
-        except (OSError, ValueError) as error:
-            raise ModelError(f"{path}: cannot be read as UTF-8 text ({error})") from error
-        # Some files of the Nucleotide Transformer end with tokens that its network does not have.
-        wrong = next((i for i, token in enumerate(tokenizer.vocabulary) if found[i : i + 1] != [token]), None)
-        if wrong is not None:
-            raise ModelError(
-                f"{path}: line {wrong + 1} holds {' '.join(found[wrong : wrong + 1])!r}, but a {kind} has "
-                f"{tokenizer.vocabulary[wrong]!r} there"
-            )
+        _check_vocabulary(path, tokenizer.vocabulary, kind)
     return tokenizer
 
 
-def load_pretrained(name, revision="main", legacy_mask=False):
-    """A pretrained language model from a folder or the Hugging Face hub.
+def _check_vocabulary(path, vocabulary, kind):
+    """Raise a ModelError if a vocab.txt does not start with the tokens of a kind of model."""
+    try:
+        found = path.read_text(encoding="utf-8").split()
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: cannot be read as UTF-8 text ({error})") from error
+    # Some files of the Nucleotide Transformer end with tokens that its network does not have.
+    for i, token in enumerate(vocabulary):
+        if found[i : i + 1] != [token]:
+            seen = repr(found[i]) if i < len(found) else "the file ends"
+            raise ModelError(f"{path}, line {i + 1}: {seen}, expected {token!r} for a {kind}")
+
+
+def load_pretrained(name: str | Path, revision: str = "main", legacy_mask: bool = False) -> LanguageModel:
+    """Load a pretrained language model from a folder or the Hugging Face hub.
 
     Parameters
     ----------
     name : str or pathlib.Path
-        Folder with config.json and weights as the authors publish them, or the name of a repository on the hub.
+        Folder with config.json and weights as published by the authors, or name of a repository on the hub.
     revision : str
-        Commit or branch on the hub; a branch is resolved to its commit, which is then kept.
+        Commit or branch on the hub. A branch is resolved to its current commit when it is first downloaded.
     legacy_mask : bool
-        For a DNABERT that was fine-tuned with its authors' code of June 2021 or later, which does not mask padding.
+        Do not mask padding in attention. Set it for a DNABERT fine-tuned with the authors' code of June 2021 or later.
 
     Returns
     -------
@@ -327,52 +376,63 @@ def load_pretrained(name, revision="main", legacy_mask=False):
     Raises
     ------
     ModelError
-        If a file is missing, corrupt or of another architecture, or the hub cannot be reached; the message then says what
-        to download and where to put it.
+        If a file is missing, corrupt or of another architecture, or the hub cannot be reached. In the last case the
+        message lists the files to download and the folder to put them in.
     """
     if str(name) and Path(name).is_dir():
         folder = Path(name)
     else:
-        from regzoo.nets.hub import fetch_folder  # takes 0.4 s to import, which nothing else needs
+        from regzoo.nets.hub import fetch_folder  # slow import (0.4 s), needed here only
 
         folder = fetch_folder(str(name), revision)
-    path = folder / "config.json"
-    try:
-        source = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise ModelError(f"{path}: missing or not JSON ({error})") from error
-    if not isinstance(source, dict):
-        raise ModelError(f"{path}: expected a JSON object, not {type(source).__name__}")
+    source = _read_config(folder / "config.json")
     try:
         kind = kind_of(source)
         if legacy_mask and kind != "dnabert":
-            raise ModelError(f"legacy_mask is for DNABERT's code; this is a {kind}")
+            raise ModelError(f"legacy_mask is for DNABERT; this is a {kind}")
         config = make_config(source)
         tokenizer = _tokenizer(kind, config, folder)
-        weights = folder / "model.safetensors"
-        state = read_weights(weights) if weights.is_file() else load_pickled(folder / "pytorch_model.bin")
-        # Shapes are compared with the file's before any memory is taken.
-        with torch.device("meta"), without_initialisation():
-            loaded, head = matched(kind, MaskedLM(config), state)
-        with without_initialisation():
-            net = MaskedLM(config).eval()
-        net.load_state_dict(loaded, strict=False)
-        if not head:  # an encoder without its head, which then starts afresh
-            net.start_head()
+        net = _load_network(kind, config, folder)
     except ModelError as error:
         raise error if str(folder) in str(error) else ModelError(f"{folder}: {error}") from error
     net.encoder.legacy_mask = legacy_mask
     return LanguageModel(kind, net, tokenizer, source)
 
 
-def save_pretrained(model, folder):
+def _read_config(path):
+    """Content of a config.json."""
+    try:
+        source = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{path}: missing or not JSON ({error})") from error
+    if not isinstance(source, dict):
+        raise ModelError(f"{path}: expected a JSON object, not {type(source).__name__}")
+    return source
+
+
+def _load_network(kind, config, folder):
+    """Network in evaluation mode, with the weights of a checkpoint folder."""
+    weights = folder / "model.safetensors"
+    state = read_weights(weights) if weights.is_file() else load_pickled(folder / "pytorch_model.bin")
+    # Compare shapes with the file's before allocating memory.
+    with torch.device("meta"), without_initialisation():
+        loaded, head = matched(kind, MaskedLM(config), state)
+    with without_initialisation():
+        net = MaskedLM(config).eval()
+    net.load_state_dict(loaded, strict=False)
+    if not head:
+        net.start_head()
+    return net
+
+
+def save_pretrained(model: LanguageModel, folder: str | Path) -> None:
     """Write a folder that the authors' code can load: config.json, model.safetensors and the tokenizer.
 
     Parameters
     ----------
     model : LanguageModel
     folder : str or pathlib.Path
-        Made when missing.
+        Created if missing.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

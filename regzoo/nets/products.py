@@ -1,4 +1,4 @@
-"""Matrix products on a CPU through oneDNN, which on AMD processors is faster than the library torch uses by default."""
+"""Matrix products on a CPU through oneDNN, which on AMD processors is faster than torch's default library."""
 
 import torch
 from torch import nn
@@ -6,16 +6,16 @@ from torch.nn import functional as F
 
 
 def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-    """x @ weight.T + bias without gradients, through oneDNN where it can be.
+    """Linear map, ``x @ weight.T + bias``, without gradients, through oneDNN where it is available.
 
-    oneDNN took 0.4 to 0.7 of the time of MKL's float32 product on the AMD processor that it was measured on. The operator is
-    private to torch; where a version of torch does not have it, the result is that of `torch.nn.functional.linear`.
+    On the AMD processor used for measurement, oneDNN took 0.4 to 0.7 of the time of MKL's float32 product. The operator
+    is private to torch. `torch.nn.functional.linear` is used if the installed version does not have it.
 
     Parameters
     ----------
     x : torch.Tensor, shape (..., in)
     weight : torch.Tensor, shape (out, in)
-        float32 or bfloat16; `x` is converted to its type.
+        float32 or bfloat16. `x` is converted to this type.
     bias : torch.Tensor, shape (out,), optional
 
     Returns
@@ -29,7 +29,7 @@ def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = No
 
 
 def _find_onednn():
-    """torch's oneDNN linear operator, or None if this torch has none that gives the right result."""
+    """Torch's oneDNN linear operator, or None if it is missing or gives a wrong result."""
     if not torch.backends.mkldnn.is_available():
         return None
     x, weight = torch.arange(6.0).reshape(2, 3), torch.arange(12.0).reshape(4, 3)
@@ -48,10 +48,12 @@ _ONEDNN = _find_onednn()
 class Linear(nn.Linear):
     """A linear layer that uses oneDNN for inference on a CPU.
 
-    Under autocast its weights are converted to bfloat16 once, not at every call as autocast does without gradients.
+    Under autocast, weights are converted to bfloat16 once. Autocast itself converts them at every call without
+    gradients.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Outputs, shape (..., out), of inputs, shape (..., in)."""
         if torch.is_grad_enabled() or x.device.type != "cpu" or x.dtype == torch.float64:
             return F.linear(x, self.weight, self.bias)
         if torch.is_autocast_enabled("cpu"):

@@ -1,8 +1,8 @@
-"""One bidirectional transformer encoder for DNABERT, DNABERT-2 and the Nucleotide Transformer, told apart by a configuration.
+"""A bidirectional transformer encoder, configurable as DNABERT, DNABERT-2 or the Nucleotide Transformer.
 
-Sequences of a batch are evaluated packed: padding takes part in no layer, and in attention only as far as the rows of a batch
-differ in length. Every token keeps its own position, so that left padding and holes in the mask give what the authors' code
-gives.
+Batches are evaluated packed: padding is removed before the layers, and attention pads only to the longest sequence of
+the batch. Each token keeps its own position, so left padding and gaps in the mask give the same results as the authors'
+code.
 """
 
 import math
@@ -22,41 +22,43 @@ _Number = Annotated[int, Field(ge=0, le=2**20)]
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class TransformerConfig:
-    """What tells the published encoders apart.
+    """Configuration of an encoder.
 
     Attributes
     ----------
     vocabulary, hidden, layers, heads, feed_forward : int
+        Number of tokens, width, number of layers, heads per layer, and width of the feed-forward layers.
     norm : str
-        'post': layer norm after each residual sum, and after the embedding (BERT); 'pre': before each sublayer, and once at
-        the end (ESM).
+        'post': layer norm after each residual sum and after the embedding (BERT). 'pre': layer norm before each
+        sublayer and after the last layer (ESM).
     positions : str
         'alibi' (symmetric), 'rotary', or 'learned'.
     max_positions : int
-        Rows of the table of learned positions.
+        Number of learned positions.
     first_position : int
-        Of learned positions.
+        Index of the first learned position that is used.
     gate : str
-        Feed-forward: 'none' (GELU), or gated by 'gelu' or 'silu', the first half through it, times the second.
+        Feed-forward: 'none' (GELU), or gated by 'gelu' or 'silu', which is applied to the first half and multiplied
+        with the second.
     output_bias : bool
-        Of the feed-forward's second layer; its first has one if it is not gated.
+        Whether the second feed-forward layer has a bias. The first has one unless it is gated.
     token_types : int
-        Rows of the table of token types, of which the first is added to every token; 0 without.
+        Number of token types; 0 for none. The first is added to each token.
     epsilon : float
-        Of layer norms.
+        Epsilon of layer norms.
     pad, mask : int
         Token ids.
     token_dropout : bool
-        ESM's rescaling of embeddings by the share of masked tokens.
+        Rescale embeddings by the fraction of masked tokens, as ESM does.
     tied : bool
-        The head for masked tokens shares the embedding's weights.
+        Whether the output layer shares the weights of the embedding.
     limit : int or None
-        Most tokens of a sequence.
+        Largest number of tokens in a sequence.
 
     Raises
     ------
     pydantic.ValidationError
-        If a value is of another type or impossible, or two do not go together; a ValueError.
+        If a value has an invalid type or value, or two values are incompatible. It is a ValueError.
     """
 
     vocabulary: Size
@@ -83,17 +85,18 @@ class TransformerConfig:
         if self.hidden % self.heads or (self.positions == "rotary" and self.hidden // self.heads % 2):
             raise ValueError(
                 f"hidden size {self.hidden} is not a multiple of {self.heads} heads"
-                + (" of an even width, which rotary positions need" if self.positions == "rotary" else "")
+                + (" of even width, as rotary positions require" if self.positions == "rotary" else "")
             )
         if self.positions == "learned" and self.max_positions <= self.first_position:
-            raise ValueError(f"learned positions need a table of more than {self.first_position} rows")
+            raise ValueError(f"learned positions: expected max_positions above first_position, {self.first_position}")
         return self
 
 
-def alibi_slopes(heads):
-    """Slope of each head (Press, Smith & Lewis 2022): powers of 2^(-8/n) for n heads, n a power of two.
+def alibi_slopes(heads: int) -> torch.Tensor:
+    """ALiBi slope of each head, shape (heads,): powers of 2^(-8/n) for n heads (Press, Smith & Lewis 2022).
 
-    Of other numbers of heads, those of the next smaller power of two, then every other one of twice that power.
+    If n is not a power of two, the slopes are those of the next smaller power of two, followed by every second slope of
+    twice that power.
     """
     power = 2 ** math.floor(math.log2(heads))
     slopes = [2 ** (-8 * (i + 1) / power) for i in range(power)]
@@ -101,27 +104,27 @@ def alibi_slopes(heads):
 
 
 class _Packing:
-    """Where the tokens of a padded batch are, and what attention needs to know of them.
+    """Indices of the tokens in a padded batch, with the attention bias and rotations of their positions.
 
     Attributes
     ----------
     index : torch.Tensor or None
-        Places of the tokens in the flattened batch; None when nothing is padded.
-    place : torch.Tensor or None
-        Places of the tokens in rows that hold them from the left, `width` long.
+        Indices of the tokens in the flattened batch; None without padding.
+    compact : torch.Tensor or None
+        Indices of the tokens in rows of length `width` that are padded on the right.
     """
 
     def __init__(self, config, mask, dtype):
         rows, length = mask.shape
         position = torch.arange(length, device=mask.device)
         self.rows, self.length, self.width = rows, length, length
-        self.index = self.place = keys = None
+        self.index = self.compact = keys = None
         if not bool(mask.all()):
             counts = mask.sum(1)
             self.width = int(counts.max())
             self.index = mask.flatten().nonzero()[:, 0]
             rank = mask.cumsum(1) - 1
-            self.place = (torch.arange(rows, device=mask.device)[:, None] * self.width + rank)[mask]
+            self.compact = (torch.arange(rows, device=mask.device)[:, None] * self.width + rank)[mask]
             position = self._rows(position.expand(rows, -1)[mask][:, None])[:, :, 0]  # (rows, width)
             keys = torch.arange(self.width, device=mask.device) < counts[:, None]
         self.position = position
@@ -137,39 +140,38 @@ class _Packing:
         self.rotation = rotary(position, config.hidden // config.heads, dtype) if config.positions == "rotary" else None
 
     def pack(self, x):
-        """(rows, length, d) to (tokens, d)."""
+        """Remove padding: (rows, length, d) to (tokens, d)."""
         flat = x.flatten(0, 1)
         return flat if self.index is None else flat[self.index]
 
     def unpack(self, x):
-        """(tokens, d) to (rows, length, d), zero where padded."""
+        """Restore padding, with zeros: (tokens, d) to (rows, length, d)."""
         if self.index is None:
             return x.unflatten(0, (self.rows, self.length))
         flat = x.new_zeros(self.rows * self.length, x.shape[-1])
         return flat.index_copy(0, self.index, x).unflatten(0, (self.rows, self.length))
 
     def _rows(self, x):
-        """(tokens, d) to (rows, width, d), tokens from the left."""
-        if self.place is None:
+        """(tokens, d) to (rows, width, d), padded on the right."""
+        if self.compact is None:
             return x.unflatten(0, (self.rows, self.width))
-        return (
-            x.new_zeros(self.rows * self.width, x.shape[-1]).index_copy(0, self.place, x).unflatten(0, (self.rows, -1))
-        )
+        flat = x.new_zeros(self.rows * self.width, x.shape[-1])
+        return flat.index_copy(0, self.compact, x).unflatten(0, (self.rows, -1))
 
     def attend(self, qkv, heads):
-        """Attention output, (tokens, d), of queries, keys and values, (tokens, 3 d)."""
+        """Attention output, shape (tokens, d), of concatenated queries, keys and values, shape (tokens, 3 d)."""
         q, k, v = self._rows(qkv).unflatten(2, (3, heads, -1)).permute(2, 0, 3, 1, 4)
         if self.rotation is not None:
             q, k = (rotate(side, *self.rotation).to(v.dtype) for side in (q, k))
-        # The bias stays float32: in bfloat16, distances of more than 256 tokens are no longer whole.
+        # The bias stays in float32: bfloat16 cannot represent distances of more than 256 tokens exactly.
         with torch.autocast(q.device.type, enabled=False):
             y = F.scaled_dot_product_attention(q, k, v, attn_mask=self.bias)
         y = y.transpose(1, 2).flatten(2).flatten(0, 1)
-        return y if self.place is None else y[self.place]
+        return y if self.compact is None else y[self.compact]
 
 
-def rotary(position, size, dtype):
-    """Cosine and sine of rotary positions, base 10000, both halves alike; shape (…, 1, positions, size)."""
+def rotary(position: torch.Tensor, size: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cosine and sine of rotary positions, base 10000, each of shape (…, 1, positions, size) with equal halves."""
     frequency = 1.0 / 10000 ** (torch.arange(0, size, 2, device=position.device).to(dtype) / size)
     angle = position.to(dtype)[..., None] * frequency
     angle = torch.cat([angle, angle], -1)
@@ -177,7 +179,8 @@ def rotary(position, size, dtype):
     return angle.cos(), angle.sin()
 
 
-def rotate(x, cosine, sine):
+def rotate(x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:
+    """Apply rotary positions to queries or keys, shape (…, positions, size)."""
     first, second = x.chunk(2, -1)
     return x * cosine + torch.cat([-second, first], -1) * sine
 
@@ -214,22 +217,22 @@ class _Layer(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Token ids to a vector for each token.
+    """Transformer encoder.
 
     Parameters
     ----------
     config : TransformerConfig
     dropout : float
-        While training; none of it on attention weights.
+        Dropout during training. It is not applied to attention weights.
 
     Attributes
     ----------
     legacy_mask : bool
-        Do what DNABERT's code since June 2021 does by a misspelt name: padding is not masked, and every real token's score
-        is raised by one. For models that were fine-tuned with that code; off.
+        Reproduce the effect of a misspelt name in DNABERT's code since June 2021: padding is not masked, and the
+        attention scores of real tokens are raised by one. For models fine-tuned with that code. False by default.
     """
 
-    def __init__(self, config, dropout=0.1):
+    def __init__(self, config: TransformerConfig, dropout: float = 0.1):
         super().__init__()
         self.config, self.legacy_mask = config, False
         self.words = nn.Embedding(config.vocabulary, config.hidden)
@@ -249,20 +252,22 @@ class Encoder(nn.Module):
         if isinstance(layer, nn.Linear) and layer.bias is not None:
             nn.init.zeros_(layer.bias)
 
-    def forward(self, ids, mask=None, layer=None):
-        """Vectors of tokens.
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor | None = None, layer: int | None = None) -> torch.Tensor:
+        """Token vectors.
 
         Parameters
         ----------
         ids : torch.Tensor, int64, shape (N, T)
         mask : torch.Tensor, bool, shape (N, T), optional
-            False for padding; all True without it.
+            False for padding. By default there is no padding.
         layer : int, optional
-            Number of layers to go through; all, and the final norm where there is one, without it. 0 gives the embedding.
+            Number of layers to apply; 0 gives the embedding. By default all layers and, if there is one, the final
+            norm.
+
         Returns
         -------
         torch.Tensor, float32, shape (N, T, hidden)
-            Zero where padded.
+            Zero for padding.
         """
         mask = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool()
         whole = torch.ones_like(mask) if self.legacy_mask else mask
@@ -281,8 +286,8 @@ class Encoder(nn.Module):
         config, x = self.config, self.words(ids)
         if config.token_dropout:
             masked = ids == config.mask
-            share = masked.sum(1) / mask.sum(1)
-            x = x.masked_fill(masked[:, :, None], 0) * (0.88 / (1 - share))[:, None, None].to(x.dtype)
+            fraction = masked.sum(1) / mask.sum(1)
+            x = x.masked_fill(masked[:, :, None], 0) * (0.88 / (1 - fraction))[:, None, None].to(x.dtype)
         if config.token_types:
             x = x + self.types.weight[0]
         if config.positions == "learned":
@@ -295,13 +300,13 @@ class Encoder(nn.Module):
 
 
 def _tie(module, state, prefix, *_):
-    """Files hold tied weights once."""
+    """Restore the output layer's weights, which files with tied weights store once."""
     if f"{prefix}encoder.words.weight" in state:
         state.setdefault(f"{prefix}decoder.weight", state[f"{prefix}encoder.words.weight"])
 
 
 class MaskedLM(nn.Module):
-    """An encoder with the head that predicts masked tokens.
+    """Masked language model: an encoder with a head that predicts masked tokens.
 
     Parameters
     ----------
@@ -311,13 +316,15 @@ class MaskedLM(nn.Module):
     Attributes
     ----------
     limit : int or None
-        Most tokens of a sequence.
+        Largest number of tokens in a sequence.
     vocabulary : int
+    accepts_padding : bool
+        True: `encode` takes a mask.
     """
 
-    accepts_padding = True  # `encode` takes a mask
+    accepts_padding = True
 
-    def __init__(self, config, dropout=0.1):
+    def __init__(self, config: TransformerConfig, dropout: float = 0.1):
         super().__init__()
         self.config = config
         self.limit, self.vocabulary = config.limit, config.vocabulary
@@ -330,26 +337,26 @@ class MaskedLM(nn.Module):
             self.register_load_state_dict_pre_hook(_tie)
         self.start_head()
 
-    def start_head(self):
-        """Give the head fresh weights; what it shares with the embedding stays."""
+    def start_head(self) -> None:
+        """Initialise the head at random. Weights shared with the embedding are kept."""
         Encoder._start(self.dense)
         nn.init.zeros_(self.decoder.bias)
         if not self.config.tied:
             nn.init.normal_(self.decoder.weight, std=0.02)
 
     @property
-    def hidden(self):
-        """Width of `encode`'s vectors."""
+    def hidden(self) -> int:
+        """Width of the vectors of `encode`."""
         return self.config.hidden
 
-    def encode(self, ids, mask=None, layer=None):
-        """Vectors of tokens, as `Encoder.forward`."""
+    def encode(self, ids: torch.Tensor, mask: torch.Tensor | None = None, layer: int | None = None) -> torch.Tensor:
+        """Token vectors, shape (N, T, hidden); see `Encoder.forward`."""
         return self.encoder(ids, mask, layer)
 
-    def logits(self, hidden):
-        """Logits over the vocabulary, (…, vocabulary), of encoder vectors, (…, hidden)."""
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Logits over the vocabulary, shape (…, vocabulary), of encoder vectors, shape (…, hidden)."""
         return self.decoder(self.norm(F.gelu(self.dense(hidden))))
 
-    def forward(self, ids, mask=None):
-        """Logits over the vocabulary of every token, shape (N, T, vocabulary); arguments as `Encoder.forward`."""
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """Logits over the vocabulary for each token, shape (N, T, vocabulary); see `Encoder.forward`."""
         return self.logits(self.encoder(ids, mask))

@@ -123,7 +123,10 @@ class Alleles:
         Parameters
         ----------
         rows : numpy.ndarray, int
+            In rising order.
         """
+        if len(rows) == len(self):
+            return self
         fields = ("record", "contig", "pos", "ref_start", "ref_length", "alt_start", "alt_length", "status", "strand")
         return replace(
             self, identifier=self.identifier.take(pa.array(rows)), **{f: getattr(self, f)[rows] for f in fields}

@@ -144,9 +144,14 @@ def read_bed(path):
     if not starts:
         raise InputError(f"{path}: no interval in this BED file")
     return Intervals(
-        np.array(contigs), np.array(starts, dtype=np.int64), np.array(ends, dtype=np.int64), np.array(names),
-        np.array(strands), np.array(lines), columns,
-    )  # fmt: skip
+        np.array(contigs),
+        np.array(starts, dtype=np.int64),
+        np.array(ends, dtype=np.int64),
+        np.array(names),
+        np.array(strands),
+        np.array(lines),
+        columns,
+    )
 
 
 def parse_locus(text: str) -> tuple[str, int, int]:
@@ -179,8 +184,16 @@ def intervals_from_loci(loci: list[str]) -> Intervals:
     parsed = [parse_locus(text) for text in loci]
     contigs, starts, ends = zip(*parsed)
     count = len(parsed)
-    return Intervals(np.array(contigs), np.array(starts), np.array(ends), np.array([str(text) for text in loci]),
-                     np.full(count, "."), np.arange(1, count + 1), [[str(text)] for text in loci], "locus")  # fmt: skip
+    return Intervals(
+        np.array(contigs),
+        np.array(starts),
+        np.array(ends),
+        np.array([str(text) for text in loci]),
+        np.full(count, "."),
+        np.arange(1, count + 1),
+        [[str(text)] for text in loci],
+        "locus",
+    )
 
 
 def intervals_from_frame(table: "pd.DataFrame") -> Intervals:
@@ -202,13 +215,17 @@ def intervals_from_frame(table: "pd.DataFrame") -> Intervals:
     """
     missing = [name for name in ("chrom", "start", "end") if name not in table.columns]
     if missing:
-        raise InputError(f"the data frame has no column {missing[0]!r}; expected chrom, start and end, 0-based half-open")
+        raise InputError(
+            f"the data frame has no column {missing[0]!r}; expected chrom, start and end, 0-based half-open"
+        )
     if not len(table):
         raise InputError("the data frame of intervals has no row")
     bounds = []
     for column in ("start", "end"):
         values = table[column].to_numpy()
-        whole = np.array([isinstance(v, (int, np.integer)) or (isinstance(v, float) and v.is_integer()) for v in values])
+        whole = np.array(
+            [isinstance(v, (int, np.integer)) or (isinstance(v, float) and v.is_integer()) for v in values]
+        )
         if not whole.all():
             row = int(np.argmin(whole))
             raise InputError(f"the data frame, row {row}: {column} {values[row]!r} is not a whole number")
@@ -216,13 +233,23 @@ def intervals_from_frame(table: "pd.DataFrame") -> Intervals:
     starts, ends = bounds
     bad = np.flatnonzero((starts < 0) | (ends <= starts) | (ends > 10**12))
     if len(bad):
-        raise InputError(f"the data frame, row {bad[0]}: {starts[bad[0]]}-{ends[bad[0]]} is not a 0-based, half-open interval")
+        raise InputError(
+            f"the data frame, row {bad[0]}: {starts[bad[0]]}-{ends[bad[0]]} is not a 0-based, half-open interval"
+        )
     names = table["name"].astype(str) if "name" in table else np.arange(len(table)).astype(str)
     strands = table["strand"].astype(str).to_numpy(str) if "strand" in table else np.full(len(table), ".")
     strands = np.where(np.isin(strands, ["+", "-"]), strands, ".")
     names = np.asarray(names, dtype=str)
-    return Intervals(table["chrom"].astype(str).to_numpy(str), starts, ends, names, strands, np.arange(len(table)),
-                     [[name] for name in names.tolist()], "row")  # fmt: skip
+    return Intervals(
+        table["chrom"].astype(str).to_numpy(str),
+        starts,
+        ends,
+        names,
+        strands,
+        np.arange(len(table)),
+        [[name] for name in names.tolist()],
+        "row",
+    )
 
 
 def as_intervals(intervals: Any) -> tuple[Intervals, str]:

@@ -1,6 +1,8 @@
-"""Byte-pair encoding of DNA: DNABERT-2's from its tokenizer.json, one's own trained on sequences, and a hybrid with 6-mers."""
+"""Byte-pair encoding of DNA: DNABERT-2's tokenizer, training of new ones, and a hybrid with 6-mers."""
 
 import json
+from collections.abc import Iterable
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 
@@ -17,7 +19,9 @@ SPECIAL = ("[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]")
 
 
 class BPE(Tokenizer):
-    """DNABERT-2's kind of tokens, between [CLS] and [SEP]; a base that is not A, C, G or T is [UNK].
+    """Byte-pair encoding as in DNABERT-2.
+
+    [CLS] and [SEP] enclose a sequence. A base other than A, C, G and T becomes [UNK].
 
     Parameters
     ----------
@@ -27,25 +31,26 @@ class BPE(Tokenizer):
     Raises
     ------
     ModelError
-        If the file is missing or not a tokenizer with the special tokens that DNABERT-2 has; when a sequence is encoded,
-        if the tokens do not cover its bases one after the other.
+        If the file is missing, or is not a tokenizer with the special tokens of DNABERT-2. `encode` raises it if the
+        tokens do not cover all bases of a sequence.
     """
 
     def __init__(self, path: str | Path):
         self.path = path
         try:
             self.model = tokenizers.Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises bare Exceptions
+        except Exception as error:  # the library raises plain Exceptions
             raise ModelError(f"{path}: not a tokenizer.json ({error})") from error
         self.model.no_truncation()
         self.model.no_padding()
         ids = [self.model.token_to_id(token) for token in SPECIAL]
         if None in ids:
-            raise ModelError(f"{path}: this tokenizer has no {SPECIAL[ids.index(None)]}")
-        self.unknown, self.cls, self.sep, self.pad, self.mask = ids
-        self.vocabulary = [self.model.id_to_token(i) for i in range(self.model.get_vocab_size())]
-        if None in self.vocabulary:
-            raise ModelError(f"{path}: the vocabulary has no token with id {self.vocabulary.index(None)}")
+            raise ModelError(f"{path}: this tokenizer has no token {SPECIAL[ids.index(None)]}")
+        self.unknown, self.cls, self.sep, self.pad, self.mask = ids  # type: ignore[assignment]
+        vocabulary = [self.model.id_to_token(i) for i in range(self.model.get_vocab_size())]
+        if None in vocabulary:
+            raise ModelError(f"{path}: the vocabulary has no token of id {vocabulary.index(None)}")
+        self.vocabulary = [token for token in vocabulary if token is not None]
 
     def _encode(self, codes, lengths):
         texts = [decode(row[:length]) for row, length in zip(codes, lengths)]
@@ -56,29 +61,30 @@ class BPE(Tokenizer):
         counts = np.array([len(one) for one in encoded], dtype=np.int64)
         rows = np.repeat(np.arange(len(texts)), counts)
         ids = np.concatenate([np.asarray(one.ids, dtype=np.int64) for one in encoded] + [np.empty(0, np.int64)])
-        # Tokens follow each other without a gap, and [UNK] stands for one base.
-        sizes = self._sizes()[ids]
+        # Tokens must be contiguous; [UNK] stands for one base.
+        sizes = self._sizes[ids]
         covered = np.bincount(rows, sizes, len(texts))
         if not np.array_equal(covered, lengths):
             row = int(np.argmax(covered != lengths))
             raise ModelError(
-                f"{self.path}: its tokens cover {covered[row]:.0f} of {lengths[row]} bases; not a tokenizer of DNA"
+                f"{self.path}: not a tokenizer of DNA: its tokens cover {covered[row]:.0f} of {lengths[row]} bases"
             )
         ends = np.cumsum(sizes)
         ends -= np.repeat(np.concatenate([[0], ends[np.cumsum(counts)[:-1] - 1]]), counts) if len(ids) else 0
         return self._assembled(rows, ends - sizes, ends, ids, len(texts))
 
+    @cached_property
     def _sizes(self):
-        if not hasattr(self, "_token_sizes"):
-            self._token_sizes = np.array([1 if token in SPECIAL else len(token) for token in self.vocabulary])
-        return self._token_sizes
+        """Bases of each token, shape (vocabulary,)."""
+        return np.array([1 if token in SPECIAL else len(token) for token in self.vocabulary])
 
 
 class HybridBPE(Tokenizer):
-    """All 6-mers and the tokens of a BPE in one vocabulary; the longest token that fits is taken from the left.
+    """Greedy longest-match tokenizer over all 6-mers and the tokens of a BPE.
 
-    The vocabulary is that of Sapkota & Rahman 2025 (arXiv 2507.18570), which joins 6-mers with BPE tokens of 600 merges;
-    the paper does not say how a sequence is cut, so that taking the longest is this project's choice.
+    The vocabulary is that of Sapkota & Rahman 2025 (arXiv 2507.18570), the union of 6-mers and BPE tokens of 600
+    merges. The paper does not specify how a sequence is segmented; greedy longest match from the left is a choice of
+    this project.
 
     Parameters
     ----------
@@ -86,7 +92,7 @@ class HybridBPE(Tokenizer):
         tokenizer.json of the BPE (`train_bpe` with merges=600).
     """
 
-    unknown, cls, sep, pad, mask = range(5)
+    unknown, cls, sep, pad, mask = 0, 1, 2, 3, 4
 
     def __init__(self, path: str | Path):
         bpe = BPE(path)
@@ -109,23 +115,31 @@ class HybridBPE(Tokenizer):
                 starts.append(at)
                 at += max(size, 1)
                 ends.append(at)
-        return self._assembled(*(np.array(values, dtype=np.int64) for values in (rows, starts, ends, ids)), len(codes))
+        rows, starts, ends, ids = np.array([rows, starts, ends, ids], dtype=np.int64)
+        return self._assembled(rows, starts, ends, ids, len(codes))
 
 
-def train_bpe(sequences, path, vocabulary=None, merges=None, longest=32):
-    """Train a BPE in DNABERT-2's layout and write its tokenizer.json.
+def train_bpe(
+    sequences: Iterable[np.ndarray],
+    path: str | Path,
+    vocabulary: int | None = None,
+    merges: int | None = None,
+    longest: int = 32,
+) -> BPE:
+    """Train a BPE in DNABERT-2's format and write its tokenizer.json.
 
     Parameters
     ----------
-    sequences : iterable of numpy.ndarray, uint8
-        Base codes; each is one word, so that pieces of a few hundred bases train quickest.
+    sequences : iterable of numpy.ndarray, uint8, shape (length,)
+        Base codes. Each sequence is one word to the trainer; pieces of a few hundred bases train fastest.
     path : str or pathlib.Path
+        File to write.
     vocabulary : int, optional
-        Number of tokens, special ones included.
+        Number of tokens, including special tokens. Give either this or `merges`.
     merges : int, optional
-        Number of merges, instead.
+        Number of merges.
     longest : int
-        Bases of the longest token (32 in DNABERT-2's vocabulary).
+        Largest number of bases in a token (32 in DNABERT-2's vocabulary).
 
     Returns
     -------
@@ -134,20 +148,23 @@ def train_bpe(sequences, path, vocabulary=None, merges=None, longest=32):
     Raises
     ------
     InputError
-        If there is no sequence, or neither or both of `vocabulary` and `merges` are given.
+        If there is no sequence, or not exactly one of `vocabulary` and `merges` is given.
     """
     if (vocabulary is None) == (merges is None):
-        raise InputError("give either the vocabulary's size or the number of merges")
+        raise InputError("train_bpe: expected either vocabulary or merges")
     texts = [piece for codes in sequences for piece in decode(codes).split("N") if piece]
     if not texts:
-        raise InputError("no sequence to train a tokenizer on")
+        raise InputError("train_bpe: no sequence with a known base to train on")
     model = tokenizers.Tokenizer(models.BPE(unk_token="[UNK]"))
     model.pre_tokenizer = pre_tokenizers.Whitespace()
-    size = vocabulary or len(SPECIAL) + 4 + merges
+    size = vocabulary or len(SPECIAL) + 4 + (merges or 0)
     trainer = trainers.BpeTrainer(
-        vocab_size=size, special_tokens=list(SPECIAL), initial_alphabet=list("ACGT"), max_token_length=longest,
+        vocab_size=size,
+        special_tokens=list(SPECIAL),
+        initial_alphabet=list("ACGT"),
+        max_token_length=longest,
         show_progress=False,
-    )  # fmt: skip
+    )
     model.train_from_iterator(texts, trainer)
     model.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)]

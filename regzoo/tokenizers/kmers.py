@@ -1,4 +1,4 @@
-"""k-mer and single-base tokens, as array arithmetic on base codes."""
+"""k-mer and single-base tokenizers, implemented as array arithmetic on base codes."""
 
 from itertools import product
 from typing import Literal
@@ -9,7 +9,7 @@ from regzoo.errors import InputError
 from regzoo.sequence.codes import UNKNOWN
 from regzoo.tokenizers.tokens import Tokenizer
 
-#: Base code -> digit in the order A, T, C, G of the published vocabularies.
+#: Base code -> digit. The published vocabularies are in the order A, T, C, G.
 _DIGITS = np.array([0, 2, 3, 1, 0], dtype=np.int64)
 
 
@@ -18,19 +18,21 @@ def _kmers(k):
 
 
 def _values(codes, k):
-    """Number of the k-mer that starts at each position, shape (N, L - k + 1), and whether all its bases are known."""
+    """Index of the k-mer at each position and whether all its bases are known, each of shape (N, L - k + 1)."""
     digits, known = _DIGITS[codes], codes < UNKNOWN
-    places = codes.shape[1] - k + 1
-    value = np.zeros((len(codes), places), dtype=np.int64)
-    whole = np.ones((len(codes), places), dtype=bool)
+    count = codes.shape[1] - k + 1
+    value = np.zeros((len(codes), count), dtype=np.int64)
+    whole = np.ones((len(codes), count), dtype=bool)
     for i in range(k):
-        value = value * 4 + digits[:, i : i + places]
-        whole &= known[:, i : i + places]
+        value = value * 4 + digits[:, i : i + count]
+        whole &= known[:, i : i + count]
     return value, whole
 
 
 class OverlappingKmers(Tokenizer):
-    """DNABERT's tokens: a k-mer at every base, between [CLS] and [SEP]; one with an unknown base is [UNK].
+    """Overlapping k-mers as in DNABERT: one token per position, enclosed by [CLS] and [SEP].
+
+    A k-mer with an unknown base becomes [UNK].
 
     Parameters
     ----------
@@ -40,14 +42,14 @@ class OverlappingKmers(Tokenizer):
     Raises
     ------
     InputError
-        If there is no DNABERT of such k.
+        If `k` is not in this range.
     """
 
-    pad, unknown, cls, sep, mask = range(5)
+    pad, unknown, cls, sep, mask = 0, 1, 2, 3, 4
 
     def __init__(self, k: Literal[3, 4, 5, 6] = 6):
         if k not in (3, 4, 5, 6):
-            raise InputError(f"overlapping k-mers are 3 to 6 bases long, not {k}")
+            raise InputError(f"k is {k}; expected 3, 4, 5 or 6")
         self.k = self.shortest = k
         self.vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *_kmers(k)]
 
@@ -59,15 +61,17 @@ class OverlappingKmers(Tokenizer):
 
 
 class SixMers(Tokenizer):
-    """The Nucleotide Transformer's tokens: 6-mers from the left, single letters for what is left over and around N.
+    """Non-overlapping 6-mers from the left, as in the Nucleotide Transformer, after <cls>.
+
+    Stretches of fewer than 6 known bases, before an N or at the end, become single letters.
 
     Parameters
     ----------
     version : int
-        2 has <eos> and <bos> in its vocabulary, 1 has not; neither puts them around a sequence, only <cls> in front.
+        Version of the Nucleotide Transformer. The vocabulary of version 2 has <eos> and <bos>, which are not used.
     """
 
-    unknown, pad, mask, cls = range(4)
+    unknown, pad, mask, cls = 0, 1, 2, 3
     k = 6
 
     def __init__(self, version: Literal[1, 2] = 2):
@@ -76,13 +80,13 @@ class SixMers(Tokenizer):
         self.vocabulary = [*special, *_kmers(6), *"ATCGN"]
 
     def _encode(self, codes, lengths):
-        place = np.arange(codes.shape[1])
-        inside = place < lengths[:, None]
+        position = np.arange(codes.shape[1])
+        inside = position < lengths[:, None]
         known = (codes < UNKNOWN) & inside
-        # Position in the stretch of known bases that a base lies in, and the stretch's length.
-        before = np.maximum.accumulate(np.where(known, -1, place), axis=1)
-        after = np.minimum.accumulate(np.where(known, codes.shape[1], place)[:, ::-1], axis=1)[:, ::-1]
-        offset, stretch = place - before - 1, after - before - 1
+        # Offset of each base in its stretch of known bases, and length of the stretch.
+        before = np.maximum.accumulate(np.where(known, -1, position), axis=1)
+        after = np.minimum.accumulate(np.where(known, codes.shape[1], position)[:, ::-1], axis=1)[:, ::-1]
+        offset, stretch = position - before - 1, after - before - 1
         in_kmer = known & (offset < stretch // 6 * 6)
         rows, starts = np.nonzero(inside & (~in_kmer | (offset % 6 == 0)))
         is_kmer = in_kmer[rows, starts]
@@ -94,10 +98,9 @@ class SixMers(Tokenizer):
 
 
 class SingleBases(Tokenizer):
-    """One token a base and nothing around: the ids of HyenaDNA's and Caduceus's character tokenizer."""
+    """One token per base, without special tokens around, with the ids of HyenaDNA's and Caduceus's tokenizers."""
 
-    cls, sep, bos, mask, pad, reserved, unknown = range(7)
-    cls = sep = None
+    mask, pad, unknown = 3, 4, 6
     vocabulary = ["[CLS]", "[SEP]", "[BOS]", "[MASK]", "[PAD]", "[RESERVED]", "[UNK]", *"ACGTN"]
 
     def _encode(self, codes, lengths):

@@ -1,4 +1,4 @@
-"""What tokenizers have in common: base codes in, padded token ids with the bases that each covers out."""
+"""Base class of tokenizers, and padded token ids with the bases that each token covers."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Tokens:
     mask : numpy.ndarray, bool, shape (N, T)
         True for tokens, False for padding.
     starts, ends : numpy.ndarray, int32, shape (N, T)
-        Bases [start, end) that a token covers; special tokens and padding cover none (both 0).
+        Bases [start, end) covered by each token; both 0 for special tokens and padding.
     """
 
     ids: np.ndarray
@@ -27,48 +27,51 @@ class Tokens:
     ends: np.ndarray
 
     @property
-    def lengths(self):
-        """Tokens of each sequence, special ones included, int64, shape (N,)."""
+    def lengths(self) -> np.ndarray:
+        """Number of tokens of each sequence, including special tokens, int64, shape (N,)."""
         return self.mask.sum(axis=1)
 
-    def rows(self, chosen):
-        """Tokens of some sequences, cut to the longest of them."""
+    def rows(self, chosen: np.ndarray) -> "Tokens":
+        """Tokens of selected sequences, padded to the longest of them."""
         width = int(self.lengths[chosen].max(initial=0))
         return Tokens(*(a[chosen, :width] for a in (self.ids, self.mask, self.starts, self.ends)))
 
 
 class Tokenizer(ABC):
-    """Base class.
+    """Base class of tokenizers.
 
     Attributes
     ----------
     vocabulary : list of str
         Token of each id.
     pad, unknown, mask : int
-        Ids; so are `cls` and `sep`, or None where there is no such token.
+        Ids of special tokens.
+    cls, sep : int or None
+        Ids of the tokens before and after a sequence, or None if there are none.
     shortest : int
-        Bases that a sequence needs.
+        Smallest length of a sequence, in bases.
     """
 
-    vocabulary: list
+    vocabulary: list[str]
     pad: int
     unknown: int
     mask: int
-    cls = sep = None
+    cls: int | None = None
+    sep: int | None = None
     shortest = 1
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.vocabulary)
 
-    def encode(self, codes, lengths=None):
-        """Tokens of sequences.
+    def encode(self, codes: np.ndarray | list[np.ndarray], lengths: np.ndarray | None = None) -> Tokens:
+        """Tokenize sequences.
 
         Parameters
         ----------
         codes : numpy.ndarray, uint8, shape (N, L), or list of numpy.ndarray, uint8, shape (length,)
             Base codes.
         lengths : numpy.ndarray, int, shape (N,), optional
-            Bases of each row that count; all without it.
+            Length of each row of an array. By default L.
 
         Returns
         -------
@@ -77,7 +80,7 @@ class Tokenizer(ABC):
         Raises
         ------
         InputError
-            If a sequence is shorter than a token; the message says which.
+            If a sequence is shorter than `shortest`. The message gives its number, from 1.
         """
         if isinstance(codes, list):
             lengths = np.array([len(row) for row in codes], dtype=np.int64)
@@ -89,24 +92,29 @@ class Tokenizer(ABC):
         short = np.flatnonzero(lengths < self.shortest)
         if len(short):
             raise InputError(
-                f"sequence {short[0] + 1} has {lengths[short[0]]} bases; {type(self).__name__} needs {self.shortest}"
+                f"sequence {short[0] + 1} has {lengths[short[0]]} bases; "
+                f"{type(self).__name__} needs at least {self.shortest}"
             )
         return self._encode(codes, lengths)
 
     @abstractmethod
     def _encode(self, codes, lengths):
-        """Tokens of rows whose lengths have been checked."""
+        """Tokens of rows whose lengths are valid."""
 
     def _assembled(self, rows, starts, ends, ids, count):
-        """Tokens from the flat lists of those that cover bases, in order; special ones are put around them."""
+        """`Tokens` from flat arrays of the tokens of `count` sequences, in order. Special tokens are added."""
         front = self.cls is not None
         inner = np.bincount(rows, minlength=count)
         lengths = inner + front + (self.sep is not None)
-        place = np.arange(len(rows)) - np.repeat(np.cumsum(inner) - inner, inner) + front
+        columns = np.arange(len(rows)) - np.repeat(np.cumsum(inner) - inner, inner) + front
         shape = (count, int(lengths.max(initial=0)))
-        result = Tokens(np.full(shape, self.pad, dtype=np.int64), np.arange(shape[1]) < lengths[:, None],
-                        np.zeros(shape, dtype=np.int32), np.zeros(shape, dtype=np.int32))  # fmt: skip
-        result.ids[rows, place], result.starts[rows, place], result.ends[rows, place] = ids, starts, ends
+        result = Tokens(
+            np.full(shape, self.pad, dtype=np.int64),
+            np.arange(shape[1]) < lengths[:, None],
+            np.zeros(shape, dtype=np.int32),
+            np.zeros(shape, dtype=np.int32),
+        )
+        result.ids[rows, columns], result.starts[rows, columns], result.ends[rows, columns] = ids, starts, ends
         if front:
             result.ids[:, 0] = self.cls
         if self.sep is not None:
@@ -114,29 +122,29 @@ class Tokenizer(ABC):
         return result
 
 
-def per_base(tokens, values, length, empty=np.nan):
-    """Lay a value of each token on the bases that it covers, the mean where several do.
+def per_base(tokens: Tokens, values: np.ndarray, length: int, empty: float = np.nan) -> np.ndarray:
+    """Map values of tokens to bases. A base covered by several tokens gets their mean.
 
     Parameters
     ----------
     tokens : Tokens
     values : numpy.ndarray, float, shape (N, T) or (N, T, D)
     length : int
-        Bases of the sequences.
+        Length of the sequences, in bases.
     empty : float
-        For bases that no token covers.
+        Value of bases that no token covers.
 
     Returns
     -------
     numpy.ndarray, float64, shape (N, length) or (N, length, D)
     """
     values = np.asarray(values, dtype=np.float64)
-    rows, places = np.nonzero(tokens.ends > tokens.starts)
-    starts, ends = tokens.starts[rows, places], tokens.ends[rows, places]
+    rows, columns = np.nonzero(tokens.ends > tokens.starts)
+    starts, ends = tokens.starts[rows, columns], tokens.ends[rows, columns]
     change = np.zeros((len(values), length + 1, *values.shape[2:]))
     count = np.zeros((len(values), length + 1))
     for at, sign in ((starts, 1), (ends, -1)):
-        np.add.at(change, (rows, at), sign * values[rows, places])
+        np.add.at(change, (rows, at), sign * values[rows, columns])
         np.add.at(count, (rows, at), sign)
     count = np.cumsum(count, axis=1)[:, :-1].reshape(len(values), length, *[1] * (values.ndim - 2))
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -107,8 +107,9 @@ def test_pictures_are_wrapped_and_show_the_reference():
     effects = np.random.default_rng(0).normal(size=(130, 5, 1))
     figure = draw(Saturation("chr1", 1500, "site", genome.codes("chr1")[1500:1630], effects, targets=["tf3"]), ["tf3"])
     axes = [axis for part in figure.subfigs for axis in part.axes if axis.get_label() != "<colorbar>"]
-    letters = ["".join(label.get_text() for label in child.get_xticklabels())
-               for axis in axes for child in axis.child_axes]  # fmt: skip
+    letters = [
+        "".join(label.get_text() for label in child.get_xticklabels()) for axis in axes for child in axis.child_axes
+    ]
     sequence = decode(genome.codes("chr1")[1500:1630])
     assert letters == [sequence[:100], sequence[100:]]
     assert [axis.get_ylabel() for axis in axes[::2]] == ["−mean diff"] * 2
@@ -165,8 +166,23 @@ def test_kipoi_draws_the_mutation_map(tmp_path, model):
     stored = entries[1]["seq"]["diff"]["tf0"]
     np.testing.assert_allclose(stored["mutation_map"], result.effects[:, :4, 0].T, atol=1e-7)
     assert stored["ref_seq"] == decode(result.reference)
-    run("kipoi", "veff", "plot_mutation_map", "-f", out, "--input_entry", "0", "--model_seq_input", "seq", "--scoring_key",
-        "diff", "--model_output", "tf3", "-o", tmp_path / "map.png")  # fmt: skip
+    run(
+        "kipoi",
+        "veff",
+        "plot_mutation_map",
+        "-f",
+        out,
+        "--input_entry",
+        "0",
+        "--model_seq_input",
+        "seq",
+        "--scoring_key",
+        "diff",
+        "--model_output",
+        "tf3",
+        "-o",
+        tmp_path / "map.png",
+    )
     assert (tmp_path / "map.png").stat().st_size > 5000
 
 

@@ -36,8 +36,17 @@ def data(tmp_path_factory):
 def test_the_table_holds_scikit_learn_s_numbers(data, tmp_path):
     path, rows, labels = data
     outputs = [tmp_path / f"o.{suffix}" for suffix in ("tsv", "md", "svg")]
-    out, _ = run("regzoo", "compare", *MODELS, "-d", f"tf3={path}", "-d", f"tf1={path}", "-q",
-                 *(part for output in outputs for part in ("-o", output)))  # fmt: skip
+    out, _ = run(
+        "regzoo",
+        "compare",
+        *MODELS,
+        "-d",
+        f"tf3={path}",
+        "-d",
+        f"tf1={path}",
+        "-q",
+        *(part for output in outputs for part in ("-o", output)),
+    )
     table = pd.read_csv(tmp_path / "o.tsv", sep="\t")
     assert list(table.target) == ["tf3", "tf3", "tf1", "tf1"] and list(table.model) == MODELS * 2
     for row in table.itertuples():
@@ -183,8 +192,24 @@ def test_transfer_is_the_auroc_of_every_target_on_every_set(data, tmp_path):
     other = tmp_path / "gc.csv"
     high = ((rows == 1) | (rows == 2)).mean(axis=1) > 0.5
     other.write_text("sequence,label\n" + "".join(f"{decode(row)},{int(v)}\n" for row, v in zip(rows, high)))
-    out, _ = run("regzoo", "transfer", MODEL, "-d", f"ap1={path}", "-d", f"gc={other}", "-t", "tf3", "-t", "tf0", "-q",
-                 "-o", tmp_path / "o.tsv", "-o", tmp_path / "o.png")  # fmt: skip
+    out, _ = run(
+        "regzoo",
+        "transfer",
+        MODEL,
+        "-d",
+        f"ap1={path}",
+        "-d",
+        f"gc={other}",
+        "-t",
+        "tf3",
+        "-t",
+        "tf0",
+        "-q",
+        "-o",
+        tmp_path / "o.tsv",
+        "-o",
+        tmp_path / "o.png",
+    )
     scores = load_model(MODEL, device="cpu").predict(rows)
     table = pd.read_csv(tmp_path / "o.tsv", sep="\t")
     assert list(zip(table.tested, table.trained)) == [(s, t) for s in ("ap1", "gc") for t in ("tf3", "tf0")]

@@ -16,7 +16,7 @@ from regzoo.evaluate import (
     mcc,
     precision,
     recall,
-)  # fmt: skip
+)
 from regzoo.evaluate.metrics import resamples
 
 PEERS = {

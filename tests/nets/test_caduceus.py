@@ -1,4 +1,4 @@
-"""The chunked scan against its recurrence, and equivariance under reverse complement."""
+"""The chunked scan against the recurrence, and reverse-complement equivariance."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from regzoo.tokenizers import SingleBases
 
 
 @pytest.mark.parametrize(("length", "chunk"), [(1, 4), (7, 4), (64, 16), (50, 64)])
-def test_chunks_equal_the_recurrence(length, chunk):
+def test_chunked_scan_equals_recurrence(length, chunk):
     torch.manual_seed(length)
     x, decay = torch.randn(2, length, 3, 5).double(), -torch.rand(2, length, 3).double()
     b, c = torch.randn(2, 2, length, 4).double()
@@ -20,7 +20,7 @@ def test_chunks_equal_the_recurrence(length, chunk):
     torch.testing.assert_close(scan(x, decay, b, c, chunk), torch.stack(expected, 1), atol=1e-10, rtol=0)
 
 
-def test_the_reverse_complement_gives_the_complemented_logits():
+def test_reverse_complement_equivariance():
     torch.manual_seed(0)
     net = Caduceus(16, 3, 2, 8).double().eval()
     codes = torch.randint(0, 5, (3, 90)).to(torch.uint8).numpy()
@@ -31,7 +31,7 @@ def test_the_reverse_complement_gives_the_complemented_logits():
     torch.testing.assert_close(net.encode(turned), torch.cat([backward, forward], -1).flip(1), atol=1e-10, rtol=0)
 
 
-def test_each_base_sees_both_sides():
+def test_bidirectional_context():
     net = Caduceus(16, 2, 2, 8)
     x = net.words(torch.randint(7, 11, (1, 60))).detach().requires_grad_()
     y = x
@@ -41,15 +41,15 @@ def test_each_base_sees_both_sides():
     assert (x.grad[0].abs().sum(1) > 0).all()
 
 
-def test_a_mask_is_refused():
-    with pytest.raises(ValueError, match="no mask"):
+def test_mask_is_rejected():
+    with pytest.raises(ValueError, match="takes no padding"):
         Caduceus(8, 1, 2, 4)(torch.full((1, 4), 7), torch.tensor([[True, True, False, False]]))
 
 
-def test_a_batch_read_in_parts_equals_the_whole():
+def test_batch_splitting_on_cpu_does_not_change_vectors():
     torch.manual_seed(1)
     net, ids = Caduceus(16, 2, 2, 8).double(), torch.randint(7, 11, (12, 101))
-    whole = net.encode(ids)  # with gradients nothing is cut
+    whole = net.encode(ids)  # a batch is not split if gradients are enabled
     with torch.no_grad():
         torch.testing.assert_close(net.encode(ids), whole, atol=1e-12, rtol=0)
     assert len(ids) * ids.shape[1] > CACHED

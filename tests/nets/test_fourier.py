@@ -1,4 +1,4 @@
-"""Convolution by spectra against torch's direct convolution in float64."""
+"""Convolution by Fourier transforms against torch's direct convolution in float64."""
 
 import numpy as np
 import pytest
@@ -21,8 +21,8 @@ from regzoo.nets.fourier import FourierConvolution, bilinear_algorithm
         (64, 64, 64, 6, 3, 0),
     ],
 )
-def test_outputs_are_those_of_direct_convolution(length, channels, out, kernel, dilation, padding, monkeypatch):
-    monkeypatch.setattr(fourier, "WORTHWHILE", 10)  # also for stretches that are quicker directly
+def test_outputs_equal_direct_convolution(length, channels, out, kernel, dilation, padding, monkeypatch):
+    monkeypatch.setattr(fourier, "WORTHWHILE", 10)  # use transforms even where they are slower
     generator = torch.Generator().manual_seed(length + kernel)
     weight = torch.randn(out, channels, kernel, generator=generator) / (channels * kernel) ** 0.5
     bias = torch.randn(out, generator=generator)
@@ -39,7 +39,7 @@ def test_outputs_are_those_of_direct_convolution(length, channels, out, kernel, 
         assert (got - exact[:, low:high]).abs().max() < 1e-5
 
 
-def test_the_algorithm_is_a_correlation():
+def test_bilinear_algorithm_computes_correlation():
     rng = np.random.default_rng(0)
     x, g = rng.normal(size=9), rng.normal(size=4)
     a, b, spectrum = bilinear_algorithm(inputs=9, outputs=6, shift=0, taps=4, period=9)
@@ -47,7 +47,7 @@ def test_the_algorithm_is_a_correlation():
     assert len(b) == 13  # 1 + 3 for each of 4 complex frequencies
 
 
-def test_a_few_windows_and_short_kernels_are_evaluated_directly():
+def test_few_windows_or_short_kernels_are_evaluated_directly():
     wide = FourierConvolution(torch.randn(64, 64, 5), None, 2)
     assert wide.worthwhile(32, 0, 50, 50) and not wide.worthwhile(1, 0, 50, 50)
     assert not FourierConvolution(torch.randn(64, 64, 3), None, 1).worthwhile(32, 0, 50, 50)

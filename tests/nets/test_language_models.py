@@ -1,4 +1,4 @@
-"""Native language models against the authors' outputs, transformers' classes, and themselves padded in other ways."""
+"""Language models against the authors' outputs and the classes of transformers; invariance to padding."""
 
 import json
 
@@ -18,12 +18,33 @@ GOLDEN = ROOT / "tests" / "golden"
 FACTS = json.loads((GOLDEN / "reference_lm.json").read_text())
 OUTPUTS = np.load(GOLDEN / "reference_lm.npz")
 
-BERT = {"model_type": "bert", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48,
-        "type_vocab_size": 2, "max_position_embeddings": 64, "vocab_size": 69, "layer_norm_eps": 1e-12}  # fmt: skip
-ESM = {"model_type": "esm", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48,
-       "max_position_embeddings": 66, "vocab_size": 4105, "layer_norm_eps": 1e-12, "pad_token_id": 1, "mask_token_id": 2,
-       "position_embedding_type": "absolute", "token_dropout": True, "emb_layer_norm_before": False,
-       "tie_word_embeddings": False}  # fmt: skip
+BERT = {
+    "model_type": "bert",
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "type_vocab_size": 2,
+    "max_position_embeddings": 64,
+    "vocab_size": 69,
+    "layer_norm_eps": 1e-12,
+}
+ESM = {
+    "model_type": "esm",
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "max_position_embeddings": 66,
+    "vocab_size": 4105,
+    "layer_norm_eps": 1e-12,
+    "pad_token_id": 1,
+    "mask_token_id": 2,
+    "position_embedding_type": "absolute",
+    "token_dropout": True,
+    "emb_layer_norm_before": False,
+    "tie_word_embeddings": False,
+}
 
 
 def golden_model(name):
@@ -39,7 +60,7 @@ def inputs(name):
 
 @pytest.mark.parametrize("grad", [False, True], ids=["inference", "training"])
 @pytest.mark.parametrize("name", ["dnabert2", "nt_v2"])
-def test_the_authors_outputs(name, grad):
+def test_outputs_equal_authors_code(name, grad):
     net, (ids, mask) = golden_model(name), inputs(name)
     with torch.set_grad_enabled(grad):
         hidden = net.encoder(ids, mask)
@@ -52,7 +73,7 @@ def test_the_authors_outputs(name, grad):
     assert (logits[..., :64] - expected)[real].abs().max() <= 2e-5
 
 
-def test_longer_than_the_starting_alibi():
+def test_sequences_longer_than_alibi_starting_size():
     net, (ids, mask) = golden_model("dnabert2_long"), inputs("dnabert2_long")
     with torch.inference_mode():
         hidden = net.encoder(ids, mask)
@@ -60,7 +81,7 @@ def test_longer_than_the_starting_alibi():
 
 
 def test_alibi_slopes_as_published():
-    """Twelve heads: eight powers of 1/2, then every other slope of sixteen heads."""
+    """Twelve heads: eight powers of 1/2, then every second slope of sixteen heads."""
     expected = [2.0**-i for i in range(1, 9)] + [2 ** (-(i + 0.5)) for i in range(4)]
     torch.testing.assert_close(alibi_slopes(12), torch.tensor(expected))
 
@@ -76,11 +97,13 @@ def random_state(module):
 
 
 def theirs_and_ours(config):
-    """The same random weights in transformers' own class and in ours."""
+    """Class of transformers and own class with the same random weights."""
     import transformers
 
-    makers = {"bert": (transformers.BertConfig, transformers.BertForMaskedLM),
-              "esm": (transformers.EsmConfig, transformers.EsmForMaskedLM)}  # fmt: skip
+    makers = {
+        "bert": (transformers.BertConfig, transformers.BertForMaskedLM),
+        "esm": (transformers.EsmConfig, transformers.EsmForMaskedLM),
+    }
     kind, model = makers[config["model_type"]]
     options = {k: v for k, v in config.items() if k != "model_type"}
     theirs = model(kind(**options, attn_implementation="eager")).eval()
@@ -101,7 +124,7 @@ def ragged(config, rows=4, length=40):
 
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("config", [BERT, ESM, ESM | {"token_dropout": False}], ids=["dnabert", "nt v1", "no dropout"])
-def test_transformers_own_classes(config, masked):
+def test_outputs_equal_transformers_classes(config, masked):
     theirs, ours = theirs_and_ours(config)
     ids, mask = ragged(config)
     if masked:
@@ -113,8 +136,8 @@ def test_transformers_own_classes(config, masked):
     assert (got - expected)[mask].abs().max() <= 2e-5 * max(1, expected[mask].abs().max())
 
 
-def test_dnabert_s_padding_bug_on_request():
-    """The published code adds the raw 0/1 mask to the scores: the same as a key bias of one at every real token."""
+def test_legacy_mask_of_dnabert():
+    """The published code adds the 0/1 mask to the attention scores, which is a key bias of one at each real token."""
     theirs, ours = theirs_and_ours(BERT)
     ids, mask = ragged(BERT)
     own_mask = mask[:, None, None].float()
@@ -126,11 +149,11 @@ def test_dnabert_s_padding_bug_on_request():
         legacy, unpadded = ours.encoder(ids, mask), ours.encoder(ids, torch.ones_like(mask))
     assert (legacy - attention).abs().max() <= 2e-5
     assert (right - attention)[mask].abs().max() > 1e-2
-    assert (unpadded - expected).abs().max() <= 2e-5  # a constant changes no softmax
+    assert (unpadded - expected).abs().max() <= 2e-5  # softmax is invariant to a constant
 
 
 def transformers_bias(theirs, ids, bias):
-    """transformers' BERT layer by layer with an additive bias on its scores."""
+    """The BERT of transformers, layer by layer, with a bias added to the attention scores."""
     x = theirs.bert.embeddings(input_ids=ids)
     for layer in theirs.bert.encoder.layer:
         x = layer(x, attention_mask=bias)
@@ -146,8 +169,8 @@ CONFIGS = {
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
-def test_padding_in_any_way_changes_nothing(kind):
-    """float64, 1e-10: rows alone, padded right, padded left (positions moved alike), and packed by length."""
+def test_invariance_to_padding(kind):
+    """In float64 to 1e-10: sequences alone, padded right, padded left (with shifted positions), batched by length."""
     torch.manual_seed(0)
     net = MaskedLM(CONFIGS[kind]).double().eval()
     rows = [torch.randint(5, 40, (n,)) for n in (30, 17, 30, 4)]
@@ -168,8 +191,8 @@ def test_padding_in_any_way_changes_nothing(kind):
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
-def test_holes_in_the_mask_equal_an_additive_mask(kind):
-    """Against eager attention over the whole frame with masked keys, written out here."""
+def test_gaps_in_mask_equal_additive_mask(kind):
+    """Against attention over all positions with masked keys, written out here."""
     torch.manual_seed(0)
     net = MaskedLM(CONFIGS[kind]).double().eval()
     ids = torch.randint(5, 40, (3, 20))
@@ -210,30 +233,46 @@ def eager(encoder, ids, mask):
     return encoder.norm(x) if config.norm == "pre" else x
 
 
-#: Sizes of the published models and their numbers of parameters. DNABERT-2: masked-LM class. Nucleotide Transformer: version 1
-#: with its table of positions, version 2 as its configurations give it (the paper rounds: 56M, 98M, 235M, 498M, 486M, 2.5B).
+#: Sizes of the published models and their parameter counts. DNABERT-2: masked-LM class. Nucleotide Transformer: version
+#: 1 with its position table, version 2 according to its configurations (the paper rounds: 56M, 98M, 235M, 498M, 486M,
+#: 2.5B).
 PUBLISHED = {
-    "DNABERT-2-117M": ({"alibi_starting_size": 512, "vocab_size": 4096, "hidden_size": 768, "num_hidden_layers": 12,
-                        "num_attention_heads": 12, "intermediate_size": 3072, "type_vocab_size": 2}, 117.074176),
+    "DNABERT-2-117M": (
+        {
+            "alibi_starting_size": 512,
+            "vocab_size": 4096,
+            "hidden_size": 768,
+            "num_hidden_layers": 12,
+            "num_attention_heads": 12,
+            "intermediate_size": 3072,
+            "type_vocab_size": 2,
+        },
+        117.074176,
+    ),
     "NT v2 50m": ((512, 12, 16, 2048), 55.9),
     "NT v2 100m": ((512, 22, 16, 2048), 97.9),
     "NT v2 250m": ((768, 24, 16, 3072), 235.1),
     "NT v2 500m": ((1024, 29, 16, 4096), 498.3),
     "NT v1 500m": ((1280, 24, 20, 5120), 485.7),
     "NT v1 2.5b": ((2560, 32, 20, 10240), 2547.8),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_published_sizes(name):
+def test_published_parameter_counts(name):
     config, millions = PUBLISHED[name]
     if isinstance(config, tuple):
         hidden, layers, heads, feed_forward = config
         two = "v2" in name
-        config = ESM | {"hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads,
-                        "intermediate_size": feed_forward, "vocab_size": 4107 if two else 4105,
-                        "position_embedding_type": "rotary" if two else "absolute",
-                        "max_position_embeddings": 2050 if two else 1002}  # fmt: skip
+        config = ESM | {
+            "hidden_size": hidden,
+            "num_hidden_layers": layers,
+            "num_attention_heads": heads,
+            "intermediate_size": feed_forward,
+            "vocab_size": 4107 if two else 4105,
+            "position_embedding_type": "rotary" if two else "absolute",
+            "max_position_embeddings": 2050 if two else 1002,
+        }
         config |= {"add_bias_fnn": False} if two else {}
     with torch.device("meta"):
         net = MaskedLM(make_config(config))
@@ -241,7 +280,7 @@ def test_published_sizes(name):
     if name == "DNABERT-2-117M":
         assert count == millions
     else:
-        # The published counts hold tensors that nothing reads: the unused table of positions, the contact head.
+        # The published counts include tensors that are not used: the position table and the contact head.
         assert count == pytest.approx(millions, rel=0.025)
 
 
@@ -254,7 +293,7 @@ def write_folder(folder, name="dnabert2"):
     return folder
 
 
-def test_folders_go_round(tmp_path):
+def test_save_and_load_round_trip(tmp_path):
     first = load_pretrained(write_folder(tmp_path / "one"))
     save_pretrained(first, tmp_path / "two")
     second = load_pretrained(tmp_path / "two")
@@ -264,25 +303,27 @@ def test_folders_go_round(tmp_path):
 
 
 @pytest.mark.parametrize("config", [BERT, ESM], ids=["dnabert", "nt v1"])
-def test_transformers_loads_what_is_written(config):
+def test_transformers_loads_saved_folder(config):
     theirs, ours = theirs_and_ours(config)
     written = to_authors(kind_of(config), ours)
     missing = theirs.load_state_dict(written, strict=False)
     assert not missing.unexpected_keys
-    assert all(name.startswith(("esm.contact_head", "lm_head.decoder.bias", "cls.predictions.bias"))
-               for name in missing.missing_keys)  # fmt: skip
+    assert all(
+        name.startswith(("esm.contact_head", "lm_head.decoder.bias", "cls.predictions.bias"))
+        for name in missing.missing_keys
+    )
 
 
-def test_the_legacy_mask_is_asked_for_when_loading(tmp_path):
+def test_legacy_mask_option_of_load_pretrained(tmp_path):
     _, ours = theirs_and_ours(BERT)
     save_pretrained(LanguageModel("dnabert", ours, OverlappingKmers(3), BERT), tmp_path / "d")
     assert load_pretrained(tmp_path / "d", legacy_mask=True).net.encoder.legacy_mask
     assert not load_pretrained(tmp_path / "d").net.encoder.legacy_mask
-    with pytest.raises(ModelError, match="legacy_mask is for DNABERT's code; this is a dnabert2"):
+    with pytest.raises(ModelError, match="legacy_mask is for DNABERT; this is a dnabert2"):
         load_pretrained(write_folder(tmp_path / "two"), legacy_mask=True)
 
 
-def test_bare_encoders_and_pickled_weights_load(tmp_path):
+def test_encoder_without_head_and_pickled_weights_load(tmp_path):
     folder = write_folder(tmp_path / "m")
     state = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
@@ -292,7 +333,7 @@ def test_bare_encoders_and_pickled_weights_load(tmp_path):
     torch.testing.assert_close(model.net.encoder.words.weight.data, bare["embeddings.word_embeddings.weight"])
 
 
-def test_bad_checkpoints_are_named(tmp_path, monkeypatch):
+def test_bad_checkpoints_are_rejected(tmp_path, monkeypatch):
     folder = write_folder(tmp_path / "m")
     state = load_file(folder / "model.safetensors")
     name = "bert.encoder.layer.1.mlp.wo.weight"
@@ -314,7 +355,7 @@ def test_bad_checkpoints_are_named(tmp_path, monkeypatch):
     with pytest.raises(ModelError, match="not a checkpoint of plain tensors"):
         load_pretrained(folder)
     (folder / "config.json").write_text(json.dumps({"model_type": "gpt2", "vocab_size": 10}))
-    with pytest.raises(ModelError, match="neither DNABERT, DNABERT-2 nor the Nucleotide Transformer"):
+    with pytest.raises(ModelError, match="expected DNABERT, DNABERT-2 or the Nucleotide Transformer"):
         load_pretrained(folder)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("regzoo.nets.hub.HfApi.model_info", lambda *a, **k: (_ for _ in ()).throw(OSError()))
@@ -323,7 +364,7 @@ def test_bad_checkpoints_are_named(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
-def test_bf16_is_near(kind):
+def test_bfloat16_is_close_to_float32(kind):
     torch.manual_seed(0)
     net = MaskedLM(CONFIGS[kind]).eval()
     ids, mask = torch.randint(5, 40, (2, 50)), torch.arange(50) < torch.tensor([[50], [31]])
@@ -331,7 +372,7 @@ def test_bf16_is_near(kind):
         exact = net.encoder(ids, mask)
         with torch.autocast("cpu", torch.bfloat16):
             near = net.encoder(ids, mask)
-            net.encoder.layers[0].qkv.weight.mul_(2)  # the cast weights follow
+            net.encoder.layers[0].qkv.weight.mul_(2)  # the cached bfloat16 weights must be updated
             moved = net.encoder(ids, mask)
     cosine = torch.cosine_similarity(exact.mean(1), near.mean(1))
     assert cosine.min() > 0.999 and 0 < (exact - near).abs().max() < 0.1

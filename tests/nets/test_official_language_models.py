@@ -1,4 +1,4 @@
-"""The authors' real checkpoints, where there is a network: transformers' own classes, and what a trained model must know."""
+"""The authors' checkpoints, downloaded: against the classes of transformers, and on a known coding sequence."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from regzoo.nets import load_pretrained
 from regzoo.nets.hub import fetch_folder
 from regzoo.sequence import encode
 
-#: The first bases of the human beta-actin coding sequence (NM_001101), which no model should find surprising.
+#: Start of the human beta-actin coding sequence (NM_001101).
 ACTIN = (
     "ATGGATGATGATATCGCCGCGCTCGTCGTCGACAACGGCTCCGGCATGTGCAAGGCCGGCTTCGCGGGCGACGATGCCCCCCGGGCCGTCTTCCCCTCCATCGTGGGGCGCCCC"
     "AGGCACCAGGGCGTGATGGTGGGCATGGGTCAGAAGGATTCCTATGTGGGCGACGAGGCCCAGAGCAAGAGAGGCATCCT"
@@ -18,7 +18,7 @@ ACTIN = (
 def fetched(name):
     try:
         return fetch_folder(name)
-    except Exception as error:  # any failure of the network
+    except Exception as error:  # any network failure
         pytest.skip(f"cannot download {name}: {error}")
 
 
@@ -30,7 +30,7 @@ def fetched(name):
         ("zhihan1996/DNA_bert_6", "BertForMaskedLM"),
     ],
 )
-def test_transformers_own_classes(name, own):
+def test_outputs_equal_transformers_classes(name, own):
     import transformers
 
     folder = fetched(name)
@@ -48,8 +48,8 @@ def test_transformers_own_classes(name, own):
 @pytest.mark.parametrize(
     "name", ["zhihan1996/DNABERT-2-117M", "InstaDeepAI/nucleotide-transformer-v2-50m-multi-species"]
 )
-def test_trained_models_know_a_coding_sequence(name):
-    """Masked tokens of actin are told far better than by chance, which no wrongly loaded model does."""
+def test_masked_tokens_of_coding_sequence_are_predicted(name):
+    """Masked tokens of actin are predicted far better than by chance, which a wrongly loaded model cannot do."""
     lm = load_pretrained(fetched(name))
     tokens = lm.tokenizer.encode(encode(ACTIN)[None])
     inner = np.flatnonzero(tokens.ends[0] > tokens.starts[0])

@@ -1,4 +1,4 @@
-"""The official Kipoi models: outputs of their own code (tests/golden, made-up weights), and the real ones online."""
+"""The official Kipoi models: outputs of their code with made-up weights (tests/golden), and the real weights online."""
 
 import json
 
@@ -16,7 +16,7 @@ from tests.conftest import FASTA, ROOT, VCF
 
 GOLDEN = ROOT / "tests" / "golden"
 REFERENCE = json.loads((GOLDEN / "official_cnn.json").read_text())
-#: golden name -> architecture, channels in the order A, G, C, T, mean of both strands.
+#: Golden name -> architecture, whether channels are in the order A, G, C, T, whether strands are averaged.
 MODELS = {
     "deepsea_predict": ("deepsea", True, True),
     "deepsea_varianteffects": ("deepsea", True, False),
@@ -26,7 +26,7 @@ MODELS = {
 
 
 def made_up_state(name):
-    """The weights that the golden outputs were made with: one generator a tensor, seeded by its place."""
+    """Weights of the golden outputs: one generator per tensor, seeded by its index."""
     state = {}
     for i, (key, shape) in enumerate(REFERENCE[name]["keys"]):
         rng = np.random.default_rng([REFERENCE[name]["seed"], i])
@@ -43,7 +43,7 @@ def made_up_state(name):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_outputs_equal_the_official_code(name):
+def test_outputs_equal_official_code(name):
     architecture, swap_cg, both_strands = MODELS[name]
     net = build(architecture)
     convert_official(net, made_up_state(name), swap_cg)
@@ -59,24 +59,25 @@ def test_outputs_equal_the_official_code(name):
 @pytest.mark.parametrize(
     ("name", "parameters"), [("deepsea", 52_843_119), ("beluga", 149_536_251), ("basset", 4_135_064)]
 )
-def test_published_sizes(name, parameters):
+def test_published_parameter_counts(name, parameters):
     assert sum(p.numel() for p in build(name).parameters()) == parameters
 
 
-def test_a_checkpoint_of_another_architecture_is_refused():
+def test_checkpoint_of_another_architecture_is_rejected():
     state = made_up_state("basset")
     with pytest.raises(ModelError, match="tensors"):
         convert_official(build("deepsea"), state)
     key = next(iter(state))
     state[key] = state[key][:, :, :5]
-    with pytest.raises(ModelError, match="does not fit"):
+    with pytest.raises(ModelError, match=r"has shape .*, but .* has shape"):
         convert_official(build("basset"), state)
 
 
 OFFICIAL = "https://s3.eu-central-1.amazonaws.com/kipoi-models/predictions/"
 EXPECTED = {
     "DeepSEA/predict": (
-        "14f9bf4b49e21c7b31e8f6d6b9fc69ed88e25f43/DeepSEA/predict/predictions.h5", "fc60cfb01a4a4415e7a1095e5f7716e5"
+        "14f9bf4b49e21c7b31e8f6d6b9fc69ed88e25f43/DeepSEA/predict/predictions.h5",
+        "fc60cfb01a4a4415e7a1095e5f7716e5",
     ),
     "DeepSEA/variantEffects": (
         "14f9bf4b49e21c7b31e8f6d6b9fc69ed88e25f43/DeepSEA/variantEffects/predictions.h5",
@@ -87,14 +88,15 @@ EXPECTED = {
         "d3ac2198d269defd06c0e1ec63f02574",
     ),
     "Basset/official": (
-        "14f9bf4b49e21c7b31e8f6d6b9fc69ed88e25f43/Basset/predictions.h5", "9df59f9899b27e65ab95426cb9557ad3"
+        "14f9bf4b49e21c7b31e8f6d6b9fc69ed88e25f43/Basset/predictions.h5",
+        "9df59f9899b27e65ab95426cb9557ad3",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.official
 @pytest.mark.parametrize("name", EXPECTED)
-def test_real_weights_give_the_official_predictions(name, tmp_path):
+def test_real_weights_give_official_predictions(name, tmp_path):
     import urllib.error
     import urllib.request
 
@@ -115,7 +117,7 @@ def test_real_weights_give_the_official_predictions(name, tmp_path):
 
 
 @pytest.mark.official
-def test_variant_effects_equal_those_of_the_official_model_run_by_kipoi(tmp_path):
+def test_variant_effects_equal_official_model_run_by_kipoi(tmp_path):
     """Kipoi's own DeepSEA/variantEffects, from the source 'kipoi', on the example's variants."""
     import kipoi
 
@@ -125,7 +127,7 @@ def test_variant_effects_equal_those_of_the_official_model_run_by_kipoi(tmp_path
     try:
         official = kipoi.get_model("DeepSEA/variantEffects", source="kipoi", with_dataloader=False)
         model = load_model("DeepSEA/variantEffects", device="cpu")
-    except Exception as error:  # git, git-lfs and downloads each fail in their own way without a network
+    except Exception as error:  # without a network, git, git-lfs and downloads raise different errors
         pytest.skip(f"the official model cannot be had here: {error}")
     alleles = read_alleles(VCF)
     differences = []
@@ -136,5 +138,5 @@ def test_variant_effects_equal_those_of_the_official_model_run_by_kipoi(tmp_path
     assert np.abs(differences[0] - differences[1]).max() <= 1e-5
 
 
-def test_every_official_model_is_compared():
+def test_all_official_models_are_compared():
     assert set(EXPECTED) == {name for name, entry in catalogue().items() if entry["status"] == "official"}

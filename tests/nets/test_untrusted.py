@@ -1,4 +1,4 @@
-"""Folders in the authors' layout and hub downloads are untrusted: damaged ones are refused with a ModelError, and quickly."""
+"""Checkpoint folders and hub downloads are untrusted: damaged ones are rejected with a ModelError."""
 
 import contextlib
 import hashlib
@@ -14,22 +14,48 @@ from safetensors.torch import load_file, save_file
 from regzoo.errors import ModelError
 from regzoo.nets import hub, load_pretrained, save_pretrained
 from regzoo.nets.language_models import LanguageModel, make_config
-from regzoo.zoo import load_language_model
 from regzoo.nets.transformer import MaskedLM
 from regzoo.sequence import encode
 from regzoo.tokenizers import BPE, OverlappingKmers, SixMers, train_bpe
+from regzoo.zoo import load_language_model
 
 CONFIGS = {
-    "dnabert": {"model_type": "bert", "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2,
-                "intermediate_size": 8, "type_vocab_size": 2, "max_position_embeddings": 16, "vocab_size": 69,
-                "layer_norm_eps": 1e-12},
-    "dnabert2": {"alibi_starting_size": 16, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2,
-                 "intermediate_size": 8, "type_vocab_size": 2, "vocab_size": 60},
-    "nucleotide_transformer": {"model_type": "esm", "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2,
-                               "intermediate_size": 8, "max_position_embeddings": 18, "vocab_size": 4105,
-                               "layer_norm_eps": 1e-12, "pad_token_id": 1, "mask_token_id": 2, "token_dropout": True,
-                               "position_embedding_type": "rotary", "tie_word_embeddings": False},
-}  # fmt: skip
+    "dnabert": {
+        "model_type": "bert",
+        "hidden_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 8,
+        "type_vocab_size": 2,
+        "max_position_embeddings": 16,
+        "vocab_size": 69,
+        "layer_norm_eps": 1e-12,
+    },
+    "dnabert2": {
+        "alibi_starting_size": 16,
+        "hidden_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 8,
+        "type_vocab_size": 2,
+        "vocab_size": 60,
+    },
+    "nucleotide_transformer": {
+        "model_type": "esm",
+        "hidden_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 8,
+        "max_position_embeddings": 18,
+        "vocab_size": 4105,
+        "layer_norm_eps": 1e-12,
+        "pad_token_id": 1,
+        "mask_token_id": 2,
+        "token_dropout": True,
+        "position_embedding_type": "rotary",
+        "tie_word_embeddings": False,
+    },
+}
 
 
 @pytest.fixture(scope="module")
@@ -51,14 +77,14 @@ def folder(request, originals, tmp_path):
 
 
 def use(folder):
-    """Load a folder and encode a sequence; a fixed number of bases, so that every part is used."""
+    """Load a folder and encode a sequence, so that all parts are used."""
     model = load_pretrained(folder)
     tokens = model.tokenizer.encode(encode("ACGTNACGTACG")[None])
     with torch.inference_mode():
         return model.net.encode(torch.from_numpy(tokens.ids), torch.from_numpy(tokens.mask))
 
 
-#: Values that a key may hold by accident or by intent.
+#: Values to try for each key.
 VALUES = [
     None,
     True,
@@ -82,7 +108,7 @@ VALUES = [
 ]
 
 
-def test_every_key_of_a_configuration_with_every_kind_of_value(folder):
+def test_every_configuration_key_with_values_of_other_types(folder):
     use(folder)
     path = folder / "config.json"
     original = json.loads(path.read_text())
@@ -99,12 +125,15 @@ def test_every_key_of_a_configuration_with_every_kind_of_value(folder):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"num_hidden_layers": 10**9}, "num_hidden_layers|layers"), ({"hidden_size": 10**9}, "hidden"),
-        ({"num_attention_heads": 3}, "multiple of 3 heads"), ({"hidden_size": "8"}, "hidden_size: .*valid integer"),
-        ({"num_hidden_layers": 2}, "missing"), ({"num_hidden_layers": True}, "num_hidden_layers"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers|layers"),
+        ({"hidden_size": 10**9}, "hidden"),
+        ({"num_attention_heads": 3}, "multiple of 3 heads"),
+        ({"hidden_size": "8"}, "hidden_size: .*valid integer"),
+        ({"num_hidden_layers": 2}, "missing"),
+        ({"num_hidden_layers": True}, "num_hidden_layers"),
     ],
-)  # fmt: skip
-def test_an_impossible_configuration_is_named(change, message, folder):
+)
+def test_invalid_configuration_is_rejected(change, message, folder):
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(ModelError, match=message) as error:
@@ -115,7 +144,7 @@ def test_an_impossible_configuration_is_named(change, message, folder):
 @pytest.mark.parametrize(
     "content", [b"", b"[]", b"3", b"null", b"{", b"\xff\xfe", b"[" * 100_000, b'{"a": NaN}', b'"x"']
 )
-def test_a_file_that_is_no_configuration_is_named(content, folder):
+def test_file_that_is_not_a_configuration_is_rejected(content, folder):
     (folder / "config.json").write_bytes(content)
     with pytest.raises(ModelError, match="config.json"):
         load_pretrained(folder)
@@ -141,7 +170,7 @@ def test_damaged_files(file, folder):
             use(folder)
 
 
-def test_values_of_a_tokenizer_of_other_types(originals, tmp_path):
+def test_tokenizer_keys_with_values_of_other_types(originals, tmp_path):
     folder = shutil.copytree(originals / "dnabert2", tmp_path / "m")
     path = folder / "tokenizer.json"
     original = json.loads(path.read_text())
@@ -153,29 +182,31 @@ def test_values_of_a_tokenizer_of_other_types(originals, tmp_path):
                 path.write_text(json.dumps(new))
                 with contextlib.suppress(ModelError):
                     use(folder)
-    path.write_text(json.dumps(original | {"truncation": {"max_length": 2, "strategy": "LongestFirst", "stride": 0,
-                                                          "direction": "Right"}}))  # fmt: skip
+    path.write_text(
+        json.dumps(
+            original | {"truncation": {"max_length": 2, "strategy": "LongestFirst", "stride": 0, "direction": "Right"}}
+        )
+    )
     assert BPE(path).encode(encode("ACGT" * 5)[None]).ends.max() == 20
     path.write_text(
         json.dumps(original | {"normalizer": {"type": "Replace", "pattern": {"String": "A"}, "content": ""}})
     )
-    with pytest.raises(ModelError, match="tokenizer.json: its tokens cover 9 of 12 bases"):
+    with pytest.raises(ModelError, match="tokenizer.json: not a tokenizer of DNA: its tokens cover 9 of 12 bases"):
         BPE(path).encode(encode("ACGTCACGTACG")[None])
 
 
-def test_a_vocabulary_in_another_order_is_refused(originals, tmp_path):
+def test_vocabulary_in_another_order_is_rejected(originals, tmp_path):
     for kind in ("dnabert", "nucleotide_transformer"):
         folder = shutil.copytree(originals / kind, tmp_path / kind)
         lines = (folder / "vocab.txt").read_text().split()
         lines[10], lines[11] = lines[11], lines[10]
         (folder / "vocab.txt").write_text("\n".join(lines))
-        with pytest.raises(
-            ModelError, match=f"vocab.txt: line 11 holds '{lines[10]}', but a {kind} has '{lines[11]}' there"
-        ):
+        message = f"vocab.txt, line 11: '{lines[10]}', expected '{lines[11]}' for a {kind}"
+        with pytest.raises(ModelError, match=message):
             load_pretrained(folder)
 
 
-def test_weights_that_are_not_finite_are_named(folder):
+def test_weights_that_are_not_finite_are_rejected(folder):
     state = load_file(folder / "model.safetensors")
     name = next(key for key in state if state[key].ndim == 2)
     state[name][0, 0] = float("nan")
@@ -188,9 +219,12 @@ def test_weights_that_are_not_finite_are_named(folder):
         load_pretrained(folder)
 
 
-@pytest.mark.parametrize("content", [[torch.zeros(1)], {1: torch.zeros(1)}, {"a": 1}, torch.zeros(3), {"a": torch.zeros(2, 2).to_sparse()}],
-                         ids=["list", "number", "value", "tensor", "sparse"])  # fmt: skip
-def test_pickles_of_something_else_are_refused(content, originals, tmp_path):
+@pytest.mark.parametrize(
+    "content",
+    [[torch.zeros(1)], {1: torch.zeros(1)}, {"a": 1}, torch.zeros(3), {"a": torch.zeros(2, 2).to_sparse()}],
+    ids=["list", "number", "value", "tensor", "sparse"],
+)
+def test_pickles_of_other_objects_are_rejected(content, originals, tmp_path):
     folder = shutil.copytree(originals / "dnabert", tmp_path / "m")
     (folder / "model.safetensors").unlink()
     torch.save(content, folder / "pytorch_model.bin")
@@ -202,7 +236,7 @@ def test_pickles_of_something_else_are_refused(content, originals, tmp_path):
 
 
 class Hub:
-    """Stands for huggingface_hub: files of a folder, their digests, and an error that is raised in their place."""
+    """Replaces huggingface_hub: serves the files of a folder with their digests, or raises an error."""
 
     def __init__(self, folder):
         self.folder, self.error, self.lie, self.downloads = folder, None, (), []
@@ -236,7 +270,7 @@ def cached(tmp_path):
     return sorted(str(p.relative_to(tmp_path / "cache")) for p in (tmp_path / "cache").rglob("*") if p.is_file())
 
 
-def test_a_download_is_kept_and_verified_at_every_load(online, tmp_path):
+def test_download_is_cached_and_verified_at_every_load(online, tmp_path):
     load_language_model("owner/name")
     folder = tmp_path / "cache" / "hub" / "owner--name" / "main"
     assert len(online.downloads) == 3 and json.loads((folder / "source.json").read_text())["commit"] == "c0ffee"
@@ -254,17 +288,17 @@ def test_a_download_is_kept_and_verified_at_every_load(online, tmp_path):
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
-def test_a_wrong_digest_is_refused_every_time_and_leaves_nothing(file, online, tmp_path):
+def test_wrong_digest_is_rejected_every_time_and_leaves_nothing(file, online, tmp_path):
     online.lie = (file,)
     for _ in range(2):
-        with pytest.raises(ModelError, match=f"owner/name: {file}: wrong checksum, .* nothing is kept"):
+        with pytest.raises(ModelError, match=f"owner/name: {file}: wrong checksum: .* download discarded"):
             load_language_model("owner/name")
         assert cached(tmp_path) == []
     online.lie = ()
     load_language_model("owner/name")
 
 
-def test_a_folder_filled_by_hand_is_taken(online, originals, tmp_path):
+def test_folder_filled_by_hand_is_used(online, originals, tmp_path):
     online.error = OSError("no network")
     with pytest.raises(ModelError, match="cannot download") as error:
         load_language_model("owner/name")
@@ -277,15 +311,15 @@ def test_a_folder_filled_by_hand_is_taken(online, originals, tmp_path):
 @pytest.mark.parametrize(
     "revision", ["../..", "../../x", "/etc", "", ".", "a/../b", "a\0", "a" * 300, None, 3, "a b", "-x"]
 )
-def test_revisions_that_are_none_are_refused(revision, online, tmp_path):
+def test_invalid_revisions_are_rejected(revision, online, tmp_path):
     with pytest.raises(ModelError, match="revision .* is not a commit, branch or tag"):
         load_pretrained("owner/name", revision=revision)
     assert not online.downloads
 
 
 @pytest.mark.parametrize("name", ["../x", "/nowhere/x", "a/b/c", "", "owner/../x", "a\0b", "-x/y", "https://x/y"])
-def test_names_that_are_none_are_refused(name, online):
-    with pytest.raises(ModelError, match="no such folder, and not OWNER/NAME"):
+def test_invalid_names_are_rejected(name, online):
+    with pytest.raises(ModelError, match="not a folder, and not OWNER/NAME"):
         load_pretrained(name)
     assert not online.downloads
 
@@ -300,11 +334,11 @@ def test_branches_with_a_slash_are_one_folder(online, tmp_path):
 
 
 def errors():
-    """What huggingface_hub and its HTTP client raise where there is no network, or no such repository."""
+    """Errors of huggingface_hub and its HTTP client without a network, or without such a repository."""
     from huggingface_hub import errors
 
     class ConnectError(Exception):
-        """As that of the HTTP client, which is no OSError."""
+        """Like that of the HTTP client, which is not an OSError."""
 
     response = SimpleNamespace(status_code=404, headers={}, request=None, url="u")
     yield ConnectError("[Errno -2] Name or service not known")
@@ -317,10 +351,10 @@ def errors():
     yield ValueError("not JSON")
 
 
-def test_without_a_network_the_message_says_what_to_bring_and_where(online, tmp_path):
+def test_message_without_network_names_files_and_folder(online, tmp_path):
     for error in errors():
         online.error = error
-        with pytest.raises(ModelError, match="owner/name: cannot download revision main .*put them at ") as told:
+        with pytest.raises(ModelError, match="owner/name: cannot download revision main .*put them at ") as raised:
             load_language_model("owner/name")
-        assert type(error).__name__ in str(told.value) and "\n" not in str(told.value)
+        assert type(error).__name__ in str(raised.value) and "\n" not in str(raised.value)
         assert cached(tmp_path) == []

@@ -1,4 +1,4 @@
-"""Tokenizers against golden ids of the authors' own, against regular expressions and strings, and their offsets."""
+"""Tokenizers against golden ids of the authors' tokenizers, regular expressions and strings; offsets of tokens."""
 
 import json
 import re
@@ -26,14 +26,14 @@ def trained(tmp_path_factory):
     return train_bpe([encode(t) for t in texts], path, merges=60), path
 
 
-def test_six_mers_equal_the_golden_ids():
+def test_six_mers_equal_golden_ids():
     tokens = SixMers().encode([encode(entry["sequence"]) for entry in GOLDEN])
     for row, entry in enumerate(GOLDEN):
         assert tokens.ids[row, tokens.mask[row]].tolist() == entry["nt"]
         assert (tokens.ids[row, ~tokens.mask[row]] == SixMers.pad).all()
 
 
-def test_bpe_equals_the_golden_ids():
+def test_bpe_equals_golden_ids():
     bpe = BPE(shared_data("tokenizers", "dnabert2_tokenizer.json"))
     assert len(bpe) == 4096 and (bpe.unknown, bpe.cls, bpe.sep, bpe.pad, bpe.mask) == (0, 1, 2, 3, 4)
     tokens = bpe.encode([encode(entry["sequence"]) for entry in GOLDEN])
@@ -42,8 +42,8 @@ def test_bpe_equals_the_golden_ids():
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_six_mers_equal_a_regular_expression(version):
-    """The rule as the authors' JAX tokenizer has it: [ACGT]{6} or one letter, from the left."""
+def test_six_mers_equal_regular_expression(version):
+    """The rule of the authors' JAX tokenizer: [ACGT]{6} or one letter, from the left."""
     tokenizer = SixMers(version)
     assert len(tokenizer) == {1: 4105, 2: 4107}[version]
     ids = {token: i for i, token in enumerate(tokenizer.vocabulary)}
@@ -76,7 +76,7 @@ def test_single_bases():
 
 
 @pytest.mark.parametrize("kind", [BPE, HybridBPE])
-def test_tokens_of_every_tokenizer_cover_each_base_once_with_their_letters(kind, trained):
+def test_tokens_cover_each_base_once_and_match_its_letters(kind, trained):
     tokenizer = kind(trained[1])
     texts = random_sequences(50, "ACGTN", np.random.default_rng(5), 1)
     tokens = tokenizer.encode([encode(t) for t in texts])
@@ -90,7 +90,7 @@ def test_tokens_of_every_tokenizer_cover_each_base_once_with_their_letters(kind,
         ]
 
 
-def test_bpe_offsets_equal_the_library_s(trained):
+def test_bpe_offsets_equal_library_offsets(trained):
     texts = random_sequences(30, "ACGTN", np.random.default_rng(6), 1)
     tokens = trained[0].encode([encode(t) for t in texts])
     for row, text in enumerate(texts):
@@ -98,7 +98,7 @@ def test_bpe_offsets_equal_the_library_s(trained):
         assert list(zip(tokens.starts[row], tokens.ends[row]))[1 : len(offsets) - 1] == offsets[1:-1]
 
 
-def test_a_trained_bpe_learns_what_is_frequent(trained):
+def test_trained_bpe_learns_frequent_words(trained):
     tokenizer, _ = trained
     assert len(tokenizer) == 5 + 4 + 60 and tokenizer.vocabulary[:5] == ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"]
     assert any("TATAAA" in token for token in tokenizer.vocabulary)
@@ -106,7 +106,7 @@ def test_a_trained_bpe_learns_what_is_frequent(trained):
     assert {"AAAAAA", "TATAAA"} < set(hybrid.vocabulary) and len(set(hybrid.vocabulary)) == len(hybrid)
 
 
-def test_values_of_tokens_lie_on_their_bases():
+def test_per_base_values():
     texts = ["ACGTACGTA", "ACGTACG"]
     tokens = OverlappingKmers(3).encode([encode(t) for t in texts])
     values = np.random.default_rng(0).normal(size=(*tokens.ids.shape, 2))
@@ -121,12 +121,12 @@ def test_values_of_tokens_lie_on_their_bases():
     assert spread.tolist() == [[1.0] * 6 + [2.0, 3.0, 4.0]]
 
 
-def test_what_is_refused(tmp_path):
-    with pytest.raises(InputError, match="sequence 2 has 4 bases; OverlappingKmers needs 6"):
+def test_invalid_input_is_rejected(tmp_path):
+    with pytest.raises(InputError, match="sequence 2 has 4 bases; OverlappingKmers needs at least 6"):
         OverlappingKmers(6).encode([encode("ACGTACGT"), encode("ACGT")])
     with pytest.raises(InputError, match="sequence 1 has 0 bases"):
         SixMers().encode([encode("")])
-    with pytest.raises(InputError, match="3 to 6 bases long, not 7"):
+    with pytest.raises(InputError, match="k is 7; expected 3, 4, 5 or 6"):
         OverlappingKmers(7)
     with pytest.raises(ModelError, match="no.json: not a tokenizer.json"):
         BPE(tmp_path / "no.json")

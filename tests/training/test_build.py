@@ -11,7 +11,7 @@ import yaml
 
 from regzoo.errors import InputError
 from regzoo.sequence import Genome, decode
-from tests.conftest import ROOT, run
+from tests.training.commands import train
 from training.data import load_examples
 from training.data.build import SPLITS, build
 from training.data.peaks import read_peaks
@@ -189,7 +189,5 @@ def test_what_is_refused(sources, tmp_path):
 
 def test_the_command(sources):
     folder = sources[0]
-    out, _ = run(
-        "python", "-m", "training", "build", folder / "set.yaml", "-o", folder / "o.h5", env={"PYTHONPATH": str(ROOT)}
-    )
+    out = train("build", folder / "set.yaml", "-o", folder / "o.h5")
     assert json.loads(out)["windows"]["train"] > 0 and (folder / "o.h5").exists()

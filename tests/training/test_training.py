@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 
 from regzoo.errors import InputError
 from regzoo.sequence import decode, encode_many, reverse_complement
-from tests.conftest import ROOT, run
+from tests.conftest import ROOT
+from tests.training.commands import passes_kipoi_test, train
 from training.augment import augment
 from training.baseline import fit_baseline, kmer_counts
 from training.data import load_examples
@@ -199,14 +200,13 @@ def test_kmer_presence_is_blind_to_strand_and_skips_unknown_bases():
     assert features[0].sum() == len(known)
 
 
-def test_fit_baseline_and_export_make_a_model_that_kipoi_tests(recipe, monkeypatch, tmp_path):
+def test_fit_baseline_and_export_make_a_model_that_kipoi_tests(recipe, monkeypatch, tmp_path, caplog):
     zoo = tmp_path / "zoo"
     zoo.mkdir()
     (zoo / "dataloaders").symlink_to(ROOT / "dataloaders")
     (zoo / "zoo_index.yaml").write_text("models: {}\n")
-    environment = {"REGZOO_HOME": str(zoo), "PYTHONPATH": str(ROOT)}
-    arguments = {"cwd": tmp_path, "env": environment}
-    out, _ = run("python", "-m", "training", "fit", recipe, **arguments)
+    monkeypatch.setenv("REGZOO_HOME", str(zoo))
+    out = train("fit", recipe)
     assert out.startswith("| target") and "auroc" in out
     fit_baseline(recipe)
     with pytest.raises(
@@ -214,12 +214,11 @@ def test_fit_baseline_and_export_make_a_model_that_kipoi_tests(recipe, monkeypat
     ):
         export(recipe)
     evaluate_run(recipe)
-    run("python", "-m", "training", "export", recipe, **arguments)
+    train("export", recipe)
     entry = yaml.safe_load((zoo / "zoo_index.yaml").read_text())["models"]["Test/small"]
     metrics = json.loads((run_folder(recipe) / "metrics.json").read_text())
     assert entry["status"] == "trained" and entry["parameters"] == metrics["parameters"]
-    out, _ = run("kipoi", "test", zoo / "models" / "Test" / "small", "--source", "dir", **arguments)
-    assert "All predictions match" in out
+    assert passes_kipoi_test(zoo / "models" / "Test" / "small", caplog)
     card = (zoo / "models" / "Test" / "small" / "README.md").read_text()
     value = metrics["test"]["a"]["auroc"]["value"]
     assert f"Recipe: `{recipe}`, " in card  # its real path, which is not under training/recipes

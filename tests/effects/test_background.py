@@ -1,0 +1,131 @@
+"""Background distributions: percentiles against counting, and random variants against the rates they are drawn by."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors.numpy import save_file
+from scipy.stats import chisquare
+
+import regzoo
+from regzoo.effects import background as module
+from regzoo.effects.background import Background, background, of_model, random_variants, sketch
+from regzoo.errors import InputError, ModelError
+from regzoo.sequence import Genome, decode
+from tests.conftest import FASTA, MODEL
+
+
+@pytest.fixture(scope="module")
+def genome(tmp_path_factory):
+    rng = np.random.default_rng(3)
+    path = tmp_path_factory.mktemp("g") / "g.fa"
+    letters = "".join(rng.choice(list("ACGTN"), 30_000, p=[0.3, 0.19, 0.2, 0.3, 0.01]))
+    path.write_text(f">one\n{letters[:20_000]}\n>two\n{letters[20_000:]}\n")
+    return Genome(path)
+
+
+def test_percentiles_and_p_values_equal_counting():
+    rng = np.random.default_rng(0)
+    scores = rng.normal(0, 1, (5000, 2)) * [1, 3]
+    table = pd.DataFrame({"diff:a": scores[:, 0], "diff:b": scores[:, 1], "status": "scored"})
+    found = sketch(table, ["a", "b"], {})
+    values = np.concatenate([rng.normal(0, 2, 500), [0, 100, np.nan]])
+    for i, target in enumerate("ab"):
+        size = np.abs(scores[:, i])
+        counted = np.array([100 * (size < abs(v)).mean() for v in values[:-1]])
+        got = found.percentile("diff", target, values)
+        assert np.abs(got[:-1] - counted).max() < 0.2 and np.isnan(got[-1])
+        tail = counted > 99
+        assert np.abs(got[:-1] - counted)[tail].max() < 0.03  # quantiles are dense where they matter
+        assert (got[-3], got[-2]) == (0, 100)
+        p = found.p_value("diff", target, values)
+        counted_p = np.array([(1 + (size >= abs(v)).sum()) / 5001 for v in values[:-1]])
+        assert np.abs(p[:-1] - counted_p).max() < 0.002
+        assert p[-2] == pytest.approx(1 / 5001)
+
+
+def test_scores_of_the_background_itself_have_uniform_percentiles(genome):
+    model = regzoo.load_model(MODEL, device="cpu")
+    found = background(model, genome, count=400, scores=["diff"])
+    assert found.count == 400 and found.targets == model.targets and found.about["spectrum"] == "human"
+    table = regzoo.score_variants(model, random_variants(genome, 400), genome, scores=["diff"])
+    ranks = found.percentile("diff", "tf3", table["diff:tf3"])
+    assert np.abs(np.sort(ranks) - np.linspace(0, 100, 400)).max() < 1
+
+
+def test_random_variants_follow_the_rates_and_the_reference(genome):
+    drawn = random_variants(genome, 40_000, seed=1)
+    joined = {name: decode(genome.codes(name)) for name in genome.contigs}
+    letters = [joined[c][p - 2 : p + 1] for c, p in zip(drawn.chrom, drawn.pos)]
+    assert [text[1] for text in letters] == list(drawn.ref) and (drawn.ref != drawn.alt).all()
+    assert not any("N" in text for text in letters)
+    table = pd.read_csv(module.Path(module.__file__).with_name("data") / "spectrum.tsv", sep="\t", comment="#")
+    rates = {(row.context, row.alt): row.variants / row.occurrences for row in table.itertuples()}
+    flip = str.maketrans("ACGT", "TGCA")
+    rates |= {(context.translate(flip)[::-1], alt.translate(flip)): rate for (context, alt), rate in rates.items()}
+    everywhere = [text[i : i + 3] for text in joined.values() for i in range(len(text) - 2)]
+    expected = pd.Series({key: rate * everywhere.count(key[0]) for key, rate in rates.items()})
+    counts = pd.Series(list(zip(letters, drawn.alt))).value_counts().reindex(expected.index, fill_value=0)
+    assert chisquare(counts, expected / expected.sum() * len(drawn)).pvalue > 1e-3
+    assert drawn.equals(random_variants(genome, 40_000, seed=1)) and not drawn.equals(random_variants(genome, 40_000))
+
+
+def test_regions_and_matched_spectra(genome):
+    inside = random_variants(genome, 500, regions=["two:101-300"], spectrum="uniform")
+    assert set(inside.chrom) == {"two"} and inside.pos.between(101, 300).all()
+    assert abs((inside.ref + inside.alt).isin(["AG", "GA", "CT", "TC"]).mean() - 1 / 3) < 0.1
+    sequence = decode(genome.codes("one"))
+    cpg = [f"one:{i + 1}:C:T" for i in range(1, 5000) if sequence[i : i + 2] == "CG" and sequence[i - 1] in "AT"]
+    matched = random_variants(genome, 300, spectrum=cpg)
+    assert set(zip(matched.ref, matched.alt)) == {("C", "T")}
+    for chrom, pos in zip(matched.chrom, matched.pos):
+        text = decode(genome.codes(chrom)[pos - 2 : pos + 1])
+        assert text[1:] == "CG" and text[0] in "AT"
+
+
+def test_files(tmp_path, genome):
+    made = background(
+        MODEL, genome, count=150, scores=["diff", "logit"], output=tmp_path / "b.safetensors", device="cpu"
+    )
+    read = Background.load(tmp_path / "b.safetensors")
+    assert (read.targets, read.count, read.about) == (made.targets, made.count, made.about)
+    for name, table in made.quantiles.items():
+        np.testing.assert_array_equal(read.quantiles[name], table)
+    wide = sketch(
+        pd.DataFrame(np.ones((200, 3000)), columns=[f"diff:t{i}" for i in range(3000)]),
+        [f"t{i}" for i in range(3000)],
+        {},
+    )
+    assert wide.levels.shape == (33,) and (tmp_path / "b.safetensors").stat().st_size < 100_000
+    save_file({"levels": np.ones(3)}, tmp_path / "other.safetensors")
+    (tmp_path / "text.safetensors").write_text("no")
+    for name in ("other", "text", "missing"):
+        with pytest.raises(InputError, match=f"{name}.safetensors: not a background"):
+            Background.load(tmp_path / f"{name}.safetensors")
+
+
+def test_what_is_refused(tmp_path, genome, language_model):
+    with pytest.raises(InputError, match="no spectrum 'mouse'"):
+        random_variants(genome, 10, spectrum="mouse")
+    with pytest.raises(InputError, match="count must be at least 1"):
+        random_variants(genome, 0)
+    with pytest.raises(InputError, match="no interval lies on the genome"):
+        random_variants(genome, 10, regions=["two:15,000-15,010"])
+    with pytest.raises(InputError, match="no contig 'three'"):
+        random_variants(genome, 10, regions=["three:1-10"])
+    with pytest.raises(InputError, match="at least 100 scored variants, and 1 were"):
+        background(MODEL, FASTA, variants=["chr1:1602:C:A"])
+    with pytest.raises(InputError, match="written as .safetensors"):
+        background(MODEL, genome, output=tmp_path / "b.npz")
+    with pytest.raises(ModelError, match="no background distribution comes with this model"):
+        of_model(language_model)
+    found = sketch(pd.DataFrame({"diff:a": np.arange(5.0)}), ["a"], {})
+    for arguments, message in ((("logit", "a", [1]), "no score"), (("diff", "b", [1]), "no target")):
+        with pytest.raises(InputError, match=message):
+            found.percentile(*arguments)
+    (tmp_path / "n.fa").write_text(">n\n" + "N" * 500 + "\n")
+    module._MOST_DRAWS, most = 1 << 17, module._MOST_DRAWS
+    try:
+        with pytest.raises(InputError, match="only 0 of 10 variants"):
+            random_variants(tmp_path / "n.fa", 10)
+    finally:
+        module._MOST_DRAWS = most
