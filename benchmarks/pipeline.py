@@ -3,9 +3,9 @@
     python benchmarks/pipeline.py --genome GENOME.fa --variants VARIANTS.vcf.gz [--threads 1] [--repeats 5] [--profile]
 
 The network is a linear layer over windows of 1,000 bases, evaluated in full for both alleles, one target. The limit is
-cyvcf2's bare iteration over the same file. The second limit is the network alone: predictions for as many windows, already
-encoded. Threads are those of torch. Run it with `taskset -c 0` for one core; reading, scoring and writing overlap on more.
-Each number is the fastest of the repeats. CPU seconds include those of all threads.
+cyvcf2's bare iteration over the same file. The second limit is the network alone: predictions for as many windows,
+already encoded. Threads are those of torch. Run it with `taskset -c 0` for one core; reading, scoring and writing
+overlap on more. Each number is the fastest of the repeats. CPU seconds include those of all threads.
 """
 
 import argparse

@@ -2,10 +2,11 @@
 
     python benchmarks/score.py --fasta GENOME.fa --vcf VARIANTS.vcf.gz [--count 500] [--dense] [--threads 2]
 
-DeepSEA's architecture with random weights (the arithmetic does not depend on them), float32, single-base variants spread
-evenly over the VCF, or with --dense one after the other, each in its own centred window; also in bfloat16, and with --dense on
-a grid of 16. The contenders read the same files and give the same scores, which is checked; kipoi-veff runs as its command,
-start-up included, and is compared with `regzoo score` as a command, the others with it in this process.
+DeepSEA's architecture with random weights (the arithmetic does not depend on them), float32, single-base variants
+spread evenly over the VCF, or with --dense one after the other, each in its own centred window; also in bfloat16, and
+with --dense on a grid of 16. The contenders read the same files and give the same scores, which is checked; kipoi-veff
+runs as its command, start-up included, and is compared with `regzoo score` as a command, the others with it in this
+process.
 """
 
 import argparse
@@ -126,9 +127,9 @@ def contenders(args, folder, vcf, model):
     if not args.skip_veff:
         loader = json.dumps({"fasta_file": str(Path(args.fasta).resolve())})
         result["kipoi veff, command"] = command(
-            BIN / "kipoi", "veff", "score_variants", folder, "--source", "dir", f"--dataloader_args={loader}", "-i", vcf,
-            "-o", folder / "veff.vcf", "-s", "diff",
-        )  # fmt: skip
+            *(BIN / "kipoi", "veff", "score_variants", folder, "--source", "dir", f"--dataloader_args={loader}"),
+            *("-i", vcf, "-o", folder / "veff.vcf", "-s", "diff"),
+        )
     return result
 
 

@@ -81,8 +81,8 @@ class Journal:
             foreign = [n for n in names if not _OURS.fullmatch(n)] or (names if _LOCK not in names else [])
             if foreign:
                 raise OutputError(
-                    f"{self.folder}: finished batches of {self.output} go there, but it holds other files ({foreign[0]}); "
-                    "move them or choose another output"
+                    f"{self.folder}: finished batches of {self.output} go there, but it holds other files "
+                    f"({foreign[0]}); move them or choose another output"
                 )
             try:
                 lock = open(self.folder / _LOCK, "a+")
@@ -108,8 +108,8 @@ class Journal:
         note, kept = self.folder / "request.json", len(self._batches())
         if kept and not (self.resume or self.restart):
             raise InputError(
-                f"{self.folder}: an unfinished run left finished batches there ({kept}); --resume goes on with them, --restart "
-                "removes them"
+                f"{self.folder}: an unfinished run left finished batches there ({kept}); --resume goes on with them, "
+                "--restart removes them"
             )
         if self.resume and kept:
             if not note.is_file() or note.read_text(errors="replace") != self.request:
@@ -133,9 +133,12 @@ class Journal:
             self._remove()
         else:
             logger.warning(
-                "%s is not finished, but its finished batches (%d) are kept in %s: the same command with --resume goes on",
-                self.output, len(self._batches()), self.folder,
-            )  # fmt: skip
+                "%s is not finished, but its finished batches (%d) are kept in %s: the same command with --resume "
+                "goes on",
+                self.output,
+                len(self._batches()),
+                self.folder,
+            )
         self._lock.close()
 
     def _batches(self):
@@ -156,7 +159,7 @@ class Journal:
             return None
 
     def save(self, number, arrays):
-        """Keep the arrays of a batch, if it is not there yet. A file that is cut off is found to be damaged by `load`."""
+        """Keep the arrays of a batch, if they are not kept yet. `load` notices a file that is cut off."""
         path = self.folder / f"{number:08d}.npz"
         if number in self._kept:
             return

@@ -89,8 +89,8 @@ def score(name, ref, alt, ref_rc=None, alt_rc=None, strands="mean"):
 def imported_score(name):
     """A scoring function by its import path, 'package.module.function'.
 
-    It takes the predictions of both alleles, `ref` and `alt`, shape (N, targets) or (N, targets, bins), and gives scores, shape
-    (N, targets).
+    It takes the predictions of both alleles, `ref` and `alt`, shape (N, targets) or (N, targets, bins), and gives
+    scores, shape (N, targets).
 
     Raises
     ------

@@ -28,7 +28,7 @@ from regzoo.sequence.alleles import Status
 from regzoo.sequence.genome import as_genome
 from regzoo.strands import strands_read, to_forward
 
-#: Tables beside the scores, bool, shape (N,): windows past a contig's end, and windows with unknown bases in the contig.
+#: Tables beside the scores, bool, shape (N,): windows past a contig's end, and with unknown bases in the contig.
 FLAGS = ("padded", "unknown")
 
 #: Bytes of reference windows that are evaluated together in full.
@@ -69,8 +69,8 @@ class AlleleScorer(Protocol):
         Returns
         -------
         dict of str to numpy.ndarray
-            By the keys of `groups`: float32, shape (N, columns). By those of `named` with ':absmax_target': int64, shape
-            (N,), an index of the names. By `FLAGS`: bool, shape (N,).
+            By the keys of `groups`: float32, shape (N, columns). By those of `named` with ':absmax_target': int64,
+            shape (N,), an index of the names. By `FLAGS`: bool, shape (N,).
         """
 
     def check_scores(self, alleles: Alleles, tables: dict[str, np.ndarray]) -> np.ndarray:
@@ -249,7 +249,8 @@ def predict_windows(
 
     Returns
     -------
-    ref, alt, ref_rc, alt_rc : numpy.ndarray, float32, shape (N, targets) or (N, targets, bins), or None for the last two
+    ref, alt, ref_rc, alt_rc : numpy.ndarray, float32, shape (N, targets) or (N, targets, bins), or None for the last
+    two
     """
     result = []
     for turn in strands_read(strands, evaluator.model.merge_strands):

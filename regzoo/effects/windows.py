@@ -9,7 +9,7 @@ import numpy as np
 
 from regzoo.errors import InputError
 from regzoo.sequence import Genome, decode
-from regzoo.sequence.alleles import Alleles, Status, all_of, spans
+from regzoo.sequence.alleles import PLACES, Alleles, Status, all_of, spans
 from regzoo.sequence.codes import UNKNOWN
 
 
@@ -112,9 +112,7 @@ def left_normalised(alleles: Alleles, genome: Genome) -> tuple[Alleles, np.ndarr
     numbers = contig_numbers(alleles, genome)
     cut, before = _trimmed_at_the_end(alleles, genome, numbers)
     letters, added = [alleles.letters], len(alleles.letters)
-    result = replace(
-        alleles, **{f: getattr(alleles, f).copy() for f in ("pos", "ref_start", "ref_length", "alt_start", "alt_length")}
-    )
+    result = replace(alleles, **{name: getattr(alleles, name).copy() for name in PLACES})
     shared = (alleles.ref_length - cut + before > 1) & (alleles.alt_length - cut + before > 1)
     for row in np.flatnonzero((cut > 0) | (before > 0) | shared).tolist():
         left = genome.stretches(numbers[[row]], alleles.start[[row]] - before[row], before[[row]])
@@ -138,7 +136,7 @@ def left_normalised(alleles: Alleles, genome: Genome) -> tuple[Alleles, np.ndarr
 
 
 def _trimmed_at_the_end(alleles, genome, numbers):
-    """Bases to remove at the end of both alleles, and bases of the genome to put before them, int64, shape (N,) each."""
+    """Bases to remove at the end of both alleles, and bases of the genome to put before them, int64, shape (N,)."""
     cut, before = np.zeros(len(alleles), dtype=np.int64), np.zeros(len(alleles), dtype=np.int64)
     rows = np.arange(len(alleles))
     while len(rows):
@@ -170,9 +168,9 @@ def shared_windows(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Reference windows, each once, and alternate windows, with the variant at `variant_offset`.
 
-    With a grid, the variant lies up to `grid` - 1 bases after that. The alternate window continues with what follows the
-    variant in the genome: an insertion pushes bases out at the right, a deletion draws bases in. A REF that differs from
-    the genome replaces its bases in the reference window.
+    With a grid, the variant lies up to `grid` - 1 bases after that. The alternate window continues with what follows
+    the variant in the genome: an insertion pushes bases out at the right, a deletion draws bases in. A REF that differs
+    from the genome replaces its bases in the reference window.
 
     Parameters
     ----------

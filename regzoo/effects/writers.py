@@ -67,13 +67,11 @@ def score_schema(groups: Mapping[str, Sequence[str]], named: Sequence[str]) -> t
     schema : dict
         record, chrom, pos, id, ref, alt, status; SCORE:COLUMN for each column; SCORE:absmax_target.
     datasets : dict of str to str
-        /variants/COLUMN, /scores/SCORE with the names of its columns in /columns/SCORE, /absmax_target/SCORE. Models have
-        '/' in their names, which makes them groups in the file.
+        /variants/COLUMN, /scores/SCORE with the names of its columns in /columns/SCORE, /absmax_target/SCORE. Models
+        have '/' in their names, which makes them groups in the file.
     """
     schema = dict(_COLUMNS)
-    schema |= {
-        f"scores/{key}": Matrix(columns, f"{key}:", labels=f"columns/{key}") for key, columns in groups.items()
-    }
+    schema |= {f"scores/{key}": Matrix(columns, f"{key}:", labels=f"columns/{key}") for key, columns in groups.items()}
     schema |= {f"{key}:absmax_target": str for key in named}
     datasets = {name: f"variants/{name}" for name in _COLUMNS}
     return schema, datasets | {f"{key}:absmax_target": f"absmax_target/{key}" for key in named}
@@ -82,11 +80,15 @@ def score_schema(groups: Mapping[str, Sequence[str]], named: Sequence[str]) -> t
 def score_columns(batch: Batch, texts: Sequence[str]) -> dict:
     """Columns of a batch, by the names of `score_schema`; `texts` are those of the status codes."""
     alleles = batch.alleles
-    values = (
-        alleles.record, alleles.contig_texts(), alleles.pos, alleles.identifier, alleles.ref_texts(), alleles.alt_texts(),
-        pa.DictionaryArray.from_arrays(pa.array(alleles.status), pa.array(texts)),
-    )  # fmt: skip
-    columns = dict(zip(_COLUMNS, values))
+    columns = {
+        "record": alleles.record,
+        "chrom": alleles.contig_texts(),
+        "pos": alleles.pos,
+        "id": alleles.identifier,
+        "ref": alleles.ref_texts(),
+        "alt": alleles.alt_texts(),
+        "status": pa.DictionaryArray.from_arrays(pa.array(alleles.status), pa.array(texts)),
+    }
     columns |= {f"scores/{key}": table for key, table in batch.scores.items()}
     return columns | {f"{key}:absmax_target": names for key, names in batch.names.items()}
 
@@ -194,9 +196,9 @@ def write_bcf(text: Path, path: Path, records: int) -> None:
 class VcfWriter:
     """The records' own lines, with INFO fields REGZOO_SCORE added; REGZOO_SCORE_MODEL for several models.
 
-    Each alternate has one entry: a number for a score of one column or with a key for each column, else the columns separated
-    by '|'. Alleles that were normalised have POS:REF:ALT in REGZOO_NORMALISED. Fields of these names that an earlier run
-    wrote are replaced.
+    Each alternate has one entry: a number for a score of one column or with a key for each column, else the columns
+    separated by '|'. Alleles that were normalised have POS:REF:ALT in REGZOO_NORMALISED. Fields of these names that an
+    earlier run wrote are replaced.
 
     Parameters
     ----------
@@ -223,7 +225,8 @@ class VcfWriter:
             if len(columns) == 1 or vcf_keys == "each":
                 for place, column in enumerate(columns):
                     parts = name.upper(), model, column if len(columns) > 1 else ""
-                    key = self._keys.declare(parts, "A", "Float", f"{name}{of_model}, for {column}; '.' where not scored")
+                    about = f"{name}{of_model}, for {column}; '.' where not scored"
+                    key = self._keys.declare(parts, "A", "Float", about)
                     self._columns.append((key, group, [place]))
             else:
                 about = f"{name}{of_model}, for {'|'.join(columns)}; '.' where not scored"
@@ -241,9 +244,7 @@ class VcfWriter:
     def write(self, batch: Batch) -> None:
         """Append the records of a batch."""
         records, counts = batch.records, batch.records.counts
-        entries = [
-            (key, _numbers_text(batch.scores[group][:, columns])) for key, group, columns in self._columns
-        ]
+        entries = [(key, _numbers_text(batch.scores[group][:, columns])) for key, group, columns in self._columns]
         entries += [(key, _words(batch.names[group])) for key, group in self._named]
         status = pa.DictionaryArray.from_arrays(pa.array(batch.alleles.status), self._words).cast(pa.string())
         entries.append((_STATUS_KEY, status))

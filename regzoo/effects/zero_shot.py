@@ -60,10 +60,10 @@ class ZeroShot:
 
 @torch.inference_mode()
 def base_log_probabilities(lm, codes, places):
-    """log p of A, C, G and T at one place of each window, which the model does not see.
+    """Log p of A, C, G and T at one place of each window, which the model does not see.
 
-    A single base: its token is masked. A 6-mer: its token is masked, and p sums over the 6-mers that have the base there.
-    Overlapping k-mers: all k that cover the base are masked, and the middle one is read likewise. BPE: the four
+    A single base: its token is masked. A 6-mer: its token is masked, and p sums over the 6-mers that have the base
+    there. Overlapping k-mers: all k that cover the base are masked, and the middle one is read likewise. BPE: the four
     alternatives are tokenised anew, the tokens that cover the base are masked, and p is proportional to the product of
     their probabilities.
 
@@ -110,7 +110,7 @@ def _letters(tokenizer):
 
 
 def _at(net, ids, mask, rows, places):
-    """log p over the vocabulary at one token of each row, in batches by token count, float32."""
+    """Log p over the vocabulary at one token of each row, in batches by token count, float32."""
     result, lengths = np.empty((len(rows), net.vocabulary), dtype=np.float32), mask.sum(axis=1)
     for group in in_batches(lengths):
         for same in _of_one_length(net, group, lengths):
@@ -128,7 +128,7 @@ def _encoded(net, ids, mask):
 
 
 def _log_probabilities(net, hidden):
-    """log p over the vocabulary, numpy.ndarray, float32."""
+    """Log p over the vocabulary, numpy.ndarray, float32."""
     return net.logits(hidden).float().log_softmax(-1).cpu().numpy()
 
 
@@ -167,10 +167,10 @@ def _normalised(log_p):
 
 @torch.inference_mode()
 def allele_log_likelihood(lm, codes, starts, ends):
-    """log p of bases [start, end) of each window, which the model does not see.
+    """Log p of bases [start, end) of each window, which the model does not see.
 
-    All tokens that cover them are masked at once and their log probabilities summed; with overlapping k-mers, whose tokens
-    tell of each other, the bases are hidden one by one and theirs are summed.
+    All tokens that cover them are masked at once and their log probabilities summed; with overlapping k-mers, whose
+    tokens tell of each other, the bases are hidden one by one and theirs are summed.
 
     Parameters
     ----------
@@ -226,15 +226,16 @@ class ZeroShotScorer:
 
     @staticmethod
     def _defined(alleles, name):
-        """For which alleles a score is defined, bool, shape (N,): 'llr' where REF has no N, others of single bases too."""
+        """For which alleles a score is defined, bool, shape (N,): REF has no N, and for others than llr, single bases."""
         known = all_of(alleles.codes < UNKNOWN, alleles.ref_start, alleles.ref_length)
         return known if name == "llr" else known & alleles.single
 
     def __call__(self, alleles: Alleles) -> dict[str, np.ndarray]:
         """See `AlleleScorer`. Scores are NaN where they are not defined.
 
-        The probability of a base and the influence are defined for single-base variants. The log-likelihood ratio is defined
-        for all whose REF has no N; for insertions and deletions it is over the bases that change and one base after them.
+        The probability of a base and the influence are defined for single-base variants. The log-likelihood ratio is
+        defined for all whose REF has no N; for insertions and deletions it is over the bases that change and one base
+        after them.
         """
         ref, alt, places = allele_windows(alleles, self.genome, self.options.length)
         first = alleles.start - places[:, 1]

@@ -1,4 +1,4 @@
-"""Evaluation: metrics with bootstrap intervals, paired tests, calibration."""
+"""Evaluation: metrics with bootstrap intervals, paired tests and calibration."""
 
 from regzoo.evaluate.calibration import expected_calibration_error, reliability_curve, temperature
 from regzoo.evaluate.metrics import (

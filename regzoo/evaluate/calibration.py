@@ -1,44 +1,67 @@
-"""Whether a probability means what it says: expected calibration error, the reliability curve, temperature scaling."""
+"""Calibration of probabilities: expected calibration error, reliability curve and temperature scaling."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
 
 from regzoo.effects.scores import logit
 from regzoo.evaluate.metrics import checked
 
 
-def reliability_curve(labels, scores, bins=10):
-    """Predicted against observed share of positives, in bins of equal width.
+def reliability_curve(
+    labels: ArrayLike, scores: ArrayLike, bins: int = 10
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean predicted probability and observed fraction of positives, in bins of equal width.
 
     Parameters
     ----------
-    labels : numpy.ndarray, shape (N,)
-    scores : numpy.ndarray, shape (N,)
+    labels : array_like, shape (N,)
+        0 or 1.
+    scores : array_like, shape (N,)
         Probabilities.
     bins : int
 
     Returns
     -------
-    predicted, observed : numpy.ndarray, shape (bins,)
-        NaN where a bin is empty.
+    predicted, observed : numpy.ndarray, float64, shape (bins,)
+        NaN for an empty bin.
     counts : numpy.ndarray, int64, shape (bins,)
+        Number of examples in each bin.
+
+    Raises
+    ------
+    InputError
+        If the lengths differ or the labels have only one class.
     """
     labels, scores = checked(labels, scores)
-    place = np.minimum((scores * bins).astype(int), bins - 1)
-    counts = np.bincount(place, minlength=bins)
+    index = np.minimum((scores * bins).astype(int), bins - 1)
+    counts = np.bincount(index, minlength=bins)
     with np.errstate(invalid="ignore", divide="ignore"):
-        predicted, observed = (np.bincount(place, values, minlength=bins) / counts for values in (scores, labels))
+        predicted, observed = (np.bincount(index, values, minlength=bins) / counts for values in (scores, labels))
     return predicted, observed, counts
 
 
-def expected_calibration_error(labels, scores, bins=10):
-    """Mean over examples of the distance of predicted and observed share in their bin (Guo et al. 2017)."""
+def expected_calibration_error(labels: ArrayLike, scores: ArrayLike, bins: int = 10) -> float:
+    """Expected calibration error (Guo et al. 2017); parameters and errors are those of `reliability_curve`."""
     predicted, observed, counts = reliability_curve(labels, scores, bins)
     return float(np.nansum(np.abs(predicted - observed) * counts) / counts.sum())
 
 
-def temperature(labels, scores):
-    """The number by which to divide logits so that the likelihood is largest (Guo et al. 2017); choose it on validation."""
+def temperature(labels: ArrayLike, scores: ArrayLike) -> float:
+    """Temperature of maximum likelihood, by which to divide logits (Guo et al. 2017). Fit it on validation examples.
+
+    Parameters
+    ----------
+    labels : array_like, shape (N,)
+        0 or 1.
+    scores : array_like, shape (N,)
+        Probabilities.
+
+    Raises
+    ------
+    InputError
+        If the lengths differ or the labels have only one class.
+    """
     labels, scores = checked(labels, scores)
     logits = logit(scores)
 
@@ -49,6 +72,6 @@ def temperature(labels, scores):
     return float(np.exp(minimize_scalar(loss, bounds=(-4, 4), method="bounded").x))
 
 
-def scaled(scores, temperature):
-    """Probabilities after their logits are divided by a temperature."""
+def scaled(scores: np.ndarray, temperature: float) -> np.ndarray:
+    """Probabilities with their logits divided by a temperature, same shape as `scores`."""
     return 1 / (1 + np.exp(-logit(scores) / temperature))

@@ -1,4 +1,4 @@
-"""Models side by side on the same labelled sequences: one fair table."""
+"""Comparison of models on the same labelled sequences."""
 
 from __future__ import annotations
 
@@ -32,28 +32,28 @@ from regzoo.zoo import load_model
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_PANELS = 3  # scatter plots in a row
+_PANELS = 3  # scatter plots per row
 
 
 @dataclass
 class Run:
-    """One model's predictions, and what they took in a process of its own.
+    """Predictions of one model, with their cost.
 
     Attributes
     ----------
     scores : dict of str to numpy.ndarray, float32, shape (N,)
-        By target.
+        Predictions by data set.
     seconds : float
-        To predict, loading left out.
+        Time to predict, without loading.
     memory : float
-        Peak resident MB of the process.
+        Peak resident memory of the model's process, MB. NaN if it had no process of its own.
     parameters, operations : int
-        Operations are multiplications and additions of one window's forward pass, as PyTorch counts them.
+        Number of parameters, and of multiplications and additions per window as counted by PyTorch.
     length : int
-        Bases of the model's window.
+        Window length, in bases.
     """
 
-    scores: dict
+    scores: dict[str, np.ndarray]
     seconds: float
     memory: float
     parameters: int
@@ -63,17 +63,18 @@ class Run:
 
 @dataclass
 class Comparison:
-    """Models side by side on the same examples.
+    """Results of `compare`.
 
     Attributes
     ----------
     metrics : pandas.DataFrame
-        One row for each data set and model: target, model, examples, cut and padded sequences, each metric with its 95%
-        bootstrap interval (NAME, NAME_low, NAME_high), and the difference to the first model with its p-value (DeLong's
-        test of the AUROC; for measured values the paired bootstrap of Pearson's correlation).
+        One row per data set and model: target, model, examples, number of cut and padded sequences, each metric with
+        its 95% bootstrap interval (NAME, NAME_low, NAME_high), and difference to the first model with its p-value. The
+        p-value is that of DeLong's test of the AUROC or, for measured values, of the paired bootstrap of Pearson's
+        correlation.
     cost : pandas.DataFrame
-        One row for each model: sequences_per_second, memory_mb (peak of its process; NaN for a model that was loaded
-        already), parameters, operations (multiplications and additions of one window's forward pass, as PyTorch counts).
+        One row per model: sequences_per_second, memory_mb (peak of its process; NaN for a model that was given loaded),
+        parameters, operations (multiplications and additions per window, as counted by PyTorch).
     """
 
     metrics: pd.DataFrame
@@ -86,17 +87,21 @@ class Comparison:
         return _markdown(self.metrics, self.cost, self.sets)
 
     def plot(self, path: str | Path | None = None) -> Figure:
-        """ROC and precision-recall curves, or predicted against measured values, for each data set.
+        """Plot ROC and precision-recall curves, or predicted against measured values, for each data set.
 
         Parameters
         ----------
         path : str or pathlib.Path, optional
-            .png, .svg or .pdf to write.
+            .png, .svg or .pdf file to write.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
 
         Raises
         ------
         OutputError
-            If matplotlib or scikit-learn is not installed, or the suffix is not known.
+            If matplotlib or scikit-learn is not installed, or the suffix is unknown.
         """
         if path is not None:
             check_suffix(path, SUFFIXES, stdout=False)
@@ -119,23 +124,23 @@ def compare(
 ) -> Comparison:
     """Evaluate models on the same labelled sequences: metrics with intervals, paired tests, time and memory.
 
-    Every sequence is centred in a model's window. Both ends of a longer one are cut, a shorter one is padded with N; how many
-    are is logged, and stands in the columns `cut` and `padded`.
+    Sequences are centred in a model's window. Longer ones are cut at both ends, shorter ones are padded with N. Their
+    numbers are logged and reported in the columns `cut` and `padded`.
 
     Parameters
     ----------
-    models : model, or list of them
-        Names, paths or loaded models; repeated ones count once. The first is compared with each of the others. A model given by
-        name or path runs in a process of its own, so that its peak memory can be measured.
+    models : model, or list of models
+        Names, paths or loaded models. Duplicates are ignored. All models are compared with the first. A model given by
+        name or path runs in a process of its own, to measure its peak memory.
     data : dict, or list of str
-        Target of the models -> CSV file headed `sequence,label` (0 or 1) or `sequence,value`, data frame with such columns, or
-        a pair (sequences, labels). Or texts TARGET=FILE.
+        Target of the models -> CSV file with header `sequence,label` (0 or 1) or `sequence,value`, data frame with
+        these columns, or pair (sequences, labels). Or strings TARGET=FILE.
     batch_size : int
-        Windows in one pass.
+        Windows per batch.
     device : str
         'auto', 'cpu', 'cuda' or 'cuda:N', for models given by name or path.
     output : str, pathlib.Path, or list of them, optional
-        Also write .tsv (metrics), .md (both tables), or .png, .svg or .pdf (curves).
+        Files to write: .tsv (metrics), .md (both tables), or .png, .svg or .pdf (curves).
     progress : bool
         Show a progress bar on standard error.
 
@@ -170,8 +175,27 @@ def compare(
     return found
 
 
-def checked_outputs(output, data, suffixes, packages):
-    """Checked output files."""
+def checked_outputs(output: Any, data: Any, suffixes: Sequence[str], packages: Sequence[str]) -> list[str | Path]:
+    """Validate output files.
+
+    Parameters
+    ----------
+    output, data
+        See `compare`.
+    suffixes : sequence of str
+        Accepted suffixes.
+    packages : sequence of str
+        Packages that pictures require.
+
+    Returns
+    -------
+    list of str or pathlib.Path
+
+    Raises
+    ------
+    OutputError
+        If a suffix is unknown, a package is not installed, or an output is one of the input files.
+    """
     outputs = [] if output is None else list(output) if isinstance(output, (list, tuple)) else [output]
     texts = list(data.values()) if isinstance(data, dict) else [text.partition("=")[2] for text in listed(data)]
     for path in outputs:
@@ -183,26 +207,26 @@ def checked_outputs(output, data, suffixes, packages):
 
 
 def _by_name(models):
-    """Models by name, each once: names and paths as texts, loaded models as they are."""
+    """Models by name, without duplicates: names and paths as strings, loaded models unchanged."""
     found: dict[str, Any] = {}
     for one in models if isinstance(models, (list, tuple)) else [models]:
         one = str(one) if isinstance(one, Path) else one
         name = one if isinstance(one, str) else getattr(one, "name", None) or "model"
         if found.setdefault(name, one) is not one and not isinstance(one, str):
-            raise InputError(f"two models are named {name!r}; their rows could not be told apart")
+            raise InputError(f"two loaded models have the name {name!r}; give each its own name")
     if not found:
         raise InputError("no model is given")
     return found
 
 
 def _in_process(name, codes, batch_size, device):
-    """Evaluate in a fresh process, whose peak memory is this model's."""
+    """Evaluate a model in a new process, whose peak memory is the model's."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         try:
             return pool.submit(_load_and_evaluate, name, codes, batch_size, device, torch.get_num_threads()).result()
         except BrokenProcessPool as error:
             raise ModelError(
-                f"{name}: its process was killed, perhaps for lack of memory; try a smaller batch size"
+                f"{name}: its process was killed, possibly for lack of memory; try a smaller batch size"
             ) from error
 
 
@@ -227,8 +251,8 @@ def _evaluate(model, sets, batch_size, measure_memory=True):
     return Run(scores, seconds, memory, parameters, counter.get_total_flops(), model.input_length)
 
 
-def scalar(predictions):
-    """Predictions, shape (N, targets); of profiles the mean over bins."""
+def scalar(predictions: np.ndarray) -> np.ndarray:
+    """Predictions of shape (N, targets). Profiles, shape (N, targets, bins), are averaged over bins."""
     return predictions.mean(axis=2) if predictions.ndim == 3 else predictions
 
 
@@ -271,7 +295,7 @@ def _markdown(table, cost, sets):
             lines.append(f"| {row['target']} | {row['examples']} | {row['model']} | {' | '.join(cells)} | {against} |")
         lines.append("")
     lines += [
-        "| model | sequences a second | peak memory, MB | parameters | operations a window |",
+        "| model | sequences per second | peak memory, MB | parameters | operations per window |",
         "|---|---|---|---|---|",
     ]
     for row in cost.itertuples():
@@ -299,7 +323,7 @@ def _cost(runs, sets):
 
 
 def _figure(runs, sets):
-    """Of each target, ROC and precision-recall curves side by side, or a scatter plot a model."""
+    """Figure with ROC and precision-recall curves for each target, or one scatter plot per model."""
     from matplotlib.figure import Figure
 
     rows = -(-len(runs) // _PANELS)
@@ -328,10 +352,10 @@ def _curves(figure, target, labelled, runs):
     precision.axhline(labels.mean(), **chance)
     roc.set(xlabel="False positive rate", ylabel="True positive rate")
     precision.set(xlabel="Recall", ylabel="Precision")
-    for axis, area, place in ((roc, "AUROC", "lower right"), (precision, "average precision", "lower left")):
+    for axis, area, location in ((roc, "AUROC", "lower right"), (precision, "average precision", "lower left")):
         axis.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), box_aspect=1)
         _plain(axis)
-        axis.legend(title=f"Model ({area})", fontsize=6.5, title_fontsize=6.5, loc=place, edgecolor="none")
+        axis.legend(title=f"Model ({area})", fontsize=6.5, title_fontsize=6.5, loc=location, edgecolor="none")
     figure.suptitle(f"{target} (n = {len(labels):,}, {labels.mean():.0%} positive)", fontsize=9)
 
 
@@ -357,7 +381,7 @@ def _scatter(figure, target, labelled, runs):
 
 
 def _plain(axis):
-    """Small labels, and no line on the top and on the right."""
+    """Use small labels and remove the upper and right spines."""
     axis.tick_params(labelsize=7)
     axis.xaxis.label.set_size(8)
     axis.yaxis.label.set_size(8)

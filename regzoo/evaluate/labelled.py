@@ -1,9 +1,10 @@
-"""Labelled sequences: CSV files as those of the GUE benchmark (Zhou et al. 2023), or with measured values."""
+"""Labelled sequences from CSV files, in the format of the GUE benchmark (Zhou et al. 2023) or with measured values."""
 
 import csv
 import io
 import logging
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,20 +20,20 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Labelled:
-    """Sequences and their labels.
+    """Labelled sequences.
 
     Attributes
     ----------
     codes : numpy.ndarray, uint8, shape (N, L)
-        Shorter sequences stand in the middle of unknown bases.
+        Base codes. Shorter sequences are centred and padded with unknown bases.
     labels : numpy.ndarray, float32, shape (N,)
-        0 or 1, or values.
+        0 or 1, or measured values.
     regression : bool
-        Whether they are values.
+        Whether the labels are measured values.
     lengths : numpy.ndarray, int64, shape (N,)
-        Bases of each sequence in the file.
+        Length of each sequence in the file.
     unknown : int
-        Bases of all sequences in the file that are not A, C, G, T or U.
+        Number of bases in the file other than A, C, G, T and U.
     """
 
     codes: np.ndarray
@@ -41,26 +42,26 @@ class Labelled:
     lengths: np.ndarray
     unknown: int
 
-    def cut(self, length):
-        """How many sequences are longer than a window, so that bases at both ends are not read."""
+    def cut(self, length: int) -> int:
+        """Number of sequences longer than a window, which are cut at both ends."""
         return int((self.lengths > length).sum())
 
-    def padded(self, length):
-        """How many sequences are shorter than a window, so that unknown bases surround them."""
+    def padded(self, length: int) -> int:
+        """Number of sequences shorter than a window, which are padded with unknown bases."""
         return int((self.lengths < length).sum())
 
 
-def read_labelled(path, length=None, mixed=False):
-    """Sequences and labels of one file.
+def read_labelled(path: str | Path, length: int | None = None, mixed: bool = False) -> Labelled:
+    """Read the sequences and labels of one file.
 
     Parameters
     ----------
-    path : pathlib.Path
-        CSV, plain or gzipped, headed `sequence,label` with labels 0 and 1, or `sequence,value` with numbers. U is read as T.
+    path : str or pathlib.Path
+        CSV, plain or gzipped, with header `sequence,label` (0 or 1) or `sequence,value` (numbers). U is read as T.
     length : int, optional
-        Centre sequences of any length in windows of this one.
+        Centre sequences of any length in windows of this length.
     mixed : bool
-        Without `length`, centre sequences of different lengths in windows of the longest one's.
+        If `length` is not given, centre sequences of different lengths in windows of the longest length.
 
     Returns
     -------
@@ -69,10 +70,11 @@ def read_labelled(path, length=None, mixed=False):
     Raises
     ------
     InputError
-        If the file cannot be read, a row is not a sequence of DNA or RNA and its label, or without `length` and `mixed` a
-        sequence is not as long as the first; the line is named.
+        If the file cannot be read, a row is not a DNA or RNA sequence with its label, or lengths differ and neither
+        `length` nor `mixed` is given. The message names the line.
     """
-    sequences, labels = [], []
+    sequences: list[np.ndarray] = []
+    labels: list[float] = []
     try:
         with open_bytes(path) as source, io.TextIOWrapper(source, encoding="utf-8-sig", newline="") as handle:
             rows = csv.reader(handle)
@@ -82,25 +84,31 @@ def read_labelled(path, length=None, mixed=False):
             regression = header[1] == "value"
             for row in rows:
                 where = f"{path}, line {rows.line_num}"
-                if len(row) != 2 or not (_is_number(row[1]) if regression else row[1] in ("0", "1")):
-                    kinds = "'sequence,NUMBER'" if regression else "'sequence,0' or 'sequence,1'"
-                    raise InputError(f"{where}: expected {kinds}, found {row}")
-                codes = encode_checked(row[0].strip(), where)
-                if not len(codes):
-                    raise InputError(f"{where}: the sequence is empty")
+                codes, label = _example(row, regression, where)
                 if not (length or mixed) and sequences and len(codes) != len(sequences[0]):
                     raise InputError(f"{where}: {len(codes)} bases, but {len(sequences[0])} in the first row")
                 sequences.append(codes)
-                labels.append(float(row[1]))
+                labels.append(label)
     except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error) as error:
         raise InputError(f"{path}: cannot read this file ({error})") from error
     if not sequences:
-        raise InputError(f"{path}: no example in it")
+        raise InputError(f"{path}: no example after the header")
     return _labelled(sequences, labels, regression, length)
 
 
+def _example(row, regression, where):
+    """Base codes and label of one row."""
+    if len(row) != 2 or not (_is_number(row[1]) if regression else row[1] in ("0", "1")):
+        kinds = "'sequence,NUMBER'" if regression else "'sequence,0' or 'sequence,1'"
+        raise InputError(f"{where}: expected {kinds}, found {row}")
+    codes = encode_checked(row[0].strip(), where)
+    if not len(codes):
+        raise InputError(f"{where}: the sequence is empty")
+    return codes, float(row[1])
+
+
 def _labelled(sequences, labels, regression, length):
-    """Sequences, lists of codes, centred in windows of one length; of the longest one's without it."""
+    """`Labelled` of base codes, centred in windows of one length (by default that of the longest sequence)."""
     lengths = np.array([len(codes) for codes in sequences])
     width = length or int(lengths.max())
     windows = np.concatenate([fitted(codes[None], width) for codes in sequences])
@@ -116,20 +124,24 @@ def _is_number(text):
 
 
 def read_sets(data: Any) -> dict[str, Labelled]:
-    """Labelled sets by name.
+    """Read labelled data sets.
 
-    Sequences of one set may differ in length: they are centred in each model's window.
+    Sequences of one data set may differ in length.
 
     Parameters
     ----------
     data : dict, or str or list of str
-        NAME -> file (as `read_labelled` reads it), data frame with columns sequence and label (or value), or a pair
-        (sequences, labels). Or texts NAME=FILE.
+        NAME -> file (see `read_labelled`), data frame with columns sequence and label (or value), or pair (sequences,
+        labels). Or strings NAME=FILE.
+
+    Returns
+    -------
+    dict of str to Labelled
 
     Raises
     ------
     InputError
-        If a text has another form, a name is given twice, or a set is not usable or has one class only.
+        If a string has another form, a name is repeated, or a data set is not valid or has only one class.
     """
     pairs = list(data.items()) if isinstance(data, dict) else [_pair(text) for text in listed(data)]
     if not pairs:
@@ -137,7 +149,7 @@ def read_sets(data: Any) -> dict[str, Labelled]:
     sets: dict[str, Labelled] = {}
     for name, source in pairs:
         if name in sets:
-            raise InputError(f"data {name!r} is given twice; one file for each name")
+            raise InputError(f"data {name!r} is given twice; expected one file per name")
         if isinstance(source, (str, Path)):
             if not Path(source).is_file():
                 raise InputError(f"{source}: no such data file")
@@ -149,8 +161,8 @@ def read_sets(data: Any) -> dict[str, Labelled]:
     return sets
 
 
-def listed(data):
-    """One text, or several, as a list."""
+def listed(data: str | Iterable[str]) -> list[str]:
+    """One string or several as a list."""
     return [data] if isinstance(data, str) else list(data)
 
 
@@ -162,7 +174,7 @@ def _pair(text):
 
 
 def _from_memory(name, source):
-    """A labelled set of a data frame or a pair (sequences, labels)."""
+    """`Labelled` of a data frame or a pair (sequences, labels)."""
     if hasattr(source, "columns"):
         kind = next((column for column in ("label", "value") if column in source.columns), None)
         if kind is None or "sequence" not in source.columns:
@@ -177,24 +189,26 @@ def _from_memory(name, source):
             raise InputError(f"data {name!r}: expected a file, a data frame, or a pair (sequences, labels)") from None
         sequences, labels, kind = list(sequences), np.asarray(labels, dtype=float), None
     if len(sequences) != len(labels) or not len(labels):
-        raise InputError(f"data {name!r}: {len(sequences)} sequences and {len(labels)} labels")
+        raise InputError(
+            f"data {name!r}: {len(sequences)} sequences and {len(labels)} labels; expected as many of both, at least one"
+        )
     if not np.isfinite(labels).all():
         raise InputError(f"data {name!r}: row {int(np.argmin(np.isfinite(labels)))} has no finite label")
     regression = kind == "value" or not np.isin(labels, (0, 1)).all()
     if regression and kind == "label":
-        raise InputError(f"data {name!r}: labels must be 0 and 1; name the column value for measured values")
+        raise InputError(f"data {name!r}: labels must be 0 or 1; call the column 'value' for measured values")
     codes = [encode_checked(str(text).strip(), f"data {name!r}, row {i}") for i, text in enumerate(sequences)]
     return _labelled(codes, labels, regression, None)
 
 
-def log_fit(sets, lengths):
-    """Log, for each data set, how many sequences are cut or padded in each model's window, and how many bases are unknown.
+def log_fit(sets: dict[str, Labelled], lengths: dict[str, int]) -> None:
+    """Log the number of unknown bases of each data set, and of sequences cut or padded for each model.
 
     Parameters
     ----------
     sets : dict of str to Labelled
     lengths : dict of str to int
-        Model -> bases of its window.
+        Model -> window length in bases.
     """
     for name, labelled in sets.items():
         count = len(labelled.labels)
@@ -203,17 +217,10 @@ def log_fit(sets, lengths):
                 "%s: %s of %s bases are unknown", name, f"{labelled.unknown:,}", f"{labelled.lengths.sum():,}"
             )
         for model, length in lengths.items():
-            for number, done in (
+            for number, change in (
                 (labelled.cut(length), "cut at both ends"),
                 (labelled.padded(length), "padded with N"),
             ):
                 if number:
-                    logger.warning(
-                        "%s: %s of %s sequences %s to the %s bases of %s",
-                        name,
-                        f"{number:,}",
-                        f"{count:,}",
-                        done,
-                        length,
-                        model,
-                    )
+                    text = f"{number:,} of {count:,} sequences {change} to the {length} bases of {model}"
+                    logger.warning("%s: %s", name, text)

@@ -1,23 +1,26 @@
-"""AUROC, average precision, MCC and other metrics, also of many bootstrap resamples at once.
+"""Metrics of classification and regression, with bootstrap intervals.
 
 >>> auroc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
 0.75
 
-A resample is a vector of how often each example was drawn. Every metric takes such weights, shape (B, N), and returns B
-values from one sort of the scores; without weights it returns one number.
+A bootstrap resample is a vector of weights: how often each example was drawn. Metrics accept B such vectors, shape (B,
+N), and return B values from one sort of the scores. Without weights they return one number.
 """
 
+from collections.abc import Iterator
 from functools import wraps
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from regzoo.errors import InputError
 
-_CELLS = 2**20  # numbers of a chunk of resamples: 8 MB, which a core's caches nearly hold
+_CELLS = 2**20  # weights per chunk of resamples: 8 MB, about the size of a core's caches
 
 
 def _metric(function):
-    """Make `weights` optional: without them, check labels and scores, and return one float."""
+    """Make `weights` optional. Without weights, validate labels and scores and return one float."""
 
     @wraps(function)
     def metric(labels, scores, weights=None, *options):
@@ -25,16 +28,18 @@ def _metric(function):
             return function(labels, scores, weights, *options)
         labels, scores = np.asarray(labels, dtype=float), np.asarray(scores, dtype=float)
         if labels.ndim != 1 or labels.shape != scores.shape or not len(labels):
-            raise InputError(f"labels {labels.shape} and scores {scores.shape} must be of one shape (N,), N at least 1")
+            raise InputError(
+                f"expected labels and scores of one shape (N,), N > 0; got {labels.shape} and {scores.shape}"
+            )
         if not (np.isfinite(labels).all() and np.isfinite(scores).all()):
-            raise InputError("labels and scores must be finite; leave out examples that are not known")
+            raise InputError("labels and scores must be finite; remove examples without a label or score")
         return float(function(labels, scores, np.ones((1, len(labels))), *options)[0])
 
     return metric
 
 
 def _sorted_counts(labels, scores, weights):
-    """Cumulative weighted positives and negatives, shape (B, groups), by falling score; ties are one group."""
+    """Cumulative weighted counts of positives and negatives, shape (B, groups), by decreasing score; ties are one group."""
     if (scores[1:] > scores[:-1]).any():
         order = np.argsort(-scores, kind="stable")
         labels, scores, weights = labels[order], scores[order], weights[:, order]
@@ -46,7 +51,7 @@ def _sorted_counts(labels, scores, weights):
 
 @_metric
 def auroc(labels, scores, weights):
-    """Area under the ROC curve of each resample, shape (B,); ties count one half. NaN without both classes."""
+    """Area under the ROC curve of each resample, shape (B,). Ties count one half. NaN if a class is missing."""
     true, false = _sorted_counts(labels, scores, weights)
     rise = np.diff(false, axis=1, prepend=0)
     with np.errstate(invalid="ignore"):
@@ -56,7 +61,7 @@ def auroc(labels, scores, weights):
 
 @_metric
 def average_precision(labels, scores, weights):
-    """Average precision (precision summed over rises of recall) of each resample, shape (B,)."""
+    """Average precision (sum of precision times increase of recall) of each resample, shape (B,)."""
     true, false = _sorted_counts(labels, scores, weights)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.einsum("bi,bi->b", np.diff(true, axis=1, prepend=0), _ratio(true, true + false)) / true[:, -1]
@@ -67,11 +72,11 @@ def _ratio(above, below):
 
 
 def _at_threshold(formula):
-    """The metric of `scores >= threshold` that a formula of true and false positives, true and false negatives is."""
+    """Metric of the classification `scores >= threshold`, from a formula of the confusion matrix (tp, fp, tn, fn)."""
 
     def metric(labels, scores, weights, threshold=0.5):
-        truth, called = labels > 0.5, scores >= threshold
-        cells = (truth & called, ~truth & called, ~truth & ~called, truth & ~called)
+        truth, predicted = labels > 0.5, scores >= threshold
+        cells = (truth & predicted, ~truth & predicted, ~truth & ~predicted, truth & ~predicted)
         return formula(*(weights @ cell.astype(float) for cell in cells))
 
     metric.__name__, metric.__doc__ = formula.__name__, formula.__doc__
@@ -82,43 +87,43 @@ def _at_threshold(formula):
 
 @_at_threshold
 def mcc(tp, fp, tn, fn):
-    """Matthews correlation of `scores >= threshold` with the labels, of each resample, shape (B,); 0 where undefined."""
+    """Matthews correlation coefficient at a threshold, of each resample, shape (B,); 0 if undefined."""
     return _ratio(tp * tn - fp * fn, np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)))
 
 
 @_at_threshold
 def accuracy(tp, fp, tn, fn):
-    """Fraction of examples that `scores >= threshold` classifies correctly, of each resample, shape (B,)."""
+    """Fraction of correctly classified examples at a threshold, of each resample, shape (B,)."""
     return _ratio(tp + tn, tp + fp + tn + fn)
 
 
 @_at_threshold
 def precision(tp, fp, tn, fn):
-    """Fraction of examples called positive that are positive, of each resample, shape (B,); 0 where none is called."""
+    """Fraction of predicted positives that are positive, of each resample, shape (B,); 0 without predicted positives."""
     return _ratio(tp, tp + fp)
 
 
 @_at_threshold
 def recall(tp, fp, tn, fn):
-    """Fraction of positives that are called positive, of each resample, shape (B,); 0 where there is none."""
+    """Fraction of positives that are predicted positive, of each resample, shape (B,); 0 without positives."""
     return _ratio(tp, tp + fn)
 
 
 @_at_threshold
 def f1(tp, fp, tn, fn):
-    """Harmonic mean of precision and recall, of each resample, shape (B,); 0 where undefined."""
+    """Harmonic mean of precision and recall, of each resample, shape (B,); 0 if undefined."""
     return _ratio(2 * tp, 2 * tp + fp + fn)
 
 
 @_metric
 def pearson(labels, scores, weights):
-    """Pearson correlation of each resample, shape (B,); 0 where one side does not vary."""
+    """Pearson correlation of each resample, shape (B,); 0 if labels or scores are constant."""
     return _correlation(np.broadcast_to(labels, weights.shape), np.broadcast_to(scores, weights.shape), weights)
 
 
 @_metric
 def spearman(labels, scores, weights):
-    """Spearman correlation of each resample, shape (B,): Pearson's of the ranks within it, ties at their mean."""
+    """Spearman correlation of each resample, shape (B,): Pearson correlation of ranks, with mean ranks for ties."""
     return _correlation(_ranks(labels, weights), _ranks(scores, weights), weights)
 
 
@@ -144,45 +149,49 @@ CORRELATIONS = {"pearson": pearson, "spearman": spearman}
 AT_THRESHOLD = {"mcc": mcc, "f1": f1, "accuracy": accuracy, "precision": precision, "recall": recall}
 
 
-def best_threshold(labels, scores, metric=mcc):
-    """The score from which on calling examples positive makes a metric largest; choose it on validation examples.
+def best_threshold(labels: ArrayLike, scores: ArrayLike, metric: Any = mcc) -> float:
+    """Threshold that maximises a metric. Choose it on validation examples.
 
     Parameters
     ----------
-    labels, scores : numpy.ndarray, shape (N,)
+    labels, scores : array_like, shape (N,)
     metric : callable
         A value of `AT_THRESHOLD`.
 
     Returns
     -------
     float
-        Half way to the next lower score.
+        Midpoint between the lowest positive score and the next lower score.
     """
     labels, scores = np.asarray(labels), np.asarray(scores)
     tp, fp = (count[0] for count in _sorted_counts(labels, scores, np.ones((1, len(labels)))))
-    values = metric.formula(tp, fp, fp[-1] - fp, tp[-1] - tp)[::-1]  # of calling each distinct score and those above it
+    values = metric.formula(tp, fp, fp[-1] - fp, tp[-1] - tp)[::-1]  # by distinct score
     distinct = np.unique(scores)
     thresholds = np.concatenate([[distinct[0]], (distinct[1:] + distinct[:-1]) / 2])
     return float(thresholds[np.argmax(values)])
 
 
-def resamples(count, samples=1000, seed=1, groups=None):
-    """How often each example is drawn in each bootstrap resample.
+def resamples(count: int, samples: int = 1000, seed: int = 1, groups: ArrayLike | None = None) -> Iterator[np.ndarray]:
+    """Weights of bootstrap resamples.
 
     Parameters
     ----------
-    count, samples, seed : int
-    groups : numpy.ndarray, shape (count,), optional
-        Whole groups, such as chromosomes, are drawn in the place of examples.
+    count : int
+        Number of examples.
+    samples : int
+        Number of resamples.
+    seed : int
+    groups : array_like, shape (count,), optional
+        Group of each example, such as its chromosome. Whole groups are drawn instead of examples.
 
     Yields
     ------
     numpy.ndarray, float64, shape (B, count)
-        The next resamples, as many as make `_CELLS` numbers, so that memory does not grow with `samples`.
+        How often each example was drawn, for the next B resamples. B is chosen to bound the memory.
     """
     rng = np.random.default_rng(seed)
     member = None if groups is None else np.unique(groups, return_inverse=True)[1]
-    number = count if groups is None else member.max() + 1
+    number = count if member is None else int(member.max()) + 1
     size = max(1, _CELLS // count)
     for start in range(0, samples, size):
         drawn = np.empty((min(size, samples - start), number))
@@ -191,24 +200,32 @@ def resamples(count, samples=1000, seed=1, groups=None):
         yield drawn if member is None else drawn[:, member]
 
 
-def bootstrap(labels, scores, metrics=METRICS, samples=None, seed=1, level=0.95, groups=None):
-    """Each metric with its percentile bootstrap interval over examples, or over groups of them.
+def bootstrap(
+    labels: ArrayLike,
+    scores: ArrayLike,
+    metrics: dict[str, Any] = METRICS,
+    samples: int | None = None,
+    seed: int = 1,
+    level: float = 0.95,
+    groups: ArrayLike | None = None,
+) -> dict[str, dict[str, float]]:
+    """Metrics with percentile bootstrap intervals.
 
     Parameters
     ----------
-    labels : numpy.ndarray, shape (N,)
-        0 or 1, or with `CORRELATIONS` any values.
-    scores : numpy.ndarray, shape (N,)
-        Probabilities, or values.
+    labels : array_like, shape (N,)
+        0 or 1; any values with `CORRELATIONS`.
+    scores : array_like, shape (N,)
+        Probabilities or values.
     metrics : dict of str to callable
         Functions of (labels, scores, weights).
     samples : int, optional
-        Number of resamples. Without it 1,000, but no more than make 10⁸ draws of an example, and at least 100.
+        Number of resamples. By default 1,000, reduced to as few as 100 if N exceeds 10⁵.
     seed : int
     level : float
         Coverage of the interval.
-    groups : numpy.ndarray, shape (N,), optional
-        As of `resamples`.
+    groups : array_like, shape (N,), optional
+        See `resamples`.
 
     Returns
     -------
@@ -218,11 +235,11 @@ def bootstrap(labels, scores, metrics=METRICS, samples=None, seed=1, level=0.95,
     Raises
     ------
     InputError
-        If the lengths differ or only one class is there.
+        If the lengths differ, or the labels have only one class.
     """
     labels, scores = checked(labels, scores, classes=not metrics.keys() <= CORRELATIONS.keys())
     samples = samples or max(100, min(1000, 10**8 // len(labels)))
-    order = np.argsort(-scores, kind="stable")  # once for all resamples
+    order = np.argsort(-scores, kind="stable")  # once, not per resample
     labels, scores, groups = labels[order], scores[order], None if groups is None else np.asarray(groups)[order]
     parts = [
         [metric(labels, scores, drawn) for metric in metrics.values()]
@@ -236,21 +253,39 @@ def bootstrap(labels, scores, metrics=METRICS, samples=None, seed=1, level=0.95,
     return result
 
 
-def checked(labels, scores, classes=True):
-    """Both as float64, or an InputError if their lengths differ or, of classes, only one is there."""
+def checked(labels: ArrayLike, scores: ArrayLike, classes: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """Validate labels and scores.
+
+    Parameters
+    ----------
+    labels, scores : array_like, shape (N,)
+    classes : bool
+        Whether the labels are classes, 0 and 1, and both must occur.
+
+    Returns
+    -------
+    labels, scores : numpy.ndarray, float64, shape (N,)
+
+    Raises
+    ------
+    InputError
+        If the shapes differ, or the labels have only one class.
+    """
     labels, scores = np.asarray(labels, dtype=float), np.asarray(scores, dtype=float)
     if labels.shape != scores.shape or labels.ndim != 1:
-        raise InputError(f"labels of shape {labels.shape} do not go with scores of shape {scores.shape}")
+        raise InputError(f"expected labels and scores of one shape (N,); got {labels.shape} and {scores.shape}")
     if classes and not has_both_classes(labels):
-        raise InputError("only one class in the labels: no metric of a classifier is defined")
+        raise InputError("only one class in the labels; metrics of a classifier need both")
     return labels, scores
 
 
-def has_both_classes(labels):
-    """Whether there are positives and negatives among labels of 0 and 1."""
-    return 0 < np.sum(labels) < len(labels)
+def has_both_classes(labels: np.ndarray) -> bool:
+    """Whether labels of 0 and 1 have both positives and negatives."""
+    return bool(0 < np.sum(labels) < len(labels))
 
 
-def evaluate_predictions(labels, scores, regression=False, samples=None):
-    """The metrics that a model card gives, with 95% intervals: `METRICS`, or `CORRELATIONS` of a regression; see `bootstrap`."""
+def evaluate_predictions(
+    labels: ArrayLike, scores: ArrayLike, regression: bool = False, samples: int | None = None
+) -> dict[str, dict[str, float]]:
+    """Metrics of a model card with 95% intervals: `METRICS`, or `CORRELATIONS` for a regression. See `bootstrap`."""
     return bootstrap(labels, scores, CORRELATIONS if regression else METRICS, samples)

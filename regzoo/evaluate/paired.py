@@ -1,34 +1,37 @@
-"""Is one model better than another on the same examples? DeLong's test of two AUROCs, and the paired bootstrap."""
+"""Comparison of two models on the same examples: DeLong's test of two AUROCs, and the paired bootstrap."""
+
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.stats import norm, rankdata
 
 from regzoo.evaluate.metrics import CORRELATIONS, auroc, checked, resamples
 
 
-def delong(labels, first, second):
-    """Difference of two AUROCs of the same examples, with its variance by DeLong, DeLong & Clarke-Pearson 1988.
+def delong(labels: ArrayLike, first: ArrayLike, second: ArrayLike) -> dict[str, float]:
+    """Test the difference of two AUROCs on the same examples (DeLong, DeLong & Clarke-Pearson 1988).
 
     Parameters
     ----------
-    labels : numpy.ndarray, shape (N,)
+    labels : array_like, shape (N,)
         0 or 1.
-    first, second : numpy.ndarray, shape (N,)
+    first, second : array_like, shape (N,)
         Scores of two models.
 
     Returns
     -------
     dict
-        'difference' (first - second), 'z' and the two-sided 'p'; p is 1 where the scores order the examples alike.
+        'difference' (first - second), 'z', and two-sided 'p'. p is 1 if both scores give the same ranking.
 
     Raises
     ------
     InputError
-        If lengths differ or only one class is there.
+        If the lengths differ, or the labels have only one class.
 
     Notes
     -----
-    By midranks (Sun & Xu 2014), in O(N log N).
+    Computed from midranks (Sun & Xu 2014) in O(N log N).
     """
     labels, first = checked(labels, first)
     _, second = checked(labels, second)
@@ -49,38 +52,53 @@ def delong(labels, first, second):
     return {"difference": float(difference), "z": float(z), "p": float(2 * norm.sf(abs(z)))}
 
 
-def paired_bootstrap(labels, first, second, metric=auroc, samples=1000, seed=1, level=0.95, groups=None):
-    """Difference of a metric between two models, with its interval over resamples that both share.
+def paired_bootstrap(
+    labels: ArrayLike,
+    first: ArrayLike,
+    second: ArrayLike,
+    metric: Any = auroc,
+    samples: int = 1000,
+    seed: int = 1,
+    level: float = 0.95,
+    groups: ArrayLike | None = None,
+) -> dict[str, float]:
+    """Difference of a metric between two models, with a bootstrap interval over shared resamples.
 
     Parameters
     ----------
     labels, first, second
-        As of `delong`; with `pearson` or `spearman`, labels may be any values.
+        See `delong`. With `pearson` or `spearman`, labels may be any values.
     metric : callable
         Function of (labels, scores, weights).
     samples, seed, level, groups
-        As of `regzoo.evaluate.bootstrap`.
+        See `regzoo.evaluate.bootstrap`.
 
     Returns
     -------
     dict
-        'difference' (first - second), 'low', 'high', and 'p', twice the smaller share of resamples on a side of zero.
+        'difference' (first - second), 'low', 'high', and 'p': twice the smaller of the fractions of resamples with a
+        difference <= 0 and >= 0, at least 1 / samples.
+
+    Raises
+    ------
+    InputError
+        If the lengths differ, or the labels have only one class.
     """
     classes = metric not in CORRELATIONS.values()
     labels, first = checked(labels, first, classes)
     _, second = checked(labels, second, classes)
     whole = np.ones((1, len(labels)))
     difference = metric(labels, first, whole)[0] - metric(labels, second, whole)[0]
-    spread = np.concatenate(
+    differences = np.concatenate(
         [
-            metric(labels, first, drawn) - metric(labels, second, drawn)
-            for drawn in resamples(len(labels), samples, seed, groups)
+            metric(labels, first, weights) - metric(labels, second, weights)
+            for weights in resamples(len(labels), samples, seed, groups)
         ]
     )
-    spread = spread[np.isfinite(spread)]
+    differences = differences[np.isfinite(differences)]
     tail = 100 * (1 - level) / 2
-    low, high = np.percentile(spread, [tail, 100 - tail])
-    p = 2 * min((spread <= 0).mean(), (spread >= 0).mean())
+    low, high = np.percentile(differences, [tail, 100 - tail])
+    p = 2 * min((differences <= 0).mean(), (differences >= 0).mean())
     return {
         "difference": float(difference),
         "low": float(low),

@@ -1,4 +1,4 @@
-"""Transfer between cell types, factors or assays: every target's predictions against every data set's labels."""
+"""Transfer between cell types, factors or assays: predictions of each target evaluated on each data set."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from tqdm import tqdm
 
 from regzoo.errors import InputError
@@ -30,32 +31,36 @@ if TYPE_CHECKING:
 
 @dataclass
 class Transfer:
-    """Every target's predictions against every data set's labels.
+    """Results of `transfer`.
 
     Attributes
     ----------
     matrix : pandas.DataFrame
-        AUROC, or Pearson's correlation with measured values: targets in rows (MODEL:TARGET with several models), data sets in
-        columns.
+        AUROC, or Pearson's correlation with measured values. Rows are targets (MODEL:TARGET for several models),
+        columns are data sets.
     table : pandas.DataFrame
-        One row for each pair, with the 95% bootstrap interval: model, trained, tested, metric, value, low, high, cut, padded.
+        One row per pair, with 95% bootstrap interval: model, trained, tested, metric, value, low, high, cut, padded.
     """
 
     matrix: pd.DataFrame
     table: pd.DataFrame
 
     def plot(self, path: str | Path | None = None) -> Figure:
-        """The matrix as a heat map.
+        """Plot the matrix as a heat map.
 
         Parameters
         ----------
         path : str or pathlib.Path, optional
-            .png, .svg or .pdf to write.
+            .png, .svg or .pdf file to write.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
 
         Raises
         ------
         OutputError
-            If matplotlib is not installed, or the suffix is not known.
+            If matplotlib is not installed, or the suffix is unknown.
         """
         if path is not None:
             check_suffix(path, SUFFIXES, stdout=False)
@@ -77,22 +82,22 @@ def transfer(
     output: str | Path | Sequence[str | Path] | None = None,
     progress: bool = False,
 ) -> Transfer:
-    """Score every target against every data set's labels: trained on one cell type or factor, tested on another.
+    """Evaluate each target on each data set: trained on one cell type or factor, tested on another.
 
     Parameters
     ----------
-    models : model, or list of them
-        Names, paths or loaded models; repeated ones count once.
+    models : model, or list of models
+        Names, paths or loaded models. Duplicates are ignored.
     data : dict, or list of str
-        Name -> labelled sequences, as of `regzoo.compare`; or texts NAME=FILE.
+        Name -> labelled sequences (see `regzoo.compare`), or strings NAME=FILE.
     targets : sequence of str
-        Of the models, those that each has; all by default.
+        Targets to evaluate. All by default.
     batch_size : int
-        Windows in one pass.
+        Windows per batch.
     device : str
         'auto', 'cpu', 'cuda' or 'cuda:N', for models given by name or path.
     output : str, pathlib.Path, or list of them, optional
-        Also write .tsv (the table of pairs), or .png, .svg or .pdf (the matrix as a heat map).
+        Files to write: .tsv (the table), or .png, .svg or .pdf (the matrix as a heat map).
     progress : bool
         Show a progress bar on standard error.
 
@@ -132,32 +137,33 @@ def transfer(
     return result
 
 
-def specificity(targets, labels, scores):
-    """Whether each target's own output tells its examples better than the outputs of the other targets do.
+def specificity(targets: Sequence[str], labels: ArrayLike, scores: ArrayLike) -> pd.DataFrame:
+    """Compare the AUROC of each target's own output with that of the other targets' outputs on the same labels.
 
     Parameters
     ----------
-    targets : list of str
-    labels : numpy.ndarray, float, shape (N, targets)
-        0 or 1; NaN where unknown.
-    scores : numpy.ndarray, float, shape (N, targets)
+    targets : sequence of str
+    labels : array_like, float, shape (N, targets)
+        0 or 1; NaN if unknown.
+    scores : array_like, float, shape (N, targets)
 
     Returns
     -------
     pandas.DataFrame
-        A row for each target with both classes: `target`, `auroc` of its own output, `best_other`, the other target whose
-        output has the largest AUROC on the same labels, `best_other_auroc`, and `difference` and `p` of DeLong's test between
-        the two. With one target alone the last four are missing.
+        One row per target with both classes: `target`; `auroc` of its own output; `best_other`, the other target whose
+        output has the largest AUROC; `best_other_auroc`; `difference` and `p` of DeLong's test between the two. The
+        last four are missing if there is only one target.
 
     Raises
     ------
     InputError
-        If labels and scores are not of one shape with a column for each target.
+        If labels and scores do not have the shape (N, targets).
     """
     labels, scores = np.asarray(labels, dtype=float), np.asarray(scores, dtype=float)
     if labels.shape != scores.shape or labels.ndim != 2 or labels.shape[1] != len(targets):
         raise InputError(
-            f"labels {labels.shape} and scores {scores.shape} must be of shape (N, {len(targets)} targets)"
+            f"expected labels and scores of shape (N, {len(targets)}), a column per target; "
+            f"got {labels.shape} and {scores.shape}"
         )
     rows = []
     for index, target in enumerate(targets):
@@ -167,7 +173,7 @@ def specificity(targets, labels, scores):
             continue
         ones = np.ones((1, len(own)))
         areas = np.array([auroc(own, column, ones)[0] for column in scores[known].T])
-        row = {"target": target, "auroc": areas[index]}
+        row: dict[str, Any] = {"target": target, "auroc": areas[index]}
         others = np.delete(np.arange(len(targets)), index)
         if len(others):
             best = others[areas[others].argmax()]
@@ -185,7 +191,7 @@ def specificity(targets, labels, scores):
 def _heat_map(matrix, metrics, models):
     from matplotlib.figure import Figure
 
-    # A square a cell, and room for the names beside and below, at about 0.075 inches a letter.
+    # One square per cell, with margins for the names at about 0.075 inches per letter.
     beside, below = (0.4 + 0.075 * max(map(len, map(str, names))) for names in (matrix.index, matrix.columns))
     size = (max(beside + 0.55 * matrix.shape[1] + 1.2, 3.2), below + 0.45 * matrix.shape[0] + 0.6)
     figure = Figure(figsize=size, layout="constrained")
@@ -193,7 +199,7 @@ def _heat_map(matrix, metrics, models):
     image = axis.imshow(matrix.to_numpy(), cmap="viridis", aspect="auto")
     axis.set_xticks(range(matrix.shape[1]), matrix.columns, rotation=45, ha="right", rotation_mode="anchor", fontsize=7)
     axis.set_yticks(range(matrix.shape[0]), matrix.index, fontsize=7)
-    # The rows are outputs of one network, or of several.
+    # Rows are outputs of one network or of several.
     axis.set_xlabel("Tested on", fontsize=8)
     axis.set_ylabel("Head" if len(models) == 1 else "Model: head", fontsize=8)
     axis.set_title(models[0] if len(models) == 1 else f"{len(models)} models", fontsize=9)

@@ -36,8 +36,8 @@ def write_errors(path):
 def finished_file(path):
     """A temporary path beside `path` that takes its place when the block ends without an error.
 
-    A symbolic link is followed and an existing file keeps its mode. The content is on the disk (fsync) before the file is
-    renamed. What a killed run left of the same output is removed.
+    A symbolic link is followed and an existing file keeps its mode. The content is on the disk (fsync) before the file
+    is renamed. What a killed run left of the same output is removed.
 
     Parameters
     ----------

@@ -6,7 +6,7 @@ import h5py
 
 
 class _KeepsErrors(io.FileIO):
-    """A file that keeps the first error of a write for later, since HDF5 crashes when it cannot write while it closes."""
+    """A file that keeps the first error of a write for later: HDF5 crashes when it cannot write while it closes."""
 
     error = None
 

@@ -186,8 +186,8 @@ class Table:
         Parameters
         ----------
         columns : dict of str to array
-            Each column of the schema: a numpy or pyarrow array or a list, or of a Matrix or Vector a numpy array, float32, shape
-            (rows, width). NaN is written as a missing value where the format has them.
+            Each column of the schema: a numpy or pyarrow array or a list, or of a Matrix or Vector a numpy array,
+            float32, shape (rows, width). NaN is written as a missing value where the format has them.
         """
         self._write({name: columns[name] for name in self.schema})
 
@@ -225,8 +225,8 @@ def _arrays(values, kind):
 class TsvTable(Table):
     """Tab-separated text, UTF-8: one line of names, then a line for each row; missing values are empty.
 
-    Numbers have the fewest digits that give the same float32 when they are read back. A compressed table is one gzip stream
-    without a time stamp, so that the same rows make the same bytes.
+    Numbers have the fewest digits that give the same float32 when they are read back. A compressed table is one gzip
+    stream without a time stamp, so that the same rows make the same bytes.
 
     Parameters
     ----------
@@ -247,7 +247,8 @@ class TsvTable(Table):
         if block.num_rows:
             self._out.write(_lines(block))
 
-    def close(self):
+    def close(self) -> None:
+        """Finish the file."""
         try:
             if self._out is not self._file:
                 self._out.close()
@@ -284,7 +285,8 @@ class ParquetTable(Table):
     def _write(self, columns):
         self._out.write_table(self._block(columns))
 
-    def close(self):
+    def close(self) -> None:
+        """Finish the file."""
         self._out.close()
 
 
@@ -340,7 +342,8 @@ class Hdf5Table(Table):
             data[start:] = values
         self._out.check()
 
-    def close(self):
+    def close(self) -> None:
+        """Finish the file."""
         self._out.close()
 
 

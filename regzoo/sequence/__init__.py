@@ -7,6 +7,22 @@ from regzoo.sequence.intervals import Intervals, place_windows, read_bed
 from regzoo.sequence.variants import Records, Variants, count_records, open_variants, open_vcf, read_alleles
 
 __all__ = [
-    "Alleles", "Genome", "Intervals", "Records", "Status", "Variants", "count_records", "decode", "encode", "encode_many",
-    "from_one_hot", "one_hot", "open_variants", "open_vcf", "place_windows", "read_alleles", "read_bed", "reverse_complement",
-]  # fmt: skip
+    "Alleles",
+    "Genome",
+    "Intervals",
+    "Records",
+    "Status",
+    "Variants",
+    "count_records",
+    "decode",
+    "encode",
+    "encode_many",
+    "from_one_hot",
+    "one_hot",
+    "open_variants",
+    "open_vcf",
+    "place_windows",
+    "read_alleles",
+    "read_bed",
+    "reverse_complement",
+]

@@ -61,6 +61,10 @@ def status_texts(key: str = "") -> list[str]:
     return [STATUS_TEXTS[status].format(key=key) for status in Status]
 
 
+#: Arrays of `Alleles` that left-normalisation changes.
+PLACES = ("pos", "ref_start", "ref_length", "alt_start", "alt_length")
+
+
 @dataclass(eq=False)
 class Alleles:
     """Alternate alleles of variants, in their order in the input, as arrays of length N.
@@ -131,6 +135,20 @@ class Alleles:
         return replace(
             self, identifier=self.identifier.take(pa.array(rows)), **{f: getattr(self, f)[rows] for f in fields}
         )
+
+    def with_rows(self, rows: np.ndarray, other: Alleles) -> Alleles:
+        """Alleles with the position, REF and ALT of some rows taken from others.
+
+        Parameters
+        ----------
+        rows : numpy.ndarray, int, shape (M,)
+        other : Alleles, length M
+            Whose `letters` begin with those of these alleles.
+        """
+        result = replace(self, letters=other.letters, **{name: getattr(self, name).copy() for name in PLACES})
+        for name in PLACES:
+            getattr(result, name)[rows] = getattr(other, name)
+        return result
 
     def ref_texts(self) -> pa.StringArray:
         """Letters of each REF."""

@@ -1,7 +1,7 @@
 """Variants as alleles: one for every alternate of every record, none dropped.
 
-Sources are VCF files, data frames and strings. VCF text is read and checked here, so that no malformed line reaches a parser
-in C. BCF is read with cyvcf2.
+Sources are VCF files, data frames and strings. VCF text is read and checked here, so that no malformed line reaches a
+parser in C. BCF is read with cyvcf2.
 """
 
 from __future__ import annotations

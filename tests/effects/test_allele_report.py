@@ -111,10 +111,9 @@ def test_a_motif_is_found_on_either_strand(genome, meme, tmp_path):
     fasta.write_text(">c\n" + "C" * 40 + "ATGAGTCAT" + "C" * 40 + "ATGACTCAT" + "C" * 40 + "\n")
     other = regzoo.Genome(fasta)
     rows = pd.DataFrame(
-        {"chrom": "c", "pos": [43, 90, 20], "ref": ["A", "G", "C"], "alt": ["C", "T", "G"], "known": True}
+        {"chrom": "c", "pos": [44, 92, 20], "ref": ["A", "G", "C"], "alt": ["C", "T", "G"], "known": True}
     )
-    assert decode(other.codes("c")[np.array([42, 88, 19])]) == "AGC"
-    rows["pos"] = [43, 89, 20]
+    assert decode(other.codes("c")[np.array([43, 91, 19])]) == "AGC"
     texts = motif_changes(rows, other, meme)
     assert texts[0].startswith("breaks AP1 (p 8e-06 → ") and texts[1].startswith("breaks AP1") and texts[2] == ""
     reverse = rows.assign(ref=rows.alt, alt=rows.ref)

@@ -1,4 +1,4 @@
-"""Choices of `regzoo score` that decide about numbers: what is asked twice, which strand, which reference, which place."""
+"""Choices of `regzoo score` that decide about numbers: repeated options, strand, reference, place in the window."""
 
 import copy
 import dataclasses

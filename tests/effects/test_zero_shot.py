@@ -5,13 +5,15 @@ import pandas as pd
 import pysam
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from regzoo.cli import app
 from regzoo.effects.pipeline import zero_shot
 from regzoo.effects.zero_shot import base_log_probabilities, per_base_probabilities
 from regzoo.errors import InputError
 from regzoo.sequence import Genome, decode, encode
 from regzoo.zoo import load_language_model
-from tests.conftest import FASTA, VCF, run
+from tests.conftest import FASTA, VCF
 
 LENGTH = 60
 
@@ -141,6 +143,17 @@ def test_scores_that_no_allele_of_a_kind_has_are_reasons_and_keys_hold_numbers(l
 
 
 def test_the_command(language_model, tmp_path):
-    _, err = run("regzoo", "zero-shot", VCF, "-f", FASTA, "-m", language_model, "-o", tmp_path / "o.vcf.gz", "-q",
-                 "--length", "60")  # fmt: skip
-    assert "46  scored" in err and (tmp_path / "o.vcf.gz.tbi").exists()
+    options = ["-f", FASTA, "-m", language_model, "-o", tmp_path / "o.vcf.gz", "-q", "--length", "60"]
+    done = CliRunner().invoke(app, ["zero-shot", str(VCF), *map(str, options)], catch_exceptions=False)
+    assert "46  scored" in done.stderr and (tmp_path / "o.vcf.gz.tbi").exists()
+
+
+def test_without_an_output_the_table_of_the_file_is_returned(language_model, tmp_path):
+    """By a name, and by a loaded model and genome."""
+    options = {"scores": ("llr",), "length": LENGTH}
+    counts = zero_shot(language_model, VCF, FASTA, output=tmp_path / "o.parquet", **options)
+    frame = zero_shot(load_language_model(language_model), VCF, Genome(FASTA), **options)
+    pd.testing.assert_frame_equal(frame, pd.read_parquet(tmp_path / "o.parquet"), check_dtype=False)
+    assert counts == frame.status.value_counts().to_dict() and frame.attrs == {"padded": 0, "unknown": 0}
+    with pytest.raises(InputError, match="scores: expected a list, got the string 'llr'"):
+        zero_shot(language_model, VCF, FASTA, scores="llr")

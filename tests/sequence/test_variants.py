@@ -18,9 +18,14 @@ COLUMNS = "#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO"
 def rows_of(alleles):
     """(record, chrom, pos, id, ref, alt, status text) of each allele."""
     columns = (
-        alleles.record.tolist(), alleles.contig_texts().to_pylist(), alleles.pos.tolist(), alleles.identifier.to_pylist(),
-        alleles.ref_texts().to_pylist(), alleles.alt_texts().to_pylist(), [STATUS_TEXTS[s] for s in alleles.status.tolist()],
-    )  # fmt: skip
+        alleles.record.tolist(),
+        alleles.contig_texts().to_pylist(),
+        alleles.pos.tolist(),
+        alleles.identifier.to_pylist(),
+        alleles.ref_texts().to_pylist(),
+        alleles.alt_texts().to_pylist(),
+        [STATUS_TEXTS[s] for s in alleles.status.tolist()],
+    )
     return list(zip(*columns))
 
 
