@@ -1,7 +1,7 @@
 """What can be asked of variant scoring, without anything heavy to import: the command's help reads it."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from regzoo.errors import InputError
@@ -105,18 +105,18 @@ class Scoring:
 
     Attributes
     ----------
-    scores : tuple of str
+    scores : sequence of str
         Keys of `SCORES`, or import paths of functions (`regzoo.effects.scores.imported_score`). When empty, each
         model's default: diff, and logit where it predicts probabilities. What is given twice, here and below, is
         computed once.
-    targets : tuple of str
+    targets : sequence of str
         Names of the targets; all when empty. With several models, those of each that has some of them.
-    summaries : tuple of str
+    summaries : sequence of str
         Keys of `SUMMARIES`; they take the place of the targets.
     strands : str
         'model': as the model's YAML says (`use_rc`, or the mean inside the model); 'forward': as given; 'mean', 'max':
         scores of both strands are averaged, or the one of larger magnitude is taken.
-    offsets : tuple of int
+    offsets : sequence of int
         Bases by which windows are moved; scores are averaged over them.
     grid : int
         Windows start at multiples of it, so that the variants of a dense VCF share most of their evaluation; 1 centres
@@ -144,11 +144,11 @@ class Scoring:
         If a value is none of the known ones.
     """
 
-    scores: tuple = ()
-    targets: tuple = ()
-    summaries: tuple = ()
+    scores: Sequence[str] = ()
+    targets: Sequence[str] = ()
+    summaries: Sequence[str] = ()
     strands: str = "model"
-    offsets: tuple = (0,)
+    offsets: Sequence[int] = (0,)
     grid: int = 1
     batch_size: int = 64
     precision: str = "float32"

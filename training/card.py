@@ -175,7 +175,7 @@ def _source_tables(by_source):
             f"### Within each source of {split}",
             "",
             "Means over the targets that have both classes in the source; "
-            "`positive` is the mean fraction of positives.",
+            "`positive` is the mean fraction of positives, `predicted` the mean prediction.",
             "",
             "| " + " | ".join(head) + " |",
             "|---" * len(head) + "|",

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from regzoo.evaluate.calibration import temperature
+from regzoo.evaluate.metrics import METRICS
 from regzoo.evaluate.tables import dev_thresholds, evaluation_figure, evaluation_table, readable, two_class_targets
 from regzoo.evaluate.transfer import specificity
 from regzoo.output.files import finished_file
@@ -56,10 +57,15 @@ def evaluate_run(recipe_path: str | Path) -> str:
         text.append(f"Temperature of each target's logits, fitted on dev: {scales}\n")
     for split, scores in predictions.items():
         table = _write_split(run.folder, split, data, splits[split], scores, thresholds)
+        if split != "dev":
+            metrics[split] = _metrics_of(table, data, splits[split], scores)
         text += [f"## {split}\n", readable(table), ""]
         _add_details(metrics, run.folder, split, data, splits[split], scores)
     write_text(run.folder / "evaluation.md", "\n".join(text))
-    _add_metrics(metrics, run.folder, data, splits, {split: predictions[split] for split in splits.keys() - {"dev"}})
+    if (run.folder / "svr.npz").is_file():
+        with np.load(run.folder / "svr.npz") as machine:
+            unseen = {split: machine[split] for split in splits if split != "dev"}
+            metrics["svr"] |= evaluate_splits(data, splits, unseen)
     run.write_metrics(metrics)
     return "\n".join(text)
 
@@ -92,12 +98,19 @@ def _add_details(
         }
 
 
-def _add_metrics(metrics, folder, data, splits, predictions):
-    """Metrics with intervals of splits other than dev, and those of a probe's support vector machine."""
-    metrics |= evaluate_splits(data, splits, predictions)
-    if (folder / "svr.npz").is_file():
-        with np.load(folder / "svr.npz") as machine:
-            metrics["svr"] |= evaluate_splits(data, splits, {split: machine[split] for split in predictions})
+def _metrics_of(table, data, examples, scores):
+    """Metrics with intervals of each target, as of `evaluate_splits`; those of classifiers are in the split's table."""
+    if data.task == "regression":
+        return evaluate_splits(data, {"": examples}, {"": scores})[""]
+    first = next(iter(METRICS))
+    if first not in table:  # no target has both classes
+        return {}
+    rows = table[table.target.isin(data.targets) & table[first].notna()]
+    bounds = {"value": "", "low": "_low", "high": "_high"}
+    return {
+        row["target"]: {name: {key: row[name + end] for key, end in bounds.items()} for name in METRICS}
+        for row in rows.to_dict("records")
+    }
 
 
 def _write_table(path, table):

@@ -63,33 +63,33 @@ def model_tables(models: dict[str, dict[str, Any]]) -> str:
         if "mean_metrics" in entry:
             by_data.setdefault(entry["data"], []).append((name, entry))
         else:
-            more = (
-                f". Perplexity per base, held out: {entry['perplexity_per_base']:.3f}"
-                if "perplexity_per_base" in entry
-                else ""
-            )
-            others.append(
-                f"| [`{name}`]({entry.get('recipe', f'models/{name}')}) | {entry['status']} | {entry['title']}. "
-                f"{_size(entry)}{more} |"
-            )
+            others.append(_other_row(name, entry))
     lines = ["| data | model | parameters | metric | dev | test |", "|---|---|---|---|---|---|"]
     for data, entries in sorted(by_data.items()):
         first = entries[0][1]
         label = f"**{data}**, {first['input_length']:,} bp, {first['targets']} target{'s' * (first['targets'] > 1)}"
         for name, entry in sorted(entries, key=lambda item: -_mean(item[1], "dev")):
-            metric = _metric(entry)
-            figures = [
-                f"{_mean(entry, split):.3f} ({entry['mean_metrics'][split]['targets']})"
-                if split in entry["mean_metrics"]
-                else "–"
-                for split in ("dev", "test")
-            ]
-            lines.append(
-                f"| {label} | [`{name}`](models/{name}) | {entry['parameters']:,} | {TITLES[metric]} | "
-                f"{' | '.join(figures)} |"
-            )
+            lines.append(_trained_row(label, name, entry))
             label = ""
     return "\n".join([*lines, "", "| others | status | what |", "|---|---|---|", *others, ""])
+
+
+def _trained_row(label, name, entry):
+    figures = [
+        f"{_mean(entry, split):.3f} ({entry['mean_metrics'][split]['targets']})"
+        if split in entry["mean_metrics"]
+        else "–"
+        for split in ("dev", "test")
+    ]
+    cells = [label, f"[`{name}`](models/{name})", f"{entry['parameters']:,}", TITLES[_metric(entry)], *figures]
+    return f"| {' | '.join(cells)} |"
+
+
+def _other_row(name, entry):
+    perplexity = entry.get("perplexity_per_base")
+    more = f". Perplexity per base, held out: {perplexity:.3f}" if perplexity else ""
+    link = f"[`{name}`]({entry.get('recipe', f'models/{name}')})"
+    return f"| {link} | {entry['status']} | {entry['title']}. {_size(entry)}{more} |"
 
 
 TITLES = {"auroc": "AUROC", "pearson": "Pearson's r"}

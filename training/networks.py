@@ -40,9 +40,9 @@ def make_network(recipe: FitRecipe | ProbeRecipe, length: int) -> nn.Module:
     network = build(recipe.architecture.name, **arguments)
     network.load_state_dict(shared, strict=False)
     if recipe.adapters:
-        options = recipe.adapters
-        network.lm.requires_grad_(False)
-        for module in network.lm.modules():
+        options, lm = recipe.adapters, network.get_submodule("lm")
+        lm.requires_grad_(False)
+        for module in lm.modules():
             if isinstance(module, nn.Dropout):  # adapters have their own
                 module.p = 0.0
         config = LoraConfig(
@@ -51,7 +51,7 @@ def make_network(recipe: FitRecipe | ProbeRecipe, length: int) -> nn.Module:
             lora_dropout=options.dropout,
             target_modules=options.layers,
         )
-        inject_adapter_in_model(config, network.lm)
+        inject_adapter_in_model(config, lm)
     return network
 
 

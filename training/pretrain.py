@@ -91,7 +91,8 @@ class _MaskedTokens(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, ids, mask, chosen, truth):
+    def forward(self, ids: torch.Tensor, mask: torch.Tensor, chosen: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        """Mean cross-entropy, given token ids, mask and choice, (N, T), and the ids of the chosen tokens."""
         return F.cross_entropy(self.network.logits(self.network.encode(ids, mask)[chosen]).float(), truth)
 
 
@@ -145,7 +146,7 @@ def pretrain(recipe_path: str | Path, threads: int | None = None, track: str | N
     write_weights(folder / "model.safetensors", state)
     if recipe.start:
         save_pretrained(replace(start, net=network), folder / "pretrained")
-    metrics = {
+    metrics: dict[str, Any] = {
         "parameters": sum(p.numel() for p in network.parameters()), "minutes": loop.minutes,
         "threads": torch.get_num_threads(), "corpus": report,
         "held out": evaluate_language_model(network.eval(), tokenizer, train, held_out),

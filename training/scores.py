@@ -83,7 +83,7 @@ def source_table(data: Source, examples: Examples, predictions: np.ndarray) -> p
     -------
     pandas.DataFrame
         One row for each source and target that can be evaluated: `source`, `target`, `rows` (labelled ones), `positive`
-        (fraction; NaN for regressions) and the metrics, without intervals.
+        (fraction; NaN for regressions), `predicted` (mean prediction) and the metrics, without intervals.
     """
     regression, rows = data.task == "regression", []
     metrics = CORRELATIONS if regression else METRICS
@@ -97,10 +97,10 @@ def source_table(data: Source, examples: Examples, predictions: np.ndarray) -> p
             if not len(labels) or not (regression or has_both_classes(labels)):
                 continue
             row = {"source": source, "target": target, "rows": len(labels)}
-            row["positive"] = np.nan if regression else labels.mean()
+            row |= {"positive": np.nan if regression else labels.mean(), "predicted": scores.mean()}
             ones = np.ones((1, len(labels)))
             rows.append(row | {name: metric(labels, scores, ones)[0] for name, metric in metrics.items()})
-    return pd.DataFrame(rows, columns=["source", "target", "rows", "positive", *metrics])
+    return pd.DataFrame(rows, columns=["source", "target", "rows", "positive", "predicted", *metrics])
 
 
 def source_means(table: pd.DataFrame, examples: Examples) -> dict[str, dict[str, Any]]:

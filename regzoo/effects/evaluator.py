@@ -1,18 +1,25 @@
-"""Predictions for pairs of reference and changed windows, by the cheaper of incremental and full evaluation."""
+"""Predictions of reference and changed windows, by the cheaper of incremental and full evaluation."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from regzoo.effects.incremental import Incremental, Stretch, has_plan
+from regzoo.effects.incremental import Incremental, Stretch, Tape, has_plan
 from regzoo.effects.splice import Splice
 from regzoo.options import PRECISIONS, check_choice
 from regzoo.sequence.codes import UNKNOWN, reverse_complement
+from regzoo.strands import strand_mean
 
-#: Reference windows that are evaluated at once (activations of 2.4 MB each in DeepSEA).
+if TYPE_CHECKING:
+    from regzoo.model import Model
+
+#: Reference windows evaluated at once (activations of 2.4 MB each in DeepSEA).
 WINDOWS = 64
-#: Changed windows gathered before their dense layers are multiplied.
+#: Changed windows evaluated at once by the dense layers.
 CHANGES = 4096
-#: Fewest changes at one position, among those of `WINDOWS` reference windows, that are evaluated together.
+#: Smallest number of changes at one position, per `WINDOWS` reference windows, that are evaluated as one stretch.
 FEWEST_ALIKE = 8
 _DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 
@@ -24,66 +31,85 @@ class Evaluator:
 
     Parameters
     ----------
-    model : regzoo.zoo.Model
+    model : regzoo.model.Model
     incremental : bool
-        False evaluates every window in full.
+        Evaluate changed windows incrementally if the network and device allow it. Otherwise evaluate all windows in
+        full.
     precision : str
         'float32', or 'bf16' for products in bfloat16.
+
+    Attributes
+    ----------
+    incremental : regzoo.effects.incremental.Incremental or None
+        None if all windows are evaluated in full.
 
     Raises
     ------
     InputError
-        If there is no such precision.
+        If the precision is unknown.
     """
 
-    def __init__(self, model, incremental=True, precision="float32"):
+    def __init__(self, model: "Model", incremental: bool = True, precision: str = "float32"):
         check_choice("precision", precision, PRECISIONS)
         self.model, self.precision = model, precision
         net, on_cpu = model.module.net, model.device.type == "cpu"
         self.incremental = Incremental(net, _DTYPES[precision]) if incremental and on_cpu and has_plan(net) else None
 
-    def predict(self, reference, windows, changed, places=None, batch_size=64):
-        """Predictions of both sides.
+    def predict(
+        self,
+        reference: np.ndarray,
+        windows: np.ndarray,
+        changed: np.ndarray,
+        positions: np.ndarray | None = None,
+        batch_size: int = 64,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Predictions of reference windows and of changed windows.
 
         Parameters
         ----------
         reference : numpy.ndarray, uint8, shape (W, L)
             Base codes.
         windows : numpy.ndarray, int, shape (N,)
-            The reference window of each changed one.
+            Reference window of each changed window.
         changed : numpy.ndarray, uint8, shape (N, L)
-        places : numpy.ndarray, int64, shape (W, 2), optional
-            Contig number and start of the reference windows; overlapping ones then share their convolutions.
+            Base codes.
+        positions : numpy.ndarray, int64, shape (W, 2), optional
+            Contig index and start of each reference window. If given, overlapping windows share convolutions.
         batch_size : int
-            Windows in one full pass.
+            Windows per full pass.
 
         Returns
         -------
         reference, changed : numpy.ndarray, float32, shapes (W, targets) and (N, targets)
-            As `Model.predict` gives them, of profile models with bins as the third axis.
+            See `Model.predict`. Profile models have bins as a third axis.
         """
         if self.incremental is None:
-            return tuple(self.model.predict(codes, batch_size, self.precision) for codes in (reference, changed))
-        sides = self._one_strand(reference, windows, changed, places, batch_size)
-        if self.model.module.reverse_complement:
-            turned = None if places is None else places * [1, -1]
-            other = reverse_complement(reference), windows, reverse_complement(changed), turned, batch_size
-            turned_back = [side[:, :, ::-1] if side.ndim == 3 else side for side in self._one_strand(*other)]
-            sides = [(a + b) / 2 for a, b in zip(sides, turned_back)]
-        return tuple(sides)
+            predict = self.model.predict
+            return predict(reference, batch_size, self.precision), predict(changed, batch_size, self.precision)
+        forward = self._one_strand(self.incremental, reference, windows, changed, positions, batch_size)
+        if not self.model.module.reverse_complement:
+            return forward
+        # On the other strand, starts decrease along the sequence.
+        positions = None if positions is None else positions * [1, -1]
+        reference, changed = reverse_complement(reference), reverse_complement(changed)
+        reverse = self._one_strand(self.incremental, reference, windows, changed, positions, batch_size)
+        return strand_mean(forward[0], reverse[0]), strand_mean(forward[1], reverse[1])
 
-    def predict_joined(self, left, right, start, inserted, batch_size=64):
-        """Predictions of windows that are one window up to a position, then some bases, then another window.
+    def predict_joined(
+        self, left: np.ndarray, right: np.ndarray, start: np.ndarray, inserted: np.ndarray, batch_size: int = 64
+    ) -> np.ndarray:
+        """Predictions of windows that consist of one window up to a position, inserted bases, and another window.
 
         Parameters
         ----------
         left, right : numpy.ndarray, uint8, shape (L,)
             Base codes.
         start : numpy.ndarray, int64, shape (N,)
-            Position of the first base that is not `left`'s.
+            First position after `left`.
         inserted : numpy.ndarray, uint8, shape (N, width)
-            Base codes of what lies between.
+            Base codes between `left` and `right`.
         batch_size : int
+            Windows per full pass.
 
         Returns
         -------
@@ -92,113 +118,153 @@ class Evaluator:
         length, width = len(left), inserted.shape[1]
         if self.incremental is None or not self.incremental.steps_worthwhile(max(width, 1), length, spliced=True):
             windows = np.where(np.arange(length) < start[:, None], left, right)
-            place = start[:, None] + np.arange(width)
-            rows, columns = np.nonzero(place < length)
-            windows[rows, place[rows, columns]] = inserted[rows, columns]
+            position = start[:, None] + np.arange(width)
+            rows, columns = np.nonzero(position < length)
+            windows[rows, position[rows, columns]] = inserted[rows, columns]
             return self.model.predict(windows, batch_size, self.precision)
-        sides = [self._joined(left, right, start, inserted)]
-        if self.model.module.reverse_complement:
-            turned = [reverse_complement(codes[None])[0] for codes in (right, left)]
-            other = self._joined(*turned, length - start - width, reverse_complement(inserted))
-            sides.append(other[:, :, ::-1] if other.ndim == 3 else other)
-        return sum(sides) / len(sides)
+        forward = self._joined(self.incremental, left, right, start, inserted)
+        if not self.model.module.reverse_complement:
+            return forward
+        left, right, inserted = reverse_complement(right), reverse_complement(left), reverse_complement(inserted)
+        return strand_mean(forward, self._joined(self.incremental, left, right, length - start - width, inserted))
 
     @torch.inference_mode()
-    def _joined(self, left, right, start, inserted):
-        splice = Splice(self.incremental, _one_hot(left[None]), _one_hot(right[None]))
+    def _joined(self, incremental, left, right, start, inserted) -> np.ndarray:
+        splice = Splice(incremental, _one_hot(left[None]), _one_hot(right[None]))
+        cuts = range(CHANGES, len(start), CHANGES)
         parts = [
-            self._predictions(splice.join(torch.from_numpy(at), _one_hot(bases)))
-            for at, bases in zip(*(np.split(a, range(CHANGES, len(start), CHANGES)) for a in (start, inserted)))
+            self._predictions(splice.join(torch.from_numpy(positions), _one_hot(bases)))
+            for positions, bases in zip(np.split(start, cuts), np.split(inserted, cuts))
         ]
         return np.concatenate(parts)
 
     @torch.inference_mode()
-    def _one_strand(self, reference, windows, changed, positions, batch_size):
-        length = reference.shape[1]
-        results = [np.empty((len(rows), *self.model.output_shape), dtype=np.float32) for rows in (reference, changed)]
+    def _one_strand(
+        self, incremental, reference, windows, changed, positions, batch_size
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Predictions of one strand; parameters and results are those of `predict`."""
+        of_reference, of_changed = (
+            np.empty((len(rows), *self.model.output_shape), dtype=np.float32) for rows in (reference, changed)
+        )
         first, width = _extent(reference[windows], changed)
-        steps = {w: self.incremental.steps_worthwhile(w, length) for w in np.unique(width).tolist()}
-        count = np.array([steps[w] for w in width.tolist()], dtype=np.int64)
-        # Where the layers' deltas would not stay short to the end, changes at one position are evaluated without gathers.
-        _, group, sizes = np.unique(first * length + width, return_inverse=True, return_counts=True)
-        common = sizes >= max(FEWEST_ALIKE, FEWEST_ALIKE * len(reference) / WINDOWS)
-        alike = common[group] & (count < len(self.incremental.steps)) & (not self.incremental.shares)
-        # Beside them, the few others would need a second reference pass for their deltas: they are evaluated in full.
-        in_full = ~alike & ((count == 0) | (alike.any() & (count < len(self.incremental.steps))))
-        rest = np.flatnonzero(in_full)
-        at_one_place = _Changes(np.flatnonzero(alike), windows, group)
+        alike, in_full, group = _strategy(incremental, first, width, reference.shape)
+        same_position = _Changes(np.flatnonzero(alike), windows, group)
         others = _Changes(np.flatnonzero(~alike & ~in_full), windows, width)
-        for members, starts in self._runs(positions, len(reference), length):
-            alike_rows, stretches = [], []
-            for rows, local in at_one_place.of(members):
-                start, end = first[rows[0]], first[rows[0]] + width[rows[0]]
-                own = None if torch.equal(local, torch.arange(len(members))) else local
-                alike_rows.append(rows)
-                stretches.append(Stretch(own, int(start), _one_hot(changed[rows, start:end])))
+        for members, starts in self._runs(incremental, positions, len(reference), reference.shape[1]):
+            stretches = [
+                (rows, _stretch(changed[rows], local, len(members), first[rows[0]], width[rows[0]]))
+                for rows, local in same_position.of(members)
+            ]
             other = list(others.of(members))
             if stretches:
-                values = self.incremental.together(_one_hot(reference[members]), stretches)
+                values = incremental.evaluate_stretches(_one_hot(reference[members]), [s for _, s in stretches])
                 logits = values[None]
-                for rows, stretch in zip(alike_rows, stretches):
-                    results[1][rows] = self._predictions(values[stretch])
+                for rows, stretch in stretches:
+                    of_changed[rows] = self._predictions(values[stretch])
             if other or not stretches:
-                logits, tape = self._reference(reference, members, starts)
-            results[0][members] = self._predictions(logits)
+                logits, tape = self._reference(incremental, reference[members], starts)
+            of_reference[members] = self._predictions(logits)
             for rows, local in other:
-                spans = first[rows, None] + np.arange(width[rows[0]])
-                old = np.take_along_axis(reference[windows[rows]], spans, 1)
-                delta = _one_hot(np.take_along_axis(changed[rows], spans, 1)) - _one_hot(old)
-                place = torch.from_numpy(first[rows])
-                results[1][rows] = self._predictions(self.incremental.changed(tape, local, place, delta))
-        for start in range(0, len(rest), batch_size):
-            rows = rest[start : start + batch_size]
-            results[1][rows] = self._predictions(self.incremental.reference(_one_hot(changed[rows]))[0])
-        return results
+                start, delta = first[rows], _delta(reference[windows[rows]], changed[rows], first[rows], width[rows[0]])
+                of_changed[rows] = self._predictions(incremental.changed(tape, local, torch.from_numpy(start), delta))
+        rest = np.flatnonzero(in_full)
+        for rows in np.split(rest, range(batch_size, len(rest), batch_size)):
+            if len(rows):
+                of_changed[rows] = self._predictions(incremental.reference(_one_hot(changed[rows]))[0])
+        return of_reference, of_changed
 
     def _predictions(self, logits):
         return self.model.module.activation(logits).numpy()
 
-    def _reference(self, reference, members, starts):
-        """Reference pass of windows, each alone where `starts` is None, else as pieces of one sequence."""
+    @staticmethod
+    def _reference(incremental, windows, starts) -> tuple[torch.Tensor, Tape]:
+        """Reference pass of windows: each alone if `starts` is None, otherwise as parts of one sequence."""
         if starts is None:
-            return self.incremental.reference(_one_hot(reference[members]))
-        length = reference.shape[1]
+            return incremental.reference(_one_hot(windows))
+        length = windows.shape[1]
         sequence = np.full(starts[-1] + length, UNKNOWN, dtype=np.uint8)
-        for window, start in zip(reference[members], starts):
+        for window, start in zip(windows, starts):
             sequence[start : start + length] = window
-        return self.incremental.shared_reference(_one_hot(sequence[None]), torch.from_numpy(starts), length)
+        return incremental.shared_reference(_one_hot(sequence[None]), torch.from_numpy(starts), length)
 
-    def _runs(self, places, count, length):
-        """Groups of windows that are evaluated together: (members, starts in one sequence that holds them, or None).
+    @staticmethod
+    def _runs(incremental, positions, count, length) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """Groups of windows to evaluate together: row numbers, and starts in one sequence that contains them or None.
 
-        Windows of one contig and pooling phase that overlap lie in the sequence as they lie in the genome, others one
-        after the other; what a convolution sees across such a joint belongs to no window.
+        Overlapping windows of one contig and pooling phase are placed in the sequence as in the genome. Other windows
+        follow each other. Outputs of convolutions across the borders between them belong to no window.
         """
-        if places is None or not self.incremental.shares:
+        if positions is None or not incremental.shares:
             for low in range(0, count, WINDOWS):
                 yield np.arange(low, min(low + WINDOWS, count)), None
             return
-        pools = self.incremental.pools
-        phase = places[:, 1] % pools
-        order = np.lexsort((places[:, 1], phase, places[:, 0]))
-        step = np.diff(places[order, 1])
-        joined = (np.diff(places[order, 0]) == 0) & (np.diff(phase[order]) == 0) & (step < length)
+        pools = incremental.pools
+        phase = positions[:, 1] % pools
+        order = np.lexsort((positions[:, 1], phase, positions[:, 0]))
+        step = np.diff(positions[order, 1])
+        joined = (np.diff(positions[order, 0]) == 0) & (np.diff(phase[order]) == 0) & (step < length)
         starts = np.concatenate([[0], np.cumsum(np.where(joined, step, -(-length // pools) * pools))])
         cuts = np.flatnonzero(np.diff(starts // (WINDOWS * length))) + 1
-        for group, place in zip(np.split(order, cuts), np.split(starts, cuts)):
-            yield group, place - place[0]
+        for group, start in zip(np.split(order, cuts), np.split(starts, cuts)):
+            yield group, start - start[0]
+
+
+def _strategy(incremental, first, width, shape):
+    """How to evaluate each changed window.
+
+    Parameters
+    ----------
+    incremental : regzoo.effects.incremental.Incremental
+    first, width : numpy.ndarray, int64, shape (N,)
+        First changed position and width of the change.
+    shape : tuple of int
+        Number and length of the reference windows.
+
+    Returns
+    -------
+    alike : numpy.ndarray, bool, shape (N,)
+        Evaluated as a stretch, together with the other changes at the same position.
+    in_full : numpy.ndarray, bool, shape (N,)
+        Evaluated in full. Windows that are neither are evaluated by their deltas.
+    group : numpy.ndarray, int64, shape (N,)
+        Index of the changed positions.
+    """
+    number, length = shape
+    steps = {w: incremental.steps_worthwhile(w, length) for w in np.unique(width).tolist()}
+    count = np.array([steps[w] for w in width.tolist()], dtype=np.int64)
+    _, group, sizes = np.unique(first * length + width, return_inverse=True, return_counts=True)
+    common = sizes >= max(FEWEST_ALIKE, FEWEST_ALIKE * number / WINDOWS)
+    # Stretches avoid gathers. Deltas are faster only if they are short in all layers.
+    alike = common[group] & (count < len(incremental.steps)) & (not incremental.shares)
+    # The deltas of the few other changes would need a second reference pass.
+    in_full = ~alike & ((count == 0) | (alike.any() & (count < len(incremental.steps))))
+    return alike, in_full, group
+
+
+def _stretch(changed, local, count, first, width):
+    """Stretch of changed windows, shape (B, L), of the reference windows `local` among `count`."""
+    windows = None if torch.equal(local, torch.arange(count)) else local
+    return Stretch(windows, int(first), _one_hot(changed[:, first : first + width]))
+
+
+def _delta(reference, changed, first, width):
+    """One-hot of changed windows minus one-hot of their references, over the changed positions, shape (B, width, 4)."""
+    spans = first[:, None] + np.arange(width)
+    old, new = (np.take_along_axis(codes, spans, 1) for codes in (reference, changed))
+    return _one_hot(new) - _one_hot(old)
 
 
 class _Changes:
-    """Some of the changed windows, by their reference window.
+    """Changed windows, grouped by reference window and by a key.
 
     Parameters
     ----------
     members : numpy.ndarray, int
-        Rows of the changed windows.
+        Row numbers of changed windows.
     windows : numpy.ndarray, int, shape (N,)
+        Reference window of each changed window.
     keys : numpy.ndarray, int, shape (N,)
-        Rows with the same key are yielded together.
+        Rows of the same key are evaluated together.
     """
 
     def __init__(self, members, windows, keys):
@@ -206,7 +272,7 @@ class _Changes:
         self.windows, self.keys = windows[self.order], keys
 
     def of(self, members):
-        """Yield (rows, window within `members`, int64 tensor) of the changes of some reference windows."""
+        """Groups of changes of the reference windows `members`: row numbers, and int64 tensor of indices in `members`."""
         low, high = np.searchsorted(self.windows, members), np.searchsorted(self.windows, members, side="right")
         rows = np.concatenate([self.order[a:b] for a, b in zip(low, high)])
         local = np.repeat(np.arange(len(members)), high - low)
@@ -223,7 +289,7 @@ def _one_hot(codes):
 
 
 def _extent(reference, changed):
-    """First changed position and width of the changed stretch of each row; an unchanged row has width 1."""
+    """First changed position and width of the change in each row. An unchanged row has width 1."""
     different = reference != changed
     length = different.shape[1]
     first = different.argmax(1)

@@ -9,6 +9,7 @@ import socket
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -45,10 +46,14 @@ class Journal:
         If another run is writing this output, or the folder holds files that are not of a run.
     """
 
-    def __init__(self, output, request, resume=False, restart=False):
+    def __init__(
+        self, output: str | Path, request: dict[str, Any], resume: bool = False, restart: bool = False
+    ) -> None:
         self.output, self.folder = Path(output), Path(f"{os.path.realpath(output)}.parts")
         self.request, self.resume, self.restart = json.dumps(request, indent=1, sort_keys=True), resume, restart
-        self._lock, self._found, self._kept = None, set(), set()
+        self._lock: Any = None
+        self._found: set[int] = set()  # batches of an earlier run
+        self._kept: set[int] = set()  # batches of which the file is whole
 
     def __enter__(self):
         if self.resume and self.restart:
@@ -144,7 +149,7 @@ class Journal:
     def _batches(self):
         return list(self.folder.glob("[0-9]*.npz"))
 
-    def load(self, number):
+    def load(self, number: int) -> dict[str, np.ndarray] | None:
         """The arrays of a batch, or None when it is not there yet or is damaged."""
         if number not in self._found:
             return None
@@ -158,14 +163,14 @@ class Journal:
             logger.warning("%s: damaged (%s), computed again", path, error)
             return None
 
-    def save(self, number, arrays):
+    def save(self, number: int, arrays: dict[str, np.ndarray]) -> None:
         """Keep the arrays of a batch, if they are not kept yet. `load` notices a file that is cut off."""
         path = self.folder / f"{number:08d}.npz"
         if number in self._kept:
             return
         try:
             with write_errors(path):
-                np.savez(path, **arrays)
+                np.savez(path, **arrays)  # type: ignore[arg-type]
         except BaseException:
             path.unlink(missing_ok=True)
             raise

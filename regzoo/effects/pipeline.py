@@ -6,6 +6,7 @@ import dataclasses
 import logging
 from collections.abc import Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pandas as pd
 from regzoo.effects import request
 from regzoo.effects.run import Counts, Run
 from regzoo.effects.scoring import Scorer
-from regzoo.effects.zero_shot import ZeroShot, ZeroShotScorer
+from regzoo.effects.masked_scores import ZeroShot, ZeroShotScorer
 from regzoo.options import Scoring
 from regzoo.sequence import Genome, open_variants
 from regzoo.sequence.alleles import Status
@@ -225,11 +226,10 @@ def difference_from_exact(
     fast = Scorer(genome, models, Scoring(("diff",), grid=grid, precision=precision))
     exact = Scorer(genome, models, Scoring(("diff",)))
     with open_variants(variants) as source:
-        first = next(source.batches(), None)
-    rows = np.flatnonzero(exact.check(first.alleles) == Status.SCORED)[:sample] if first else ()
-    if not len(rows):
+        alleles = [batch.alleles for batch in islice(source.batches(), 1)]
+    usable = [part.take(np.flatnonzero(exact.check(part) == Status.SCORED)[:sample]) for part in alleles]
+    if not usable or not len(usable[0]):
         return 0.0, float("nan")
-    usable = first.alleles.take(rows)
-    values = [scorer(usable)["diff"].ravel() for scorer in (exact, fast)]
+    ours, theirs = (scorer(usable[0])["diff"].ravel() for scorer in (exact, fast))
     with np.errstate(invalid="ignore", divide="ignore"):
-        return float(np.abs(values[0] - values[1]).max()), float(np.corrcoef(*values)[0, 1])
+        return float(np.abs(ours - theirs).max()), float(np.corrcoef(ours, theirs)[0, 1])

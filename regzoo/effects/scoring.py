@@ -145,7 +145,7 @@ class Scorer:
         """See `AlleleScorer`."""
         if self.strands is None:
             return self._tables(alleles, self.options.strands)
-        result = {}
+        result: dict[str, np.ndarray] = {}
         for sign, strands in ((1, "forward"), (-1, "reverse")):
             rows = np.flatnonzero(alleles.strand == sign)
             if len(rows):
@@ -186,9 +186,9 @@ class Scorer:
             flags["unknown"] |= unknown
             if len(columns) < len(evaluator.model.targets):
                 sides = [None if side is None else side[:, columns] for side in sides]
-            sums = [
-                total + score(name, *sides, strands=merge) / len(options.offsets) for total, name in zip(sums, scores)
-            ]
+            ref, alt, ref_rc, alt_rc = sides
+            values = [score(name, ref, alt, ref_rc, alt_rc, merge) for name in scores]
+            sums = [total + value / len(options.offsets) for total, value in zip(sums, values)]
         return sums
 
     def _predictions(self, alleles, evaluator, offset, strands):

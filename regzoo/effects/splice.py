@@ -1,20 +1,20 @@
 """Exact evaluation of insertions and deletions from two reference windows.
 
-Left of its junction an alternate window is the reference window; right of it, it is the window that starts as many bases
-later as are deleted, or earlier as are inserted. Both are evaluated once for all the changes of a locus. What is left to
-compute for one change is the stretch of each layer whose inputs lie on both sides, and the first dense layer, whose
-products with everything left and right of that stretch are sums made once.
+Before its junction, an alternate window equals the reference window. After it, the alternate window equals a reference
+window that is shifted by the number of deleted or inserted bases. Both are evaluated once for all changes of a locus.
+For each change, only the stretch of each layer that reads inputs from both sides remains to be evaluated. In the first
+dense layer, the products with positions before and after this stretch are cumulative sums that are computed once.
 """
 
 from functools import partial
 
 import torch
 
-from regzoo.effects.incremental import Convolution, Merge, Span, gather, in_order
+from regzoo.effects.incremental import Convolution, Incremental, Merge, Span, gather, in_order
 
 
 class Splice:
-    """Two reference windows of one network, to be joined anywhere.
+    """Two reference windows of one network, which can be joined at any position.
 
     Parameters
     ----------
@@ -24,35 +24,35 @@ class Splice:
     """
 
     @torch.inference_mode()
-    def __init__(self, incremental, left, right):
+    def __init__(self, incremental: Incremental, left: torch.Tensor, right: torch.Tensor):
         self.incremental, self.length = incremental, left.shape[1]
         self.tapes = list(zip(incremental.trunk(left), incremental.trunk(right)))
-        self.sums = None
+        self.sums: tuple[torch.Tensor, torch.Tensor] | None = None
         if incremental.dense is not None:
             last = [side[0] for side in self.tapes[-1]]
             weights = incremental.slices(len(last[0]))
             products = [_products_by_position(side, weights).cumsum(0) for side in last]
-            nothing = torch.zeros_like(products[0][:1])
-            before, up_to = (torch.cat([nothing, sums]) for sums in products)
-            self.sums = before, up_to[-1] - up_to  # left of a position; from it to the right end
+            zero = torch.zeros_like(products[0][:1])
+            before, up_to = (torch.cat([zero, sums]) for sums in products)
+            self.sums = before, up_to[-1] - up_to  # before a position; from a position to the end
 
     @torch.inference_mode()
-    def join(self, start, inserted):
-        """Logits of windows that are `left` before a position, then some bases, then `right`.
+    def join(self, start: torch.Tensor, inserted: torch.Tensor) -> torch.Tensor:
+        """Logits of windows that consist of `left`, inserted bases, and `right`.
 
         Parameters
         ----------
         start : torch.Tensor, int64, shape (B,)
-            Position of the first base that is not `left`'s.
+            First position after `left`.
         inserted : torch.Tensor, float32, shape (B, width, 4)
-            One-hot of what lies between the two.
+            One-hot of the bases between `left` and `right`.
 
         Returns
         -------
         torch.Tensor, float32, shape (B, targets) or (B, targets, bins)
         """
         incremental = self.incremental
-        if not inserted.shape[1]:  # a stretch of one base, so that every layer has something to compute
+        if not inserted.shape[1]:  # layers need a stretch of at least one base: take the first of `right`
             inserted = self.tapes[0][1][0][start.clamp(max=self.length - 1)][:, None]
         count = incremental.steps_worthwhile(inserted.shape[1], self.length, spliced=True)
         parts = []
@@ -61,7 +61,7 @@ class Splice:
             for step in incremental.steps[:count]:
                 spans.append(self._updated(step, spans))
             parts.append((chosen, spans))
-        if count < len(incremental.steps) or self.sums is None:
+        if count < len(incremental.steps) or self.sums is None or incremental.dense is None:
             logits = [incremental.rest_in_full(count, partial(self._whole, spans)) for _, spans in parts]
             return in_order([chosen for chosen, _ in parts], logits)
         hidden = torch.empty(len(start), self.sums[0].shape[1])
@@ -74,7 +74,7 @@ class Splice:
         return incremental.dense_rest(hidden, [(chosen, spans[-1]) for chosen, spans in parts], positions)
 
     def _updated(self, step, spans):
-        """The stretch after a step; a Span here holds activations, not differences."""
+        """Stretch after a step. These spans hold activations, not differences."""
         span = spans[-1]
         width = span.delta.shape[1]
         if isinstance(step, Convolution):
@@ -92,20 +92,23 @@ class Splice:
         return self._assembled(spans, index, torch.zeros_like(spans[index].start), length)
 
     def _assembled(self, spans, index, first, width):
-        """Activations after `index` steps at [first, first + width) of each row; zero outside the window."""
+        """Activations after `index` steps at [first, first + width) of each row, zero outside the window."""
         span, length = spans[index], self.tapes[index][0].shape[1]
         row = torch.zeros_like(first)
         left, right = (gather(side, row, first, width) for side in self.tapes[index])
-        place = first[:, None] + torch.arange(width)
-        inner = place - span.start[:, None]
+        position = first[:, None] + torch.arange(width)
+        inner = position - span.start[:, None]
         x = torch.where((inner < 0)[:, :, None], left, right)
         known = (inner >= 0) & (inner < span.delta.shape[1])
         x[known] = span.delta[torch.nonzero(known)[:, 0], inner[known]]
         if int(first.min()) < 0 or int(first.max()) + width > length:
-            x *= ((place >= 0) & (place < length))[:, :, None]
+            x *= ((position >= 0) & (position < length))[:, :, None]
         return x
 
 
 def _products_by_position(activations, weights):
-    """(positions, channels) with (positions, channels, units), position by position: (positions, units), float32."""
+    """Product of activations, (positions, channels), and weights, (positions, channels, units), at each position.
+
+    Float32, shape (positions, units).
+    """
     return torch.bmm(activations[:, None].to(weights.dtype), weights)[:, 0].float()

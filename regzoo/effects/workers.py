@@ -47,6 +47,9 @@ def computing(scorer: AlleleScorer, make_scorer: Callable[[], AlleleScorer], wor
         others.close()
 
 
+_scorer: AlleleScorer  # of a worker process
+
+
 def _start(make_scorer, threads, alive):
     global _scorer
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # it reaches the whole group; the main process decides

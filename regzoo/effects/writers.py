@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -70,7 +71,7 @@ def score_schema(groups: Mapping[str, Sequence[str]], named: Sequence[str]) -> t
         /variants/COLUMN, /scores/SCORE with the names of its columns in /columns/SCORE, /absmax_target/SCORE. Models
         have '/' in their names, which makes them groups in the file.
     """
-    schema = dict(_COLUMNS)
+    schema: dict[str, Any] = dict(_COLUMNS)
     schema |= {f"scores/{key}": Matrix(columns, f"{key}:", labels=f"columns/{key}") for key, columns in groups.items()}
     schema |= {f"{key}:absmax_target": str for key in named}
     datasets = {name: f"variants/{name}" for name in _COLUMNS}
@@ -95,7 +96,7 @@ def score_columns(batch: Batch, texts: Sequence[str]) -> dict:
 
 @contextmanager
 def open_writer(
-    path: str | Path | None,
+    path: str | Path,
     suffix: str,
     groups: Mapping[str, Sequence[str]],
     named: Sequence[str],
@@ -107,8 +108,8 @@ def open_writer(
 
     Parameters
     ----------
-    path : str or pathlib.Path or None
-        None for standard output.
+    path : str or pathlib.Path
+        Not used for standard output.
     suffix : str
         One of `SUFFIXES`, or '-'.
     groups, named
@@ -139,7 +140,9 @@ def open_writer(
             raise OutputError(f"{path}: {writer.records} records were written, but {found} are in the file")
         return
     schema, datasets = score_schema(groups, named)
-    with closing_table(ScoreTable(new_table(path, suffix, schema, None, datasets), texts)) as writer:
+    with closing_table(
+        ScoreTable(new_table(None if suffix == "-" else path, suffix, schema, None, datasets), texts)
+    ) as writer:
         yield writer
 
 
@@ -163,7 +166,7 @@ class ScoreTable:
         self.table.write(score_columns(batch, self._texts))
 
 
-def write_bcf(text: Path, path: Path, records: int) -> None:
+def write_bcf(text: str | Path, path: str | Path, records: int) -> None:
     """Write a VCF file as BCF, with htslib, and check that every record is there.
 
     Parameters
@@ -248,7 +251,7 @@ class VcfWriter:
         entries += [(key, _words(batch.names[group])) for key, group in self._named]
         status = pa.DictionaryArray.from_arrays(pa.array(batch.alleles.status), self._words).cast(pa.string())
         entries.append((_STATUS_KEY, status))
-        pieces = []
+        pieces: list[Any] = []
         for key, texts in entries:
             pieces += [f";{key}=" if pieces else f"{key}=", _joined(texts, counts)]
         if batch.moved.any():

@@ -190,7 +190,7 @@ def _from_memory(name, source):
         sequences, labels, kind = list(sequences), np.asarray(labels, dtype=float), None
     if len(sequences) != len(labels) or not len(labels):
         raise InputError(
-            f"data {name!r}: {len(sequences)} sequences and {len(labels)} labels; expected as many of both, at least one"
+            f"data {name!r}: {len(sequences)} sequences and {len(labels)} labels; expected equal numbers, at least one"
         )
     if not np.isfinite(labels).all():
         raise InputError(f"data {name!r}: row {int(np.argmin(np.isfinite(labels)))} has no finite label")

@@ -39,7 +39,7 @@ def _metric(function):
 
 
 def _sorted_counts(labels, scores, weights):
-    """Cumulative weighted counts of positives and negatives, shape (B, groups), by decreasing score; ties are one group."""
+    """Cumulative weighted positives and negatives, shape (B, groups), by decreasing score; ties are one group."""
     if (scores[1:] > scores[:-1]).any():
         order = np.argsort(-scores, kind="stable")
         labels, scores, weights = labels[order], scores[order], weights[:, order]
@@ -99,7 +99,7 @@ def accuracy(tp, fp, tn, fn):
 
 @_at_threshold
 def precision(tp, fp, tn, fn):
-    """Fraction of predicted positives that are positive, of each resample, shape (B,); 0 without predicted positives."""
+    """Fraction of predicted positives that are positive, of each resample, shape (B,); 0 if none is predicted."""
     return _ratio(tp, tp + fp)
 
 

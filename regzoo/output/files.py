@@ -8,6 +8,7 @@ import stat
 import struct
 import tempfile
 import zlib
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,7 +22,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 @contextmanager
-def write_errors(path):
+def write_errors(path: str | Path) -> Iterator[None]:
     """Turn a full disk, in whichever library it shows, into an OutputError that names `path`."""
     try:
         yield
@@ -33,7 +34,7 @@ def write_errors(path):
 
 
 @contextmanager
-def finished_file(path):
+def finished_file(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path` that takes its place when the block ends without an error.
 
     A symbolic link is followed and an existing file keeps its mode. The content is on the disk (fsync) before the file
@@ -61,26 +62,31 @@ def finished_file(path):
         if path.exists() and not path.is_file():
             raise OutputError(f"{given}: is not a regular file; give a file name")
         _remove_abandoned(path.parent, mark)
-        handle, temporary = tempfile.mkstemp(f"{''.join(path.suffixes[-2:])}", f"{mark}{os.getpid()}-", path.parent)
+        suffix = "".join(path.suffixes[-2:])
+        handle, name = tempfile.mkstemp(suffix, f"{mark}{os.getpid()}-", path.parent)
     except OSError as error:
         raise OutputError(f"{given}: cannot write there ({error.strerror})") from error
     os.close(handle)
-    temporary = Path(temporary)
+    temporary = Path(name)
     try:
         with write_errors(given):
             yield temporary
             temporary.chmod(_mode(path))
-            handle = os.open(temporary, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+            _to_disk(temporary)
             try:
                 os.replace(temporary, path)
             except OSError as error:
                 raise OutputError(f"{given}: cannot write there ({error.strerror})") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _to_disk(path):
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _short_digest(text):
@@ -104,7 +110,7 @@ def _remove_abandoned(folder, mark):
             left.unlink(missing_ok=True)
 
 
-def process_runs(number):
+def process_runs(number: int) -> bool:
     """Whether a process of this host runs."""
     try:
         os.kill(number, 0)
@@ -115,7 +121,7 @@ def process_runs(number):
     return True
 
 
-def refuse_overwrite(output, inputs):
+def refuse_overwrite(output: str | Path, inputs: Iterable[str | Path | None]) -> None:
     """Raise an OutputError if an output is one of the inputs, under whatever name (also through a link).
 
     Parameters

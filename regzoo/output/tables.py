@@ -319,11 +319,13 @@ class Hdf5Table(Table):
         self._names = {name: (datasets or {}).get(name, name) for name in schema}
         text = h5py.string_dtype()
         for name, kind in self.schema.items():
+            shape: tuple[int, ...] = ()
+            chunks: tuple[int, ...] = (_TEXT_ROWS,)
             if isinstance(kind, (Matrix, Vector)):
                 width = kind.width if isinstance(kind, Vector) else len(kind.columns)
                 shape, dtype, chunks = (width,), np.float32, (max(1, _MATRIX_CHUNK // max(1, width)), max(1, width))
             else:
-                shape, dtype, chunks = (), {int: np.int64, float: np.float32, str: text}[kind], (_TEXT_ROWS,)
+                dtype = {int: np.int64, float: np.float32, str: text}[kind]
             packed = {} if isinstance(kind, Vector) else {"compression": "gzip", "compression_opts": 1}
             self._out.create_dataset(
                 self._names[name], (0, *shape), dtype, maxshape=(None, *shape), chunks=chunks, **packed
@@ -357,7 +359,7 @@ class FrameTable(Table):
 
     def __init__(self, schema: Schema):
         super().__init__(schema)
-        self._blocks = []
+        self._blocks: list[pa.Table] = []
 
     def _write(self, columns):
         self._blocks.append(self._block(columns))

@@ -1,6 +1,10 @@
-"""Base codes: the one internal form of sequence (uint8; 0..3 = A, C, G, T; 4 = anything else)."""
+"""Base codes, the internal representation of sequence: uint8, 0 to 3 for A, C, G, T, and 4 for any other base."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from regzoo.errors import InputError
 
@@ -12,14 +16,14 @@ CODE_OF_BYTE = np.full(256, UNKNOWN, dtype=np.uint8)
 for _code, _base in [*enumerate(BASES), (3, "U")]:
     CODE_OF_BYTE[ord(_base)] = CODE_OF_BYTE[ord(_base.lower())] = _code
 
-#: The code of bytes that stand for no nucleotide at all, in `CODE_OR_FOREIGN` alone.
+#: Code of bytes that are not nucleotides, used in `CODE_OR_FOREIGN` only.
 FOREIGN = 5
-#: As `CODE_OF_BYTE`, but 5 for what is no IUPAC letter of DNA or RNA, X, or sign of a gap or an end ('-', '.', '*').
+#: Like `CODE_OF_BYTE`, but `FOREIGN` for bytes other than IUPAC letters of DNA and RNA, X, '-', '.' and '*'.
 CODE_OR_FOREIGN = np.where(
     np.isin(np.arange(256), list(b"ACGTUNRYSWKMBDHVXacgtunryswkmbdhvx-.*")), CODE_OF_BYTE, FOREIGN
 )
 CODE_OR_FOREIGN = CODE_OR_FOREIGN.astype(np.uint8)
-#: A text with a larger share of such bytes is not DNA or RNA.
+#: Largest fraction of such bytes in a sequence of DNA or RNA.
 MOST_FOREIGN = 0.1
 
 _BYTE_OF_CODE = np.frombuffer(b"ACGTN", dtype=np.uint8)
@@ -27,13 +31,13 @@ _COMPLEMENT = np.array([3, 2, 1, 0, 4], dtype=np.uint8)
 _CHANNELS = np.arange(4, dtype=np.uint8)[:, None]
 
 
-def encode(sequence):
-    """Turn one sequence of letters into base codes.
+def encode(sequence: str | bytes) -> np.ndarray:
+    """Encode one sequence as base codes.
 
     Parameters
     ----------
     sequence : str or bytes
-        Letters of any case. U is read as T; IUPAC ambiguity codes and everything else become 4.
+        Upper or lower case letters. U is read as T. IUPAC ambiguity codes and any other letters become 4.
 
     Returns
     -------
@@ -44,41 +48,42 @@ def encode(sequence):
     return CODE_OF_BYTE[np.frombuffer(sequence, dtype=np.uint8)]
 
 
-def check_nucleotides(foreign, letters, where):
-    """Refuse a text that is not DNA or RNA, such as a protein.
+def check_nucleotides(foreign: int, letters: int, where: Any) -> None:
+    """Reject a sequence that is not DNA or RNA, such as a protein.
 
     Parameters
     ----------
     foreign, letters : int
-        How many of its letters have the code `FOREIGN`, and how many letters there are.
-    where : str
-        File and record, for the message.
+        Number of letters of code `FOREIGN`, and number of all letters.
+    where : str or pathlib.Path
+        File and record, for the error message.
 
     Raises
     ------
     InputError
-        If more than a tenth of the letters stand for no nucleotide.
+        If the fraction of letters that are not nucleotides is above `MOST_FOREIGN`.
     """
     if foreign > MOST_FOREIGN * letters:
         raise InputError(
-            f"{where}: {foreign:,} of {letters:,} letters are not DNA or RNA; is this a protein? Models of the zoo read "
-            "nucleotides (A, C, G, T or U, and IUPAC codes such as N for unknown bases)"
+            f"{where}: {foreign:,} of {letters:,} letters are not DNA or RNA; is this a protein? Expected nucleotides "
+            "(A, C, G, T or U, and IUPAC codes such as N for unknown bases)"
         )
 
 
-def encode_checked(sequence, where):
-    """As `encode`, with an InputError that says `where` if the sequence is not DNA or RNA."""
+def encode_checked(sequence: str, where: str) -> np.ndarray:
+    """Encode one sequence like `encode`; an InputError with the location `where` if it is not DNA or RNA."""
     codes = CODE_OR_FOREIGN[np.frombuffer(sequence.encode("ascii", "replace"), dtype=np.uint8)]
     check_nucleotides(int(np.count_nonzero(codes == FOREIGN)), len(codes), where)
     return np.minimum(codes, UNKNOWN)
 
 
-def encode_many(sequences):
-    """Turn sequences of one common length into base codes.
+def encode_many(sequences: Sequence[str]) -> np.ndarray:
+    """Encode sequences of equal length as base codes.
 
     Parameters
     ----------
-    sequences : sequence of str, length N, each of length L
+    sequences : sequence of str
+        N strings of length L.
 
     Returns
     -------
@@ -91,23 +96,24 @@ def encode_many(sequences):
     """
     lengths = {len(s) for s in sequences}
     if len(lengths) > 1:
-        raise InputError(f"sequences of one length are needed, found lengths {sorted(lengths)[:5]}")
+        raise InputError(f"expected sequences of one length, found lengths {sorted(lengths)[:5]}")
     length = lengths.pop() if lengths else 0
     return encode("".join(sequences)).reshape(len(sequences), length)
 
 
-def encode_windows(sequences, length, name="the model"):
-    """Base codes of windows in any of the accepted forms.
+def encode_windows(sequences: Any, length: int, name: str = "the model") -> np.ndarray:
+    """Convert windows in any accepted form to base codes.
 
     Parameters
     ----------
     sequences : str, sequence of str, or array
         Strings of `length` letters (one string is one window); base codes, uint8, shape (N, length) or (length,); or
-        one-hot of any numeric type, shape (N, 4, length), channels A, C, G, T. A position of a one-hot array without
-        exactly one channel at 1 is an unknown base.
+        one-hot of any numeric type, shape (N, 4, length) or, except for uint8, (4, length), channels A, C, G, T. A
+        one-hot position is an unknown base unless exactly one channel is 1.
     length : int
+        Window length, in bases.
     name : str
-        Named in errors.
+        Name of the model, for error messages.
 
     Returns
     -------
@@ -125,13 +131,15 @@ def encode_windows(sequences, length, name="the model"):
     array = sequences if isinstance(sequences, np.ndarray) else np.asarray(sequences)
     if array.dtype.kind in "OUS" and array.ndim == 1:
         return _encode_strings(array.tolist(), length, name)
-    one_hot_dimensions = (3,) if array.dtype == np.uint8 else (2, 3)  # (4, length) of uint8 is four windows of codes
+    one_hot_dimensions = (
+        (3,) if array.dtype == np.uint8 else (2, 3)
+    )  # uint8 of shape (4, length) is base codes of 4 windows
     if array.shape[-2:] == (4, length) and array.ndim in one_hot_dimensions and array.dtype.kind in "fiub":
         return from_one_hot(array if array.ndim == 3 else array[None])
     if array.dtype == np.uint8 and array.shape[-1:] == (length,) and array.ndim in (1, 2):
         codes = array if array.ndim == 2 else array[None]
         if codes.max(initial=0) > UNKNOWN:
-            raise InputError(f"{name}: base codes are 0 to 4 (A, C, G, T, unknown), found {codes.max()}")
+            raise InputError(f"{name}: expected base codes 0 to 4 (A, C, G, T, unknown), found {codes.max()}")
         return codes
     raise InputError(
         f"{name} reads windows of {length} bases: strings, base codes (uint8, shape (N, {length})) or one-hot "
@@ -149,24 +157,24 @@ def _encode_strings(strings, length, name):
     return encode_checked(joined, name).reshape(len(strings), length)
 
 
-def decode(codes):
-    """Turn base codes, shape (L,), into a string of A, C, G, T and N."""
+def decode(codes: ArrayLike) -> str:
+    """Decode base codes, shape (L,), as a string of A, C, G, T and N."""
     return _BYTE_OF_CODE[np.asarray(codes)].tobytes().decode("ascii")
 
 
-def reverse_complement(codes):
-    """Reverse complement of base codes along the last axis; same shape, same dtype."""
+def reverse_complement(codes: ArrayLike) -> np.ndarray:
+    """Reverse complement of base codes along the last axis; uint8, same shape."""
     return _COMPLEMENT[np.asarray(codes)[..., ::-1]]
 
 
-def one_hot(codes, out=None):
-    """One-hot encode base codes in the channel order A, C, G, T; code 4 is all zeros.
+def one_hot(codes: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
+    """One-hot encode base codes with channels A, C, G, T. Code 4 is all zeros.
 
     Parameters
     ----------
-    codes : numpy.ndarray, uint8, shape (N, L) or (L,)
+    codes : array_like, uint8, shape (N, L) or (L,)
     out : numpy.ndarray, float32, shape (N, 4, L) or (4, L), optional
-        Written in place of a new array.
+        Array to write to. By default a new array.
 
     Returns
     -------
@@ -175,17 +183,17 @@ def one_hot(codes, out=None):
     codes = np.asarray(codes, dtype=np.uint8)
     if out is None:
         out = np.empty(codes.shape[:-1] + (4, codes.shape[-1]), dtype=np.float32)
-    # Comparing straight into float32 goes through numpy's cast buffer, which stays in the cache.
+    # numpy casts to float32 through a small buffer that stays in the cache.
     np.equal(codes[..., None, :], _CHANNELS, out=out, casting="unsafe")
     return out
 
 
-def from_one_hot(array):
-    """Base codes of a one-hot array; a position without exactly one channel at 1 becomes 4.
+def from_one_hot(array: ArrayLike) -> np.ndarray:
+    """Base codes of a one-hot array. A position becomes 4 unless exactly one channel is 1.
 
     Parameters
     ----------
-    array : numpy.ndarray, shape (N, 4, L) or (4, L)
+    array : array_like, shape (N, 4, L) or (4, L)
 
     Returns
     -------
@@ -197,8 +205,19 @@ def from_one_hot(array):
     return codes
 
 
-def fitted(codes, length):
-    """Windows of another length around the same centres, uint8, shape (N, length); N where there was nothing."""
+def fitted(codes: np.ndarray, length: int) -> np.ndarray:
+    """Cut or pad windows to another length around their centres.
+
+    Parameters
+    ----------
+    codes : numpy.ndarray, uint8, shape (N, L)
+    length : int
+
+    Returns
+    -------
+    numpy.ndarray, uint8, shape (N, length)
+        Padding has code 4.
+    """
     own = codes.shape[1]
     start = own // 2 - length // 2
     result = np.full((len(codes), length), UNKNOWN, dtype=np.uint8)

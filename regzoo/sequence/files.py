@@ -1,4 +1,4 @@
-"""Opening input files, plain or compressed, and the cache folder."""
+"""Input files, plain or compressed, and the cache folder."""
 
 import gzip
 import os
@@ -7,36 +7,38 @@ import stat
 import sys
 import tempfile
 import zlib
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from regzoo.errors import InputError, OutputError
 from regzoo.output.files import BGZF_END, write_errors
 
 
-def require_file(path, what):
-    """`path` as a Path, or an InputError that says `what` is missing."""
+def require_file(path: str | Path, what: str) -> Path:
+    """`path` as a Path, or an InputError that names the missing file and what it is."""
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such {what}")
     return path
 
 
-def is_gzip(path):
-    """Whether a file starts like gzip or bgzip."""
+def is_gzip(path: str | Path) -> bool:
+    """Whether a file starts with the signature of gzip, which bgzip shares."""
     with open(path, "rb") as handle:
         return handle.read(2) == b"\x1f\x8b"
 
 
-def open_bytes(path):
-    """Binary handle of a plain or gzipped file."""
-    return gzip.open(path, "rb") if is_gzip(path) else open(path, "rb")
+def open_bytes(path: str | Path) -> IO[bytes]:
+    """Open a plain or gzipped file for reading bytes."""
+    return gzip.open(path, "rb") if is_gzip(path) else open(path, "rb")  # type: ignore[return-value]
 
 
-def check_complete(path):
-    """Raise an InputError if a compressed file is cut off; a plain file passes.
+def check_complete(path: str | Path) -> None:
+    """Raise an InputError if a compressed file is truncated. Plain files pass.
 
-    bgzip files end with a marker of 28 bytes; other gzip files are decompressed to the end.
+    A bgzip file must end with its end marker of 28 bytes. Other gzip files are decompressed to the end.
     """
     if not is_gzip(path):
         return
@@ -56,14 +58,14 @@ def check_complete(path):
 
 
 @contextmanager
-def regular_file(path, what):
-    """An input as a regular file: itself, or a temporary copy of a pipe or of standard input ('-').
+def regular_file(path: str | Path, what: str) -> Iterator[Path]:
+    """Context with an input as a regular file. A pipe or standard input ('-') is copied to a temporary file.
 
     Parameters
     ----------
     path : str or pathlib.Path
     what : str
-        Named in the error.
+        Description of the file, for error messages.
 
     Yields
     ------
@@ -72,9 +74,9 @@ def regular_file(path, what):
     Raises
     ------
     InputError
-        If there is no such file.
+        If the file does not exist.
     OutputError
-        If the copy does not fit in the temporary folder (TMPDIR).
+        If the copy cannot be written to the temporary folder (TMPDIR).
     """
     pipe = str(path) == "-" or (os.path.exists(path) and stat.S_ISFIFO(os.stat(path).st_mode))
     if not pipe:
@@ -91,11 +93,13 @@ def regular_file(path, what):
         yield copy
 
 
-def cache_folder(*parts):
-    """A folder under REGZOO_CACHE (default ~/.cache/regzoo), made when missing."""
+def cache_folder(*parts: str) -> Path:
+    """Folder under REGZOO_CACHE (default ~/.cache/regzoo), created if missing."""
     folder = Path(os.environ.get("REGZOO_CACHE", Path.home() / ".cache" / "regzoo")).joinpath(*parts)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{folder}: cannot make this folder ({error.strerror}); set REGZOO_CACHE") from error
+        raise OutputError(
+            f"{folder}: cannot create this folder ({error.strerror}); set REGZOO_CACHE to another folder"
+        ) from error
     return folder

@@ -1,7 +1,7 @@
-"""A FASTA or .2bit file as one memory-mapped array of base codes.
+"""A FASTA or .2bit file as a memory-mapped array of base codes.
 
-The first use of a file turns it into base codes, one byte a base, in REGZOO_CACHE. Later uses map the codes, so that the
-system's page cache holds them once for all processes and nothing is parsed again. Windows are rows of a strided view.
+At first use, a file is converted to base codes, one byte per base, in REGZOO_CACHE. Later uses map this file, so that
+it is not parsed again and all processes share its pages. Windows are rows of a strided view.
 """
 
 import gzip
@@ -11,8 +11,12 @@ import logging
 import os
 import re
 import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from regzoo.errors import InputError, OutputError
 from regzoo.output.files import finished_file
@@ -22,39 +26,40 @@ from regzoo.sequence.files import cache_folder, check_complete, is_gzip, require
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = 2  # of the cache: a change of the codes or of the layout makes it another
-_CHUNK = 1 << 24  # bytes of FASTA converted at once: memory stays at some tens of MB whatever a contig's length
-_BLOCK = 1 << 20  # bytes of the codes under one checksum
-_CHECKED = 8  # blocks checked when a cache is opened
+_FORMAT = 2  # version of the cache; increase it when codes or layout change
+_CHUNK = 1 << 24  # bytes of FASTA converted at once, which bounds memory for contigs of any length
+_BLOCK = 1 << 20  # bytes per checksum
+_CHECKED = 8  # blocks verified when a cache is opened
 _LINE_END = re.compile(rb"[\r\n]")
 _TWOBIT = {b"\x43\x27\x41\x1a": "<", b"\x1a\x41\x27\x43": ">"}  # signature -> byte order
 
 
 class Genome:
-    """Base codes of any window of a FASTA file (plain, gzipped or bgzipped) or a .2bit file.
+    """Sequences of a FASTA file (plain, gzipped or bgzipped) or a .2bit file.
 
     Parameters
     ----------
     path : str or pathlib.Path
-        Nothing is written beside it, and an index (.fai) there is not read.
+        No index (.fai) is read, and nothing is written beside the file.
 
     Attributes
     ----------
+    path : pathlib.Path
     contigs : list of str
-        Names in the file's order.
+        Names in the order of the file.
     lengths : numpy.ndarray, int64, shape (contigs,)
     unknown : int
-        Bases of the whole file that are not A, C, G, T or U.
+        Number of bases in the file other than A, C, G, T and U.
 
     Raises
     ------
     InputError
-        If the file is missing, cut off, not FASTA, a protein's, or has no base in it.
+        If the file is missing, truncated, empty, not FASTA, or not DNA or RNA.
     OutputError
         If the codes cannot be written to the cache.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | Path):
         self.path = require_file(path, "FASTA file")
         try:
             name, state = _identity(self.path)
@@ -66,10 +71,12 @@ class Genome:
             try:
                 _convert(self.path, codes, layout, state)
             except OutputError as error:
-                raise OutputError(f"{error} (this is the cache of genomes; REGZOO_CACHE puts it elsewhere)") from error
+                raise OutputError(f"{error} (cache of genomes; set REGZOO_CACHE to use another folder)") from error
             found = _open(codes, layout, state)
             if found is None:
-                raise OutputError(f"{codes}: what was written cannot be read back; check the disk, or set REGZOO_CACHE")
+                raise OutputError(
+                    f"{codes}: cannot read the converted genome back; check the disk, or set REGZOO_CACHE"
+                )
         self._codes, about = found
         self.contigs = list(about["contigs"])
         self.lengths = np.array(list(about["contigs"].values()), dtype=np.int64)
@@ -78,13 +85,13 @@ class Genome:
         self._number = {name: i for i, name in enumerate(self.contigs)}
         self._reported = False
 
-    def number(self, contig):
-        """Index of a contig in `contigs`; 'chr1' and '1' (and 'chrM' and 'MT') are matched either way.
+    def number(self, contig: str) -> int:
+        """Index of a contig in `contigs`. Names match with or without 'chr', and 'chrM' matches 'MT'.
 
         Raises
         ------
         InputError
-            If the FASTA has neither; the message lists its first contigs.
+            If there is no such contig. The message lists the first contigs.
         """
         found = self._number.get(contig)
         if found is None:
@@ -93,55 +100,57 @@ class Genome:
             found = self._number.get(other)
             if found is None:
                 names = ", ".join(self.contigs[:5]) + (", …" if len(self.contigs) > 5 else "")
-                raise InputError(f"{self.path}: no contig {contig!r}; it has {names}")
+                raise InputError(f"{self.path}: no contig {contig!r}; its contigs are {names}")
             if not self._reported:
-                logger.warning("%s names contigs %r where the input says %r: matched", self.path, other, contig)
+                logger.warning("%s: contig %r matched to %r of the input", self.path, other, contig)
                 self._reported = True
             self._number[contig] = found
         return found
 
-    def codes(self, contig):
-        """Base codes of a whole contig, uint8, shape (length,): a view of the map, not a copy."""
+    def codes(self, contig: str) -> np.ndarray:
+        """Base codes of a whole contig, uint8, shape (length,). It is a view, not a copy."""
         number = self.number(contig)
         start = self._offsets[number]
         return self._codes[start : start + self.lengths[number]]
 
-    def stretches(self, numbers, starts, lengths):
-        """Base codes of stretches within contigs, one after the other.
+    def stretches(self, contig_indices: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """Base codes of stretches within contigs, concatenated.
 
         Parameters
         ----------
-        numbers, starts, lengths : numpy.ndarray, int, shape (N,)
-            Contigs, by `number`, 0-based starts, and lengths.
+        contig_indices, starts, lengths : numpy.ndarray, int, shape (N,)
+            Indices of contigs (see `number`), 0-based starts, and lengths.
 
         Returns
         -------
         numpy.ndarray, uint8, shape (sum(lengths),)
         """
-        return np.asarray(self._codes[spans(self._offsets[numbers] + starts, lengths)])
+        return np.asarray(self._codes[spans(self._offsets[contig_indices] + starts, lengths)])
 
-    def windows(self, numbers, starts, length, reverse=None):
-        """Base codes of many windows of one length.
+    def windows(
+        self, contig_indices: ArrayLike, starts: ArrayLike, length: int, reverse: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Base codes of windows of one length.
 
         Parameters
         ----------
-        numbers : numpy.ndarray, int, shape (N,)
-            Contigs, by `number`.
-        starts : numpy.ndarray, int, shape (N,)
-            0-based; may be negative, and windows may reach over a contig's end.
+        contig_indices : array_like, int, shape (N,)
+            Indices of contigs; see `number`.
+        starts : array_like, int, shape (N,)
+            0-based starts. Windows may extend beyond either end of a contig.
         length : int
         reverse : numpy.ndarray, bool, shape (N,), optional
-            Rows to give as their reverse complement.
+            Windows to reverse complement.
 
         Returns
         -------
         numpy.ndarray, uint8, shape (N, length)
-            4 where a window lies outside its contig.
+            4 outside the contig.
         """
-        starts = np.asarray(starts, dtype=np.int64)
-        ends = self.lengths[numbers]
+        starts, contig_indices = np.asarray(starts, dtype=np.int64), np.asarray(contig_indices)
+        ends, offsets = self.lengths[contig_indices], self._offsets[contig_indices]
         outside = (starts < 0) | (starts > ends - length)
-        positions = self._offsets[numbers] + starts
+        positions = offsets + starts
         if outside.any():
             rows = np.full((len(starts), length), UNKNOWN, dtype=np.uint8)
             inside = ~outside
@@ -150,8 +159,7 @@ class Genome:
             for i in np.flatnonzero(outside):
                 low, high = max(starts[i], 0), min(starts[i] + length, ends[i])
                 if low < high:
-                    base = self._offsets[numbers[i]]
-                    rows[i, low - starts[i] : high - starts[i]] = self._codes[base + low : base + high]
+                    rows[i, low - starts[i] : high - starts[i]] = self._codes[offsets[i] + low : offsets[i] + high]
         else:
             rows = self._rows(positions, length)
         if reverse is not None and reverse.any():
@@ -159,15 +167,15 @@ class Genome:
         return rows
 
     def _rows(self, positions, length):
-        # One row of the strided view is one copy of `length` bytes; the view costs nothing.
+        # Each row of the strided view is one copy of `length` bytes.
         view = np.lib.stride_tricks.as_strided(
             self._codes, shape=(len(self._codes) - length + 1, length), strides=(1, 1), writeable=False
         )
         return np.asarray(view[positions])
 
 
-def as_genome(genome):
-    """A Genome of a path, or the Genome that is given.
+def as_genome(genome: Any) -> Genome:
+    """Open a genome given by its path. A `Genome` is returned unchanged.
 
     Parameters
     ----------
@@ -176,17 +184,17 @@ def as_genome(genome):
     Raises
     ------
     InputError
-        If it is neither, or the file is not usable.
+        If `genome` is of another type, or the file is not valid.
     """
     if isinstance(genome, Genome):
         return genome
     if isinstance(genome, (str, os.PathLike)):
-        return Genome(genome)
+        return Genome(Path(genome))
     raise InputError(f"expected the path of a FASTA or .2bit file, or a regzoo.Genome; got {type(genome).__name__}")
 
 
 def _identity(path):
-    """The name of a file's cache, and a digest of the file's state and of a sample of its content."""
+    """Name of a file's cache, and digest of the file's size, times and a sample of its content."""
     state = path.stat()
     digest = hashlib.sha256(
         f"{_FORMAT}|{state.st_size}|{state.st_mtime_ns}|{state.st_ctime_ns}|{state.st_ino}".encode()
@@ -199,7 +207,7 @@ def _identity(path):
 
 
 def _open(codes, layout, state):
-    """The mapped codes and the layout of a cache, or None if there is none of this state of the file, or it is damaged."""
+    """Mapped codes and layout of a cache, or None if it is missing, outdated or damaged."""
     if not layout.exists():
         return None
     try:
@@ -210,48 +218,63 @@ def _open(codes, layout, state):
         mapped = np.memmap(codes, dtype=np.uint8, mode="r")
         whole = len(mapped) == size and len(sums) == -(-size // _BLOCK) and about["unknown"] >= 0
         for i in np.unique(np.linspace(0, len(sums) - 1, _CHECKED).astype(int)).tolist() if whole else ():
-            whole &= zlib.crc32(mapped[i * _BLOCK : (i + 1) * _BLOCK]) == sums[i]
+            whole &= zlib.crc32(mapped[i * _BLOCK : (i + 1) * _BLOCK].data) == sums[i]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         whole = False
     if not whole:
-        logger.warning("%s: damaged, so that the genome is converted anew", codes)
+        logger.warning("%s: damaged cache; converting the genome again", codes)
     return (mapped, about) if whole else None
 
 
 def _convert(path, codes, layout, state):
-    """Write a file's base codes, its contigs' lengths and the codes' checksums to the cache."""
+    """Write the base codes of a file to the cache, and the lengths of contigs and checksums beside them."""
     check_complete(path)
-    contigs, sums, block, unknown, foreign = {}, [], bytearray(), 0, 0
+    contigs: dict[str, int] = {}
+    counts = {"unknown": 0, "foreign": 0}
     with finished_file(codes) as temporary:
         with open(temporary, "wb") as out:
-            for name, piece in _pieces(path):
-                if piece is None:
-                    if name in contigs:
-                        raise InputError(f"{path}: contig {name!r} is there twice")
-                    contigs[name] = 0
-                    continue
-                contigs[name] += len(piece)
-                unknown += int(np.count_nonzero(piece >= UNKNOWN))
-                foreign += int(np.count_nonzero(piece == FOREIGN))
-                block += np.minimum(piece, UNKNOWN).tobytes()
-                whole = len(block) - len(block) % _BLOCK
-                if whole:
-                    out.write(block[:whole])
-                    sums += [zlib.crc32(block[i : i + _BLOCK]) for i in range(0, whole, _BLOCK)]
-                    del block[:whole]
-            if block:
-                out.write(block)
-                sums.append(zlib.crc32(block))
+            sums = _write_blocks(out, _counted(_pieces(path), contigs, counts, path))
         size = sum(contigs.values())
         if not size:
             raise InputError(f"{path}: no sequence in this FASTA file")
-        check_nucleotides(foreign, size, path)
+        check_nucleotides(counts["foreign"], size, path)
     with finished_file(layout) as temporary:
-        temporary.write_text(json.dumps({"state": state, "contigs": contigs, "unknown": unknown, "sums": sums}))
+        content = {"state": state, "contigs": contigs, "unknown": counts["unknown"], "sums": sums}
+        temporary.write_text(json.dumps(content))
+
+
+def _counted(pieces, contigs, counts, path) -> Iterator[bytes]:
+    """Base codes of pieces; lengths of contigs and counts of unknown and foreign letters are added up."""
+    for name, piece in pieces:
+        if piece is None:
+            if name in contigs:
+                raise InputError(f"{path}: contig {name!r} occurs twice")
+            contigs[name] = 0
+            continue
+        contigs[name] += len(piece)
+        counts["unknown"] += int(np.count_nonzero(piece >= UNKNOWN))
+        counts["foreign"] += int(np.count_nonzero(piece == FOREIGN))
+        yield np.minimum(piece, UNKNOWN).tobytes()
+
+
+def _write_blocks(out: IO[bytes], pieces: Iterable[bytes]) -> list[int]:
+    """Write pieces and return the checksum of each block."""
+    sums, pending = [], bytearray()
+    for piece in pieces:
+        pending += piece
+        whole = len(pending) - len(pending) % _BLOCK
+        if whole:
+            out.write(pending[:whole])
+            sums += [zlib.crc32(pending[i : i + _BLOCK]) for i in range(0, whole, _BLOCK)]
+            del pending[:whole]
+    if pending:
+        out.write(pending)
+        sums.append(zlib.crc32(pending))
+    return sums
 
 
 def _pieces(path):
-    """Contigs of a file: (name, None), and then (name, codes) for each piece, uint8, with the code FOREIGN."""
+    """Contigs of a file: (name, None), then (name, codes) for each piece, uint8, with `FOREIGN`."""
     try:
         with open(path, "rb") as handle:
             order = _TWOBIT.get(handle.read(4))
@@ -282,13 +305,13 @@ def _fasta(handle, path):
             body = chunk[at : end if end >= 0 else len(chunk)]
             letters = body.translate(table, b"\r\n \t")
             if letters and name is None:
-                raise InputError(f"{path}: not a usable FASTA file, which begins with '>'")
+                raise InputError(f"{path}: not a FASTA file: expected '>' at its beginning")
             if letters:
                 yield name, np.frombuffer(letters, dtype=np.uint8)
             last = body[-1:] or last
             if end >= 0 and last not in (b"\n", b"\r"):
                 raise InputError(
-                    f"{path}, contig {name!r}: '>' within a line of sequence; is a line end missing before it?"
+                    f"{path}, contig {name!r}: '>' within a line of sequence; is a line break missing before it?"
                 )
             header, at = (b"", end + 1) if end >= 0 else (None, len(chunk))
     if header is not None:
@@ -298,27 +321,27 @@ def _fasta(handle, path):
 def _name(header, path):
     words = header.split(maxsplit=1)
     if not words:
-        raise InputError(f"{path}: a record without a name ('>' alone); give each sequence a name of its own")
+        raise InputError(f"{path}: a record without a name ('>' alone); give each sequence a unique name")
     try:
         return words[0].decode()
     except UnicodeDecodeError:
-        raise InputError(f"{path}: the name {words[0]!r} of a record is not UTF-8 text") from None
+        raise InputError(f"{path}: the record name {words[0]!r} is not UTF-8 text") from None
 
 
 def _twobit(handle, order, path):
-    """Contigs of a .2bit file, as UCSC describes the format."""
+    """Contigs of a .2bit file (https://genome.ucsc.edu/FAQ/FAQformat.html#format7)."""
     size = os.fstat(handle.fileno()).st_size
 
     def numbers(count, kind="u4"):
         width = np.dtype(kind).itemsize
         data = handle.read(min(count * width, size))
         if len(data) < count * width:
-            raise EOFError(".2bit file ends too early")
+            raise EOFError("the .2bit file ends early")
         return np.frombuffer(data, dtype=f"{order}{kind}").astype(np.int64)
 
     version, count, _ = numbers(3).tolist()
     if version not in (0, 1):
-        raise InputError(f"{path}: .2bit file of version {version}; versions 0 and 1 are known")
+        raise InputError(f"{path}: .2bit file of version {version}; expected version 0 or 1")
     records = []
     for _ in range(count):
         name = _name(handle.read(int(numbers(1, "u1")[0])), path)

@@ -135,11 +135,12 @@ class Variants:
         starts = np.concatenate([[0], ends[:-1] + 1])
         while (returns := (ends > starts) & (data[ends - 1] == _RETURN)).any():
             ends = ends - returns
-        tabs = np.flatnonzero(data == _TAB)
-        whole = len(tabs) == len(starts) * (self._columns - 1)
-        tabs = tabs.reshape(len(starts), -1) if whole else tabs
-        if not whole or (tabs[:, 0] < starts).any() or (tabs[:, -1] >= ends).any():
-            self._check_lines(data, starts, ends, range(len(starts)))
+        places = np.flatnonzero(data == _TAB)
+        if len(places) != len(starts) * (self._columns - 1):
+            self._check_lines(data, starts, ends, range(len(starts)))  # raises
+        tabs = places.reshape(len(starts), -1)
+        if (tabs[:, 0] < starts).any() or (tabs[:, -1] >= ends).any():
+            self._check_lines(data, starts, ends, range(len(starts)))  # raises
         field_starts = np.concatenate([starts[:, None], tabs[:, :7] + 1], axis=1)
         field_ends = np.concatenate([tabs[:, :8], ends[:, None]], axis=1)[:, :8]
         self._check_lines(data, starts, ends, _suspicious(data, field_starts, field_ends))
@@ -176,10 +177,21 @@ class Variants:
         identifier = text_array(data, starts[:, 2], ends[:, 2] - starts[:, 2])
         if len(row) > len(starts):
             identifier = identifier.take(pa.array(row))
-        fields = [self._read + 1 + row, self._contig_indices(data, starts[:, 0], ends[:, 0])[row], list(self._contigs),
-                  _positions(data, starts[:, 1], ends[:, 1])[row], identifier]  # fmt: skip
-        status, strand = np.zeros(len(row), dtype=np.uint8), np.zeros(len(row), dtype=np.int8)
-        alleles = Alleles(*fields, letters, base[row], ref_length[row], alt_start, alt_length, status, strand)
+        contig = self._contig_indices(data, starts[:, 0], ends[:, 0])[row]
+        alleles = Alleles(
+            self._read + 1 + row,
+            contig,
+            list(self._contigs),
+            _positions(data, starts[:, 1], ends[:, 1])[row],
+            identifier,
+            letters,
+            base[row],
+            ref_length[row],
+            alt_start,
+            alt_length,
+            status=np.zeros(len(row), dtype=np.uint8),
+            strand=np.zeros(len(row), dtype=np.int8),
+        )
         _read_u_as_t(alleles)
         alleles.status = _status_of_letters(alleles)
         return counts, alleles
@@ -285,7 +297,8 @@ def _shown(text):
 
 def _regrouped(blocks, count):
     """Blocks of bytes with exactly `count` lines each, the last with what is left."""
-    pieces, lines = [], 0
+    pieces: list[bytes] = []
+    lines = 0
     for piece in blocks:
         breaks = np.flatnonzero(np.frombuffer(piece, dtype=np.uint8) == _NEWLINE)
         start = used = 0

@@ -183,15 +183,21 @@ def test_windows_of_padded_networks_are_not_shared():
     assert not Evaluator(as_model(settle(build("motif_resnet", input_length=101)), 101, 1)).incremental.shares
 
 
-def test_layers_without_a_rule_are_told_once(caplog):
-    incremental_module._say_once.cache_clear()
+def test_batch_norm_without_running_statistics_has_no_rule():
+    network = nn.Sequential(nn.Conv1d(4, 3, 3), nn.BatchNorm1d(3, track_running_stats=False), nn.Flatten()).eval()
+    steps, rest = incremental_module.plan(network)
+    assert len(steps) == 1 and rest == [network[1], network[2]]
+
+
+def test_layers_without_a_rule_are_logged_once(caplog):
+    incremental_module._log_once.cache_clear()
     caplog.set_level("INFO", "regzoo")
     network = nn.Sequential(nn.Conv1d(4, 3, 3), nn.AvgPool1d(2), nn.Flatten(), nn.Linear(3 * 9, 2)).eval()
     for _ in range(2):
         compare(as_model(network, 20, 2), *edits(np.random.default_rng(0), 20, 10))
     assert [r.getMessage() for r in caplog.records] == [
-        "variant effects: the network's last layers (AvgPool1d, Flatten, Linear) are evaluated in full, since there is no rule "
-        "for them"
+        "variant effects: the last layers (AvgPool1d, Flatten, Linear) are evaluated in full, because they have no "
+        "incremental rule"
     ]
 
 
@@ -213,9 +219,9 @@ def test_changes_at_one_position_are_evaluated_layer_by_layer(name, both_strands
     changed[:, 49] = (changed[:, 49] + 1 + (np.arange(len(windows)) >= 70)) % 4
     changed[-2:, 80:95] = (changed[-2:, 80:95] + 1) % 4
     evaluator, stretches = Evaluator(model), []
-    together = evaluator.incremental.together
+    evaluate = evaluator.incremental.evaluate_stretches
     monkeypatch.setattr(
-        evaluator.incremental, "together", lambda x, parts: stretches.append(len(parts)) or together(x, parts)
+        evaluator.incremental, "evaluate_stretches", lambda x, parts: stretches.append(len(parts)) or evaluate(x, parts)
     )
     got = evaluator.predict(reference, windows, changed)
     for result, expected in zip(got, (model.predict(reference), model.predict(changed))):

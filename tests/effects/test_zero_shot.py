@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from regzoo.cli import app
 from regzoo.effects.pipeline import zero_shot
-from regzoo.effects.zero_shot import base_log_probabilities, per_base_probabilities
+from regzoo.effects.masked_scores import base_log_probabilities, per_base_probabilities
 from regzoo.errors import InputError
 from regzoo.sequence import Genome, decode, encode
 from regzoo.zoo import load_language_model

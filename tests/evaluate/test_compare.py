@@ -1,4 +1,4 @@
-"""`regzoo compare` against scikit-learn on the same predictions, and what it refuses."""
+"""`compare` and `transfer` against scikit-learn on the same predictions, and invalid inputs."""
 
 import gzip
 from concurrent.futures.process import BrokenProcessPool
@@ -24,7 +24,7 @@ MODELS = [MODEL, "Basset/tf-human"]
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """The example's intervals as labelled sequences: a motif's windows against the others."""
+    """Intervals of the example as labelled sequences: windows of a motif against the others."""
     bed, genome = read_bed(BED), Genome(FASTA)
     rows = genome.windows(np.array([genome.number(str(c)) for c in bed.contigs]), bed.resized(101), 101)
     labels = np.array(["ap1" in name for name in bed.names]).astype(int)
@@ -33,7 +33,7 @@ def data(tmp_path_factory):
     return path, rows, labels
 
 
-def test_the_table_holds_scikit_learn_s_numbers(data, tmp_path):
+def test_metrics_equal_scikit_learn(data, tmp_path):
     path, rows, labels = data
     outputs = [tmp_path / f"o.{suffix}" for suffix in ("tsv", "md", "svg")]
     out, _ = run(
@@ -56,16 +56,16 @@ def test_the_table_holds_scikit_learn_s_numbers(data, tmp_path):
         assert row.mcc == pytest.approx(matthews_corrcoef(labels, scores >= 0.5), abs=1e-4)
         assert row.auroc_low <= row.auroc <= row.auroc_high
     assert table.p.isna().tolist() == [True, False, True, False]
-    assert (tmp_path / "o.md").read_text().strip() == out.strip() and "sequences a second" in out
+    assert (tmp_path / "o.md").read_text().strip() == out.strip() and "sequences per second" in out
     assert (tmp_path / "o.svg").stat().st_size > 10_000
 
 
-def test_sequences_of_other_lengths_stand_in_the_middle():
+def test_sequences_of_other_lengths_are_centred():
     codes = encode_many(["ACGTA"])
     assert [decode(fitted(codes, n)[0]) for n in (3, 5, 7, 8)] == ["CGT", "ACGTA", "NACGTAN", "NNACGTAN"]
 
 
-def test_what_is_refused(data, tmp_path):
+def test_invalid_input_is_rejected(data, tmp_path):
     path = data[0]
     with pytest.raises(OutputError, match="unknown suffix"):
         compare(MODELS, [f"tf3={path}"], output=[tmp_path / "o.gif"])
@@ -89,7 +89,7 @@ def test_what_is_refused(data, tmp_path):
 
 
 def test_measured_values_of_sequences_of_any_length_and_of_rna(data, tmp_path, caplog):
-    """Each sequence is centred in the window: cut at both ends, or padded; a repeated model is compared once."""
+    """Sequences are centred in the window and cut or padded. A duplicate model is compared once."""
     texts = [decode(row) for row in data[1]]
     texts = [text[:90] if i % 3 == 0 else "AC" + text + "GTT" if i % 3 == 1 else text for i, text in enumerate(texts)]
     centred = ["N" * 5 + text + "N" * 6 if len(text) == 90 else text[len(text) // 2 - 50 :][:101] for text in texts]
@@ -119,7 +119,7 @@ def test_measured_values_of_sequences_of_any_length_and_of_rna(data, tmp_path, c
         compare(MODELS, [f"tf3={path}"])
 
 
-def test_a_killed_process_is_said(data, monkeypatch):
+def test_killed_process_is_reported(data, monkeypatch):
     class Killed:
         def __init__(self, *_):
             pass
@@ -147,7 +147,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("kind", DAMAGED)
-def test_damaged_labelled_files_are_named(kind, tmp_path):
+def test_damaged_labelled_files_are_rejected(kind, tmp_path):
     path = tmp_path / "x.csv"
     path.write_bytes(DAMAGED[kind])
     with pytest.raises(InputError, match="x.csv"):
@@ -163,13 +163,13 @@ def test_files_saved_by_excel_are_read(tmp_path):
     )
 
 
-def test_specificity_is_own_against_the_best_other_target():
+def test_specificity_compares_with_best_other_target():
     rng = np.random.default_rng(0)
     labels = (rng.random((300, 4)) < 0.4).astype(float)
     labels[rng.random(labels.shape) < 0.2] = np.nan
-    labels[:, 3] = 1  # one class only
+    labels[:, 3] = 1  # one class
     scores = np.nan_to_num(labels) + rng.normal(0, 0.8, labels.shape)
-    scores[:, 1] += np.nan_to_num(labels[:, 0])  # an output that tells another target's examples
+    scores[:, 1] += np.nan_to_num(labels[:, 0])  # an output that predicts another target
     table = specificity(list("abcd"), labels, scores)
     assert list(table.target) == ["a", "b", "c"]
     for row in table.itertuples():
@@ -183,11 +183,11 @@ def test_specificity_is_own_against_the_best_other_target():
     assert table.best_other[0] == "b"
     alone = specificity(["a"], labels[:, :1], scores[:, :1])
     assert alone.auroc[0] == table.auroc[0] and alone.best_other.isna().all()
-    with pytest.raises(InputError, match="must be of shape"):
+    with pytest.raises(InputError, match="labels and scores of shape"):
         specificity(["a"], labels, scores)
 
 
-def test_transfer_is_the_auroc_of_every_target_on_every_set(data, tmp_path):
+def test_transfer_is_auroc_of_each_target_on_each_data_set(data, tmp_path):
     path, rows, labels = data
     other = tmp_path / "gc.csv"
     high = ((rows == 1) | (rows == 2)).mean(axis=1) > 0.5

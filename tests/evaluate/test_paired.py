@@ -1,4 +1,4 @@
-"""Paired tests against loops over pairs, simulated null data, and closed forms; calibration against scikit-learn."""
+"""Paired tests against loops over pairs and simulated null data; calibration against scikit-learn and closed forms."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def examples(seed, count=150):
     return labels, labels + shared + rng.normal(0, 0.5, count), labels + shared + rng.normal(0, 0.5, count)
 
 
-def test_delong_equals_its_definition_by_pairs():
+def test_delong_equals_definition_by_pairs():
     labels, first, second = examples(0, 60)
     first = first.round(1)  # ties
     placements = []
@@ -37,7 +37,7 @@ def test_delong_equals_its_definition_by_pairs():
     assert result["z"] == pytest.approx(z)
 
 
-def test_p_values_are_uniform_where_models_are_alike():
+def test_p_values_are_uniform_under_null():
     values = [delong(*examples(seed))["p"] for seed in range(400)]
     assert kstest(values, "uniform").pvalue > 0.01
     labels, first, _ = examples(1)
@@ -45,7 +45,7 @@ def test_p_values_are_uniform_where_models_are_alike():
     assert delong(labels, labels + first / 10, first)["p"] < 1e-4
 
 
-def test_the_paired_bootstrap_is_a_loop_over_shared_draws():
+def test_paired_bootstrap_equals_loop_over_shared_resamples():
     labels, first, second = examples(3)
     first, second = (1 / (1 + np.exp(-s)) for s in (first, second))
     result = paired_bootstrap(labels, first, second, f1, samples=3000)
@@ -57,7 +57,7 @@ def test_the_paired_bootstrap_is_a_loop_over_shared_draws():
         delong(np.ones(5), np.arange(5), np.arange(5))
 
 
-def test_the_reliability_curve_equals_scikit_learn():
+def test_reliability_curve_equals_scikit_learn():
     rng = np.random.default_rng(0)
     scores = rng.random(500)
     labels = (rng.random(500) < scores**2).astype(float)
@@ -69,11 +69,11 @@ def test_the_reliability_curve_equals_scikit_learn():
     assert expected_calibration_error(labels, scores) == pytest.approx(error)
 
 
-def test_the_temperature_is_that_of_a_regression_without_intercept():
+def test_temperature_equals_logistic_regression_without_intercept():
     rng = np.random.default_rng(1)
     true = rng.normal(0, 1, 4000)
     labels = (rng.random(4000) < 1 / (1 + np.exp(-true))).astype(float)
-    scores = 1 / (1 + np.exp(-3 * true))  # too sure by a factor of three
+    scores = 1 / (1 + np.exp(-3 * true))  # overconfident by a factor of three
     fit = LogisticRegression(C=np.inf, fit_intercept=False).fit(logit(scores)[:, None], labels)
     found = temperature(labels, scores)
     assert found == pytest.approx(1 / fit.coef_[0, 0], rel=1e-3)

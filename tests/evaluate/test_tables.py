@@ -10,7 +10,7 @@ from regzoo.evaluate.metrics import CORRELATIONS, resamples
 from regzoo.evaluate.tables import assay, dev_thresholds, evaluation_figure, evaluation_table, readable
 
 
-def test_correlations_of_resamples_are_scipy_s_of_the_repeated_examples():
+def test_weighted_correlations_equal_scipy_on_repeated_examples():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 8, 60).astype(float)  # with ties
     scores = labels + rng.normal(0, 3, 60)
@@ -25,12 +25,12 @@ def test_correlations_of_resamples_are_scipy_s_of_the_repeated_examples():
     assert (pearson(labels, np.zeros(60), drawn) == 0).all()
 
 
-def test_assays_are_told_by_name():
+def test_assay_from_target_name():
     names = ["8988T|DNase|None", "GM12878|CTCF|None", "H1-hESC|H3K4me3|None", "K562|H2A.Z|None", "HNF4A", "tf0"]
     assert [assay(name) for name in names] == ["DNase", "TF", "histone", "histone", "TF", "TF"]
 
 
-def test_the_table_has_every_metric_at_both_thresholds_and_its_summaries():
+def test_table_of_classification():
     rng = np.random.default_rng(1)
     targets = ["A|DNase|None", "B|CTCF|None", "C|CTCF|None"]
     labels = rng.integers(0, 2, (200, 3)).astype(float)
@@ -50,7 +50,7 @@ def test_the_table_has_every_metric_at_both_thresholds_and_its_summaries():
     assert len(evaluation_figure(targets, labels, scores).axes) == 3
 
 
-def test_a_regression_s_table_has_correlations_alone():
+def test_table_of_regression():
     rng = np.random.default_rng(2)
     labels = rng.normal(size=(100, 2))
     scores = labels + rng.normal(size=(100, 2))
@@ -61,7 +61,7 @@ def test_a_regression_s_table_has_correlations_alone():
     assert len(evaluation_figure(["a", "b"], labels, scores).axes) == 2
 
 
-def test_a_target_of_one_class_has_counts_alone():
+def test_target_with_one_class_has_counts_only():
     rng = np.random.default_rng(6)
     labels = np.stack([np.arange(40) % 2, np.zeros(40)], axis=1).astype(float)
     labels[:5, 1] = np.nan

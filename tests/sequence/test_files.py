@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and inputs that come through pipes."""
+"""Atomic writing of files, and inputs from pipes."""
 
 import gzip
 import os
@@ -18,7 +18,7 @@ from regzoo.output.hdf5 import NewHdf5
 from regzoo.sequence.files import check_complete, regular_file
 
 
-def test_a_file_appears_when_it_is_whole(tmp_path):
+def test_file_appears_when_complete(tmp_path):
     path = tmp_path / "o.mutmap.h5"
     with pytest.raises(ZeroDivisionError), finished_file(path) as temporary:
         temporary.write_text("x")
@@ -30,7 +30,7 @@ def test_a_file_appears_when_it_is_whole(tmp_path):
     assert path.read_text() == "y" and [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
-def test_modes_follow_the_umask_or_the_file_that_is_there(tmp_path):
+def test_modes_follow_umask_or_existing_file(tmp_path):
     path = tmp_path / "o"
     before = os.umask(0o027)
     try:
@@ -43,7 +43,7 @@ def test_modes_follow_the_umask_or_the_file_that_is_there(tmp_path):
         os.umask(before)
 
 
-def test_what_is_not_a_regular_file_is_not_replaced(tmp_path):
+def test_only_regular_files_are_replaced(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path, message in (
         (tmp_path, "is a folder"),
@@ -57,7 +57,7 @@ def test_what_is_not_a_regular_file_is_not_replaced(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["pipe"]
 
 
-def test_only_what_dead_processes_left_of_this_output_is_removed(tmp_path):
+def test_only_temporary_files_of_dead_processes_and_same_output_are_removed(tmp_path):
     code = (
         "import os, sys; from regzoo.output.files import finished_file\n"
         "with finished_file(sys.argv[1]): os.kill(os.getpid(), 9)"
@@ -73,7 +73,7 @@ def test_only_what_dead_processes_left_of_this_output_is_removed(tmp_path):
     assert len(left) == 2 and "o.tsv" in left and socket.gethostname() not in "".join(left)
 
 
-def test_outputs_that_are_inputs_under_any_name_are_refused(tmp_path):
+def test_outputs_that_are_inputs_under_any_name_are_rejected(tmp_path):
     path = tmp_path / "in.bed"
     path.write_text("x")
     os.link(path, tmp_path / "hard.bed")
@@ -89,7 +89,7 @@ def test_outputs_that_are_inputs_under_any_name_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("size", [0, 1, 0xFF00, 0xFF00 + 1, 1_000_000])
-def test_bgzip_blocks_are_gzip_and_end_with_the_marker(size, tmp_path):
+def test_bgzip_blocks_are_gzip_and_end_with_marker(size, tmp_path):
     path, data = tmp_path / "x.gz", np.random.default_rng(size).bytes(size)  # random bytes do not compress
     out = BgzipWriter(path)
     for start in range(0, size, 99_991):
@@ -102,7 +102,7 @@ def test_bgzip_blocks_are_gzip_and_end_with_the_marker(size, tmp_path):
         check_complete(path)
 
 
-def test_damaged_streams_are_errors_of_the_input(tmp_path):
+def test_damaged_streams_are_input_errors(tmp_path):
     path, rng = tmp_path / "x.gz", np.random.default_rng(0)
     whole = gzip.compress(rng.bytes(2000))
     kinds = set()
@@ -119,7 +119,7 @@ def test_damaged_streams_are_errors_of_the_input(tmp_path):
     assert zlib.error in kinds
 
 
-def test_a_regular_file_is_itself_and_a_missing_one_named(tmp_path):
+def test_regular_file_is_used_directly_and_missing_file_is_rejected(tmp_path):
     path = tmp_path / "in.vcf"
     path.write_text("x")
     with regular_file(path, "VCF file") as same:
@@ -130,7 +130,7 @@ def test_a_regular_file_is_itself_and_a_missing_one_named(tmp_path):
 
 
 @pytest.mark.parametrize("limit", [500, 5_000, 100_000])
-def test_hdf5_on_a_full_disk_is_an_error_not_a_crash(limit, tmp_path):
+def test_hdf5_on_full_disk_is_an_output_error(limit, tmp_path):
     path, values = tmp_path / "o.h5", np.random.default_rng(0).random(50_000)
     with finished_file(path) as temporary, NewHdf5(temporary) as out:
         out["values"] = values

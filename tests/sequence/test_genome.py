@@ -1,4 +1,4 @@
-"""Windows of a genome against pyfaidx, for plain and bgzipped FASTA, and what is wrong with a FASTA."""
+"""Windows of a genome against pyfaidx, for FASTA and .2bit files; the cache; invalid FASTA files."""
 
 import errno
 import gzip
@@ -44,13 +44,13 @@ def with_a_wrong_index(tmp_path):
     path = tmp_path / "indexed.fa"
     shutil.copy(FASTA, path)
     pyfaidx.Faidx(str(path))
-    index = tmp_path / "indexed.fa.fai"  # newer than the FASTA; one contig lost, the other shifted
+    index = tmp_path / "indexed.fa.fai"  # newer than the FASTA, with one contig missing and one shifted
     index.write_text(index.read_text().splitlines()[1].replace("\t2", "\t3") + "\n")
     return path
 
 
 def twobit(tmp_path, order="<", version=0):
-    """The example as a .2bit file, written base by base as UCSC describes the format; every N is a block."""
+    """The example as a .2bit file, written base by base from UCSC's description of the format. Each N is a block."""
     contigs = {
         name.encode(): str(record) for name, record in pyfaidx.Fasta(str(FASTA), indexname=str(tmp_path / "t")).items()
     }
@@ -63,7 +63,7 @@ def twobit(tmp_path, order="<", version=0):
         body += (
             integer(len(letters)) + integer(len(unknown)) + b"".join(map(integer, unknown)) + integer(1) * len(unknown)
         )
-        body += integer(1) + integer(3) + integer(9) + integer(0)  # one soft-masked block, then the reserved field
+        body += integer(1) + integer(3) + integer(9) + integer(0)  # one soft-masked block and the reserved field
         values = ["TCAG".find(letter) % 4 for letter in letters.upper()] + [0] * (-len(letters) % 4)
         quads = zip(*[iter(values)] * 4)
         body += bytes(a << 6 | b << 4 | c << 2 | d for a, b, c, d in quads)
@@ -101,7 +101,7 @@ def test_windows_equal_pyfaidx(make, chunk, tmp_path, monkeypatch):
         assert decode(got[i]) == (piece.reverse.complement if reverse[i] else piece).seq.upper()
 
 
-def test_outside_a_contig_is_n_and_never_the_neighbouring_contig():
+def test_positions_outside_contig_are_unknown():
     genome = Genome(FASTA)
     end = int(genome.lengths[0])
     rows = genome.windows(np.array([0, 0, 1, 0]), np.array([-4, end - 4, -4, end + 50]), 8)
@@ -109,7 +109,7 @@ def test_outside_a_contig_is_n_and_never_the_neighbouring_contig():
     assert [decode(r) for r in rows] == ["NNNN" + first[:4], first[-4:] + "NNNN", "NNNN" + second[:4], "N" * 8]
 
 
-def test_contig_names_match_with_and_without_chr_and_say_so_once(caplog):
+def test_contig_names_match_with_and_without_chr_with_one_warning(caplog):
     genome = Genome(FASTA)
     assert genome.number("1") == genome.number("chr1")
     genome.number("2")
@@ -120,28 +120,28 @@ def test_contig_names_match_with_and_without_chr_and_say_so_once(caplog):
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """A cache of the test's own; gives the folder of the genomes."""
+    """Folder of genomes in a cache of the test's own."""
     monkeypatch.setenv("REGZOO_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache" / "genomes"
 
 
-def test_the_conversion_is_cached_and_follows_a_changed_file(tmp_path, cache):
+def test_conversion_is_cached_and_repeated_for_changed_file(tmp_path, cache):
     path = tmp_path / "g.fa"
     path.write_text(">a\nACGT\n")
     assert decode(Genome(path).codes("a")) == "ACGT"
     before = path.stat()
     path.write_text(">a\nTTTT\n")
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # of equal size and time
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # same size and time
     assert decode(Genome(path).codes("a")) == "TTTT"
     other = tmp_path / "other.fa"
     other.write_text(">a\nGGGG\n")
     os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
     other.replace(path)
     assert decode(Genome(path).codes("a")) == "GGGG"
-    assert len(list(cache.iterdir())) == 2  # codes and layout; those of earlier states are gone
+    assert len(list(cache.iterdir())) == 2  # codes and layout of the current state only
 
 
-def test_uracil_is_thymine_and_unknown_bases_are_counted(tmp_path, cache):
+def test_uracil_is_read_as_thymine_and_unknown_bases_are_counted(tmp_path, cache):
     path = tmp_path / "g.fa"
     path.write_text(">a some words\nACGU acgu\nNRY-\n>b\nUUUU\n")
     genome = Genome(path)
@@ -157,7 +157,7 @@ DAMAGES = {
 
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("suffix", ["codes", "json"])
-def test_a_damaged_cache_is_made_anew(damage, suffix, tmp_path, cache):
+def test_damaged_cache_is_rebuilt(damage, suffix, tmp_path, cache):
     path = tmp_path / "g.fa"
     rng = np.random.default_rng(0)
     path.write_text("".join(f">c{i}\n{''.join(rng.choice(list('ACGT'), 1500))}\n" for i in range(800)))
@@ -169,7 +169,7 @@ def test_a_damaged_cache_is_made_anew(damage, suffix, tmp_path, cache):
     assert [decode(genome.codes(f"c{i}")) for i in range(800)] == whole
 
 
-def test_a_full_disk_is_said_and_nothing_is_left(tmp_path, cache, monkeypatch):
+def test_full_disk_is_an_output_error_and_leaves_nothing(tmp_path, cache, monkeypatch):
     path = tmp_path / "g.fa"
     path.write_text(">a\nACGT\n")
 
@@ -182,10 +182,13 @@ def test_a_full_disk_is_said_and_nothing_is_left(tmp_path, cache, monkeypatch):
     assert list(cache.iterdir()) == []
 
 
-def test_what_a_killed_run_left_is_removed(tmp_path, cache):
+def test_temporary_files_of_killed_run_are_removed(tmp_path, cache):
     path = tmp_path / "g.fa"
     path.write_text(">a\nACGT\n")
-    code = f"import os; from regzoo.sequence import genome; genome._fasta = lambda *_: os.kill(os.getpid(), 9); genome.Genome({str(path)!r})"
+    code = (
+        "import os; from regzoo.sequence import genome; genome._fasta = lambda *_: os.kill(os.getpid(), 9); "
+        f"genome.Genome({str(path)!r})"
+    )
     assert subprocess.run([sys.executable, "-c", code]).returncode == -9
     assert len(list(cache.glob(".unfinished-*"))) == 1
     Genome(path)
@@ -195,13 +198,13 @@ def test_what_a_killed_run_left_is_removed(tmp_path, cache):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "not a usable FASTA|no sequence"),
-        (b">a\n>b\n", "not a usable FASTA|no sequence"),
-        (b"hello\nworld\n", "not a usable FASTA|no sequence"),
+        (b"", "not a FASTA file|no sequence"),
+        (b">a\n>b\n", "not a FASTA file|no sequence"),
+        (b"hello\nworld\n", "not a FASTA file|no sequence"),
         (gzip.compress(b">a\nACGTACGTAGCTAGCTAGCTA\n")[:-12], "truncated"),
         (gzip.compress(b">a\nACGT\n")[:12] + b"\xff" * 20, "truncated or corrupt"),
         (b">a\nACGT>b\nACGT\n", "contig 'a': '>' within a line"),
-        (b">a\nACGT\n>a\nACGT\n", "contig 'a' is there twice"),
+        (b">a\nACGT\n>a\nACGT\n", "contig 'a' occurs twice"),
         (b">\nACGT\n", "a record without a name"),
         (b">\xff\nACGT\n", "not UTF-8"),
         (b">p\nMKTAYIAKQRQISFVKSHFSRQLEERLGLIEVQ\n", "is this a protein"),
@@ -214,7 +217,7 @@ def test_what_a_killed_run_left_is_removed(tmp_path, cache):
         "not FASTA",
         "truncated gzip",
         "damaged gzip",
-        "no line end",
+        "no line break",
         "repeated name",
         "no name",
         "not UTF-8",
@@ -223,7 +226,7 @@ def test_what_a_killed_run_left_is_removed(tmp_path, cache):
         "2bit offset beyond its end",
     ],
 )
-def test_bad_fasta_is_refused_by_name(content, message, tmp_path):
+def test_bad_fasta_is_rejected(content, message, tmp_path):
     path = tmp_path / "bad.fa.gz"
     path.write_bytes(content)
     with pytest.raises(InputError, match=message) as error:
@@ -231,7 +234,7 @@ def test_bad_fasta_is_refused_by_name(content, message, tmp_path):
     assert "bad.fa.gz" in str(error.value)
 
 
-def test_a_truncated_bgzip_is_refused(tmp_path):
+def test_truncated_bgzip_is_rejected(tmp_path):
     path = bgzipped(tmp_path)
     path.write_bytes(path.read_bytes()[:-28])
     with pytest.raises(InputError, match="truncated"):

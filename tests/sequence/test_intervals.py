@@ -1,4 +1,4 @@
-"""BED files: what is read, and the line named in every refusal."""
+"""Reading of BED files, and error messages with the line."""
 
 import gzip
 
@@ -25,7 +25,7 @@ def test_columns_comments_and_defaults(tmp_path):
     assert list(read_bed(zipped).names) == ["0", "peak"]
 
 
-def test_resizing_keeps_the_centre(tmp_path):
+def test_resizing_keeps_centre(tmp_path):
     bed = read_bed(write(tmp_path, "a\t100\t200\na\t100\t201\n"))
     assert list(bed.resized(50)) == [125, 125]
     assert list(bed.resized(101)) == [100, 100]
@@ -47,20 +47,20 @@ def test_resizing_keeps_the_centre(tmp_path):
         ("track\tx\t5\n", "no interval"),
     ],
 )
-def test_bad_lines_are_named(text, message, tmp_path):
+def test_bad_lines_are_rejected(text, message, tmp_path):
     with pytest.raises(InputError, match=message) as error:
         read_bed(write(tmp_path, text))
     assert "x.bed" in str(error.value)
 
 
-def test_contigs_named_as_header_lines_are_no_headers(tmp_path):
+def test_contigs_named_like_header_lines_are_records(tmp_path):
     bed = read_bed(
         write(tmp_path, "track name=x\nbrowser position chr1:1-5\ntrack\t1\t5\ntrack_1\t2\t6\nbrowserless 3 7\n")
     )
     assert list(bed.contigs) == ["track", "track_1", "browserless"] and list(bed.starts) == [1, 2, 3]
 
 
-def test_line_ends_of_any_system(tmp_path):
+def test_line_breaks_of_any_system(tmp_path):
     path = tmp_path / "x.bed"
     for end in (b"\r", b"\r\n", b"\n"):
         path.write_bytes(end.join([b"a\t1\t5", b"", b"b\t2\t6\tname"]))
@@ -71,7 +71,7 @@ def test_line_ends_of_any_system(tmp_path):
         read_bed(path)
 
 
-def test_bytes_that_are_not_utf8_are_refused(tmp_path):
+def test_bytes_that_are_not_utf8_are_rejected(tmp_path):
     path = tmp_path / "x.bed"
     path.write_bytes("a\t1\t5\na\t1\t5\tpéak\n".encode("latin-1"))
     with pytest.raises(InputError, match="x.bed, line 2: not UTF-8"):
@@ -93,14 +93,14 @@ def test_summits_of_narrow_peaks(tmp_path):
         read_bed(write(tmp_path, "a\t1\t5\n")).around_summits("x.bed")
 
 
-def test_where_windows_lie(tmp_path):
+def test_windows_and_intervals_off_their_contig(tmp_path):
     fasta = tmp_path / "g.fa"
     fasta.write_text(">chr1\n" + "ACGT" * 25 + "\n")
     genome = Genome(fasta)
     path = write(tmp_path, "chr1\t10\t20\nchr1\t95\t99\nchr1\t100\t120\nchr1\t50\t900\nchr7\t1\t5\n")
     bed = read_bed(path)
-    numbers, starts, problems = locate_windows(bed, genome, 10)
-    assert list(numbers) == [0, 0, 0, 0, -1] and list(starts) == [10, 92, 105, 470, -2]
+    contig_indices, starts, problems = locate_windows(bed, genome, 10)
+    assert list(contig_indices) == [0, 0, 0, 0, -1] and list(starts) == [10, 92, 105, 470, -2]
     assert list(problems) == ["", "", OFF_CONTIG, OFF_CONTIG, NO_CONTIG]
     path = write(tmp_path, "chr1\t10\t20\nchr1\t95\t99\nchr1\t99\t130\nchr1\t100\t110\n")
     with pytest.raises(
@@ -117,7 +117,7 @@ def test_truncated_gzip(tmp_path):
         read_bed(path)
 
 
-def test_a_damaged_gzip_is_refused(tmp_path):
+def test_damaged_gzip(tmp_path):
     path = tmp_path / "x.bed.gz"
     path.write_bytes(gzip.compress(b"a\t1\t5\n" * 1000)[:12] + b"\xff" * 30)
     with pytest.raises(InputError, match="corrupt"):

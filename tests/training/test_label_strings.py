@@ -9,11 +9,14 @@ import yaml
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from regzoo.errors import InputError
+from regzoo.evaluate.metrics import evaluate_predictions
+from tests.conftest import ROOT, shared_data
 from training.data import Examples, load_examples
 from training.evaluate import evaluate_run
 from training.fit import fit
+from training.networks import load_run, predict
 from training.recipe import load_recipe
-from training.run import run_folder
+from training.run import Run, run_folder
 from training.scores import source_means, source_table
 
 TASKS = "task\tTF\tcell\n0\tCTCF\tK562\n1\tCTCF\tHeLa-S3\n2\tMAX\tK562\n"
@@ -101,6 +104,7 @@ def test_metrics_within_a_source_are_those_of_its_rows():
         column = ["x", "y"].index(row.target)
         own = (sources == row.source) & ~np.isnan(labels[:, column])
         assert row.rows == own.sum() and row.positive == pytest.approx(labels[own, column].mean())
+        assert row.predicted == pytest.approx(scores[own, column].mean())
         assert row.auroc == pytest.approx(roc_auc_score(labels[own, column], scores[own, column]))
         assert row.average_precision == pytest.approx(average_precision_score(labels[own, column], scores[own, column]))
     means = source_means(table, examples)
@@ -114,11 +118,50 @@ def test_evaluate_adds_the_metrics_within_each_source(recipe):
     folder = run_folder(recipe)
     metrics = json.loads((folder / "metrics.json").read_text())
     assert set(metrics["by_source"]) == {"dev", "test"} and set(metrics["by_source"]["test"]) == {"long", "short"}
+    test = load_examples(load_recipe(recipe).data)[0]["test"]
+    scores = predict(load_run(Run(recipe)), test.codes, load_recipe(recipe).data).numpy()
+    for index, target in enumerate(["CTCF_K562", "CTCF_HeLa-S3", "MAX_K562"]):
+        known = ~np.isnan(test.labels[:, index])
+        expected = evaluate_predictions(test.labels[known, index], scores[known, index])
+        for name, entry in expected.items():
+            assert metrics["test"][target][name] == pytest.approx(entry)
+    own = metrics["specificity"]["test"]["CTCF_K562"]
+    areas = [roc_auc_score(test.labels[:, 0], scores[:, index]) for index in range(3)]
+    assert own["difference"] == pytest.approx(areas[0] - max(areas[1:]), abs=1e-4)
+    assert own["best_other"] == ["CTCF_HeLa-S3", "MAX_K562"][int(np.argmax(areas[1:]))]
     table = pd.read_csv(folder / "evaluation-test-by-source.tsv", sep="\t")
     assert len(table) == 6 and metrics["by_source"]["test"]["short"]["rows"] == 8
+
+
+def test_the_published_windows_have_the_published_numbers_of_positives(monkeypatch):
+    folder = shared_data("multi_tf")
+    monkeypatch.setenv("REGZOO_DATA", str(folder.parent))
+    data = load_recipe(ROOT / "training" / "recipes" / "tf-dream" / "motif_resnet.yaml").data
+    tasks = pd.read_csv(folder / "tasks.tsv", sep="\t")
+    assert data.targets == list(tasks.TF + "_" + tasks.cell) and len(set(data.targets)) == 109
+    [piece] = data.model_copy(update={"files": {"dev": "valid.tsv.gz"}}).read()
+    assert [int((values == 1).sum()) for values in piece.labels.values()] == list(tasks.pos_valid)
+    assert set(piece.sources) == {"dhs_HepG2", "dhs_K562", "peak_ctcf", "peak_pu1", "sharpr"}
 
 
 def test_rows_without_a_source_column_have_none(recipe):
     write_tables(recipe.parent, np.random.default_rng(0), source=False)
     splits, _ = load_examples(load_recipe(recipe).data)
     assert all(part.sources is None for part in splits.values())
+
+
+def test_targets_with_one_class_in_test_have_no_metrics_there(recipe):
+    path = recipe.parent / "test.tsv"
+    rows = [line.split("\t") for line in path.read_text().splitlines()]
+    for row in rows[1:]:
+        row[2] = "000"
+    path.write_text("\n".join("\t".join(row) for row in rows) + "\n")
+    content = yaml.safe_load(recipe.read_text())
+    content["data"]["rare_targets"] = True
+    recipe.write_text(yaml.safe_dump(content))
+    fit(recipe, threads=1)
+    evaluate_run(recipe)
+    metrics = Run(recipe).metrics()
+    assert metrics["test"] == {} and metrics["by_source"]["test"] == {} and set(metrics["dev"]) == {
+        "CTCF_K562", "CTCF_HeLa-S3", "MAX_K562"
+    }  # fmt: skip

@@ -5,6 +5,7 @@ Windows are read, labelled and written in chunks, so that memory does not grow w
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -267,6 +268,7 @@ class _Writer:
             )  # fmt: skip
 
     def add(self, codes, labels, numbers, starts, split, peak):
+        """Append windows."""
         windows = self.options.windows
         first = starts + (windows.length - windows.bin) // 2
         values = {
@@ -293,7 +295,8 @@ class _Writer:
             part = hashes[own].ravel()
             self.kmers[value].update(part[part % np.uint64(SAMPLE) == 0].tolist())
 
-    def report(self, targets):
+    def report(self, targets: Iterable[str]) -> dict[str, Any]:
+        """Counts of windows and of leakage between splits, for the manifest."""
         shared = {
             f"{a} and {b}": len(self.kmers[SPLITS.index(a)] & self.kmers[SPLITS.index(b)])
             for a, b in (("train", "dev"), ("train", "test"), ("dev", "test"))

@@ -17,15 +17,16 @@ LABELS = {"0": 0.0, "1": 1.0, ".": np.nan}
 class LabelStringsData(Source):
     """One table for each split, with the columns `sequence`, `labels` and, if there is one, `source`.
 
-    `labels` has one character for each task: 1 bound, 0 not bound, '.' ambiguous (masked). The tasks are the rows of
-    another table, in the order of the characters; a target is named by the columns `names` of it, joined by '_'.
+    `labels` has one character for each task: 1 (bound), 0 (not bound) or '.' (ambiguous; masked). The tasks are the
+    rows of another table, in the order of the characters. The columns `names` of that table, joined by '_', name the
+    targets.
     """
 
     format: Literal["label_strings"]
     files: dict[Literal["train", "dev", "test"], str] = {
         "train": "train.tsv.gz", "dev": "valid.tsv.gz", "test": "test.tsv.gz"
     }  # fmt: skip
-    tasks: str = Field("tasks.tsv", description="table of the tasks, a row for each")
+    tasks: str = Field("tasks.tsv", description="table with one row per task")
     names: list[str] = Field(["TF", "cell"], min_length=1, description="columns of `tasks` that name a target")
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 
 from regzoo.effects.scoring import FLAGS
+from regzoo.effects.strands import Strands
 from regzoo.effects.windows import allele_windows, check_alleles, contig_numbers, unknown_bases
 from regzoo.errors import InputError
 from regzoo.nets.language_models import LanguageModel
@@ -29,7 +31,7 @@ class ZeroShot:
 
     Attributes
     ----------
-    scores : tuple of str
+    scores : sequence of str
         Keys of `regzoo.options.ZERO_SHOT`.
     length : int
         Bases of the window that the model reads.
@@ -42,7 +44,7 @@ class ZeroShot:
         If there is no such score, or the window is too short.
     """
 
-    scores: tuple[str, ...] = ("p_ref", "llr")
+    scores: Sequence[str] = ("p_ref", "llr")
     length: int = 512
     around: int = 10
 
@@ -211,7 +213,9 @@ class ZeroShotScorer:
     def __init__(self, genome: str | Path | Genome, lm: LanguageModel, options: ZeroShot):
         self.genome, self.lm, self.options = as_genome(genome), lm, options
         self.batch_size, self.normalise = 0, False
-        self.groups, self.named, self.strands = {"zero_shot": list(options.scores)}, {}, None
+        self.groups: dict[str, list[str]] = {"zero_shot": list(options.scores)}
+        self.named: dict[str, list[str]] = {}
+        self.strands: Strands | None = None
 
     def check(self, alleles: Alleles) -> np.ndarray:
         """See `AlleleScorer`."""
@@ -226,7 +230,7 @@ class ZeroShotScorer:
 
     @staticmethod
     def _defined(alleles, name):
-        """For which alleles a score is defined, bool, shape (N,): REF has no N, and for others than llr, single bases."""
+        """Whether a score is defined, bool, shape (N,): REF has no N, and for scores other than llr one base."""
         known = all_of(alleles.codes < UNKNOWN, alleles.ref_start, alleles.ref_length)
         return known if name == "llr" else known & alleles.single
 
