@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from regzoo.embedding import embed
     from regzoo.evaluate.compare import compare
     from regzoo.evaluate.transfer import transfer
+    from regzoo.explanation import explain
     from regzoo.model import Model
     from regzoo.prediction import predict
     from regzoo.sequence import Genome
@@ -35,6 +36,7 @@ _HOMES = {
     "background": "regzoo.effects.background",
     "compare": "regzoo.evaluate.compare",
     "embed": "regzoo.embedding",
+    "explain": "regzoo.explanation",
     "list_models": "regzoo.zoo",
     "load_model": "regzoo.zoo",
     "predict": "regzoo.prediction",
@@ -56,6 +58,7 @@ __all__ = [
     "background",
     "compare",
     "embed",
+    "explain",
     "list_models",
     "load_model",
     "predict",

@@ -15,6 +15,7 @@ from regzoo import __version__
 from regzoo.errors import RegzooError
 from regzoo.options import (
     ANCHORS,
+    ATTRIBUTIONS,
     CENTRES,
     ORIENTATIONS,
     PER,
@@ -337,13 +338,56 @@ def mutate(
     """
     from regzoo.effects.mutate import saturation_mutagenesis as run
 
-    one_file = len(loci) == 1 and (loci[0] == "-" or Path(loci[0]).exists() or ":" not in loci[0])
     count = run(
-        model, loci[0] if one_file else list(loci), genome, score=score, targets=targets, insertions=insertions,
+        model, _intervals(loci), genome, score=score, targets=targets, insertions=insertions,
         strands=strands, precision=precision, batch_size=batch_size, device=device, output=output or "-",
         progress=not quiet,
     )  # fmt: skip
     print(f"{count} loci -> {', '.join(output or ['standard output'])}", file=sys.stderr)
+
+
+@app.command()
+def explain(
+    model: OneModel,
+    inputs: Annotated[
+        list[str], typer.Argument(help="Loci such as chr1:1,550-1,650, or one BED file; the window around each centre")
+    ],
+    genome: GenomeFile,
+    method: Annotated[str, _option("--method", help=_listed(ATTRIBUTIONS))] = "integrated_gradients",
+    targets: Targets = (),  # type: ignore[assignment]
+    references: Annotated[int, _option("--references", min=1, help="Shuffled sequences to start from")] = 10,
+    steps: Annotated[int, _option("--steps", min=1, help="Points on each path of integrated gradients")] = 32,
+    use_strand: Annotated[
+        bool | None,
+        _option(
+            "--use-strand/--no-use-strand",
+            help="Explain the reverse strand of intervals on '-' (default: only for models of RNA and promoters)",
+        ),
+    ] = None,
+    seed: Annotated[int, _option("--seed", help="Of the shuffled sequences")] = 0,
+    device: Device = "auto",
+    output: Annotated[
+        list[str],
+        _option(
+            "--output",
+            "-o",
+            help=".h5, .npz (for TF-MoDISco, one target), .tsv, .tsv.gz, .parquet, .bw (one target), or of one window .png, "
+            ".svg or .pdf; repeat for more",
+        ),
+    ] = ...,  # type: ignore[assignment]
+    quiet: Quiet = False,
+) -> None:
+    """Explain predictions: the contribution of each base of a window to its log odds (or value).
+
+    Example: regzoo explain chr1:1,550-1,650 --genome hg38.fa --model MotifResNet/tf-human -t tf3 -o locus.png
+    """
+    from regzoo.explanation import explain as run
+
+    count = run(
+        model, _intervals(inputs), genome, method=method, targets=targets, references=references, steps=steps,
+        use_strand=use_strand, seed=seed, device=device, output=output, progress=not quiet,
+    )  # fmt: skip
+    print(f"{count} windows -> {', '.join(output)}", file=sys.stderr)
 
 
 @app.command()
@@ -380,8 +424,7 @@ def embed(
 
 
 LABELLED_HELP = (
-    "labelled sequences: CSV headed `sequence,label` (0 or 1) or `sequence,value`, plain or gzipped; repeat "
-    "for more"
+    "labelled sequences: CSV headed `sequence,label` (0 or 1) or `sequence,value`, plain or gzipped; repeat for more"
 )
 
 
@@ -524,6 +567,12 @@ def transfer(
     print(found.matrix.to_markdown(floatfmt=".3f"))
 
 
+def _intervals(given: list[str]) -> str | list[str]:
+    """One BED file as a path; loci as a list."""
+    one_file = len(given) == 1 and (given[0] == "-" or Path(given[0]).exists() or ":" not in given[0])
+    return given[0] if one_file else list(given)
+
+
 def _report(statuses: Counter, what: str, output: str | None, notes: Counter | None = None) -> None:
     """Counts of a run, on standard error."""
     total, where = sum(statuses.values()), "standard output" if output in (None, "-") else output
@@ -557,10 +606,10 @@ def doctor() -> None:
 
     checks = diagnose()
     for check in checks:
-        print(f"{'ok  ' if check.right else 'FAIL'}  {check.name}: {check.seen}")
-        if not check.right:
-            print(f"      -> {check.mend}")
-    if not all(check.right for check in checks):
+        print(f"{'ok  ' if check.passed else 'FAIL'}  {check.name}: {check.found}")
+        if not check.passed:
+            print(f"      -> {check.fix}")
+    if not all(check.passed for check in checks):
         raise typer.Exit(1)
 
 

@@ -1,4 +1,4 @@
-"""The demonstration behind `make demo`: the three ways in and `regzoo score`, on one FASTA, BED and VCF."""
+"""Demonstration of `make demo`: predictions and variant effects from both command lines and from Python."""
 
 import argparse
 import itertools
@@ -7,19 +7,29 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 BIN = Path(sys.executable).parent
 ROWS = 4
 
 
-def run(*command):
-    """Show a command as a user would type it, and run it."""
+def run(*command: Any) -> None:
+    """Print a command and run it."""
     print(f"\n$ {shlex.join(map(str, command))}", flush=True)
     subprocess.run([BIN / command[0], *map(str, command[1:])], check=True)
 
 
-def in_python(model, loader, output):
-    """`kipoi.get_model` on the same intervals; prints what a Python user sees."""
+def in_python(model: str, loader: dict[str, str], output: Path) -> None:
+    """Predict with `kipoi.get_model` and print the code and its results.
+
+    Parameters
+    ----------
+    model : str
+    loader : dict
+        Arguments of the dataloader.
+    output : pathlib.Path
+        File for the predictions.
+    """
     import kipoi
 
     print(f"\n>>> model = kipoi.get_model({model!r}, source='regzoo')")
@@ -30,8 +40,8 @@ def in_python(model, loader, output):
     print(loaded.predict_on_batch(batch["inputs"])[:, :5])
 
 
-def show(path):
-    """A file's path and first rows, without VCF header lines."""
+def show(path: Path) -> None:
+    """Print the path and first rows of a file, without VCF header lines."""
     print(f"\n{path}")
     with open(path) as handle:
         lines = (line.rstrip("\n") for line in handle if not line.startswith("##"))
@@ -39,8 +49,8 @@ def show(path):
             print("   ", line[:150] + ("…" if len(line) > 150 else ""))
 
 
-def main():
-    """Run every way in and print where the outputs are."""
+def main() -> None:
+    """Run the demonstration and print the paths of its outputs."""
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("model", "fasta", "bed", "vcf", "out"):
         parser.add_argument(f"--{name}", required=True)

@@ -1,20 +1,18 @@
-"""model.yaml, checked key by key: it comes with a model, so that it is not trusted."""
+"""Validation of model.yaml, which comes with a model and is not trusted."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from regzoo.activations import ACTIVATIONS
 from regzoo.errors import ModelError
 from regzoo.nets.checkpoint import Official
 from regzoo.sections import Section, read_yaml, validated
 
-_ACTIVATION_NAMES = tuple(ACTIVATIONS)
-
 
 class Arguments(Section):
-    """`args`: what a model is made of. File names are relative to the model directory."""
+    """Section `args`: architecture, targets and weights. File names are relative to the model directory."""
 
     architecture: str
     arguments: dict[str, Any]
@@ -22,18 +20,25 @@ class Arguments(Section):
     weights: str | None = Field(None, min_length=1)
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
     official: Official | None = None
-    activation: Literal[_ACTIVATION_NAMES] = "sigmoid"
+    activation: str = "sigmoid"
     reverse_complement: bool = False
+
+    @field_validator("activation")
+    @classmethod
+    def _known_activation(cls, value):
+        if value not in ACTIVATIONS:
+            raise ValueError(f"expected one of {', '.join(ACTIVATIONS)}")
+        return value
 
     @model_validator(mode="after")
     def _one_source(self):
         if (self.weights is None) == (self.official is None):
-            raise ValueError("give either `weights` or `official`")
+            raise ValueError("expected either `weights` or `official`")
         return self
 
 
 class _Open(BaseModel):
-    """A section of Kipoi's, of which only some keys are read here."""
+    """A section defined by Kipoi. Keys that are not used here are ignored."""
 
     model_config = ConfigDict(strict=True)
 
@@ -60,7 +65,7 @@ class _Test(_Open):
 
 
 class Description(Section):
-    """A model.yaml: `args`, and the keys of Kipoi."""
+    """Content of a model.yaml: `args`, and the keys of Kipoi."""
 
     args: Arguments
     default_dataloader: str | _Loader = _Loader()
@@ -75,13 +80,13 @@ class Description(Section):
     path: Any = None
 
     @property
-    def use_strand(self):
-        """Whether intervals on '-' are turned round unless it is said otherwise."""
+    def use_strand(self) -> bool:
+        """Whether intervals on the '-' strand are reverse complemented by default."""
         return isinstance(self.default_dataloader, _Loader) and self.default_dataloader.default_args.use_strand
 
 
-def read_description(folder):
-    """Read and check the model.yaml of a model directory.
+def read_description(folder: str | Path) -> Description:
+    """Read and validate the model.yaml of a model directory.
 
     Parameters
     ----------
@@ -94,7 +99,7 @@ def read_description(folder):
     Raises
     ------
     ModelError
-        If the file is missing, is not YAML, or a key is unknown, missing or impossible; every problem is named.
+        If the file is missing or not YAML, or a key is unknown, missing or not valid. The message names each problem.
     """
     path = Path(folder) / "model.yaml"
     description = validated(Description, read_yaml(path, ModelError), path, ModelError)
@@ -109,17 +114,17 @@ def read_description(folder):
     return description
 
 
-def inside(folder, name, key):
-    """Path of a file that a model.yaml names.
+def inside(folder: str | Path, name: str, key: str) -> Path:
+    """Path of a file named in a model.yaml.
 
     Parameters
     ----------
     folder : str or pathlib.Path
         The model directory.
     name : str
-        Relative to it.
+        File name, relative to the folder.
     key : str
-        Of the model.yaml, for the message.
+        Key of the model.yaml, for error messages.
 
     Returns
     -------
@@ -128,14 +133,14 @@ def inside(folder, name, key):
     Raises
     ------
     ModelError
-        If the file is not in the folder, by its name or through a link.
+        If the file is outside the folder, by its name or through a symbolic link.
     """
     folder = Path(folder)
     try:
         path = (folder / name).resolve()
-        held = path.is_relative_to(folder.resolve()) and len(name) < 256
-    except (OSError, ValueError, RuntimeError):  # a null byte, or a loop of links
-        held = False
-    if not held:
+        valid = path.is_relative_to(folder.resolve()) and len(name) < 256
+    except (OSError, ValueError, RuntimeError):  # a null byte or a loop of links
+        valid = False
+    if not valid:
         raise ModelError(f"{folder / 'model.yaml'}: {key}: {name[:200]!r} is not a file inside the model directory")
     return folder / name

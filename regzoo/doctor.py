@@ -1,4 +1,4 @@
-"""Checks of an installation, each with how to mend it."""
+"""Checks of an installation."""
 
 import importlib.metadata
 import re
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 from regzoo.errors import RegzooError
 from regzoo.sections import read_yaml
@@ -19,31 +20,40 @@ _INSTALL = "run `make env` in the checkout"
 
 @dataclass
 class Check:
-    """One finding: what was looked at, whether it is right, what was seen, and how to mend it."""
+    """Result of one check.
+
+    Attributes
+    ----------
+    name : str
+    passed : bool
+    found : str
+        What was found, for the user.
+    fix : str
+        How to fix the problem if the check did not pass.
+    """
 
     name: str
-    right: bool
-    seen: str
-    mend: str = ""
+    passed: bool
+    found: str
+    fix: str = ""
 
 
-def diagnose():
-    """Check this installation.
-
-    Returns
-    -------
-    list of Check
-    """
-    version = ".".join(map(str, sys.version_info[:3]))
-    checks = [Check("python", (3, 10) <= sys.version_info[:2] <= (3, 12), version, "use Python 3.10, 3.11 or 3.12")]
-    checks += [_packages(), _command(), _plugin(), _zoo(), _source()]
+def diagnose() -> list[Check]:
+    """Check this installation."""
+    checks = [_python(), _packages(), _command(), _plugin(), _zoo(), _source()]
     devices = ["cpu"] + [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     checks.append(Check("torch devices", True, ", ".join(devices)))
     return checks
 
 
+def _python():
+    version = ".".join(map(str, sys.version_info[:3]))
+    required = importlib.metadata.metadata("regzoo")["Requires-Python"]
+    return Check("python", SpecifierSet(required).contains(version), version, f"use Python {required}")
+
+
 def _packages():
-    """Installed versions against the library's declared requirements."""
+    """Compare installed versions with the requirements of the library."""
     wrong = []
     requirements = [Requirement(text) for text in importlib.metadata.requires("regzoo") or []]
     for requirement in requirements:
@@ -60,26 +70,26 @@ def _packages():
 
 
 def _command():
-    """Whether `kipoi` of this environment is the zoo's."""
+    """Check that the command `kipoi` of this environment is that of the zoo."""
     path = Path(sys.executable).parent / "kipoi"
     if not path.exists():
         found = shutil.which("kipoi")
-        return Check("kipoi command", False, found or "missing", _INSTALL + "; `regzoo kipoi …` works all the same")
+        return Check("kipoi command", False, found or "missing", _INSTALL + "; `regzoo kipoi …` works without it")
     ours = "regzoo" in re.sub(r"^#!.*", "", path.read_text(errors="replace"))
-    mend = "`pip install --force-reinstall --no-deps -e .` in the checkout; until then use `regzoo kipoi …`"
-    return Check("kipoi command", ours, f"{path}{'' if ours else ' was overwritten by another install'}", mend)
+    fix = "run `pip install --force-reinstall --no-deps -e .` in the checkout; until then use `regzoo kipoi …`"
+    return Check("kipoi command", ours, f"{path}{'' if ours else ' was overwritten by another install'}", fix)
 
 
 def _plugin():
     try:
-        import regzoo.kipoi  # noqa: F401 - first, or the plugin is imported without what mends it
+        import regzoo.kipoi  # noqa: F401 - must come first, because it adapts the plugin
 
         import kipoi.plugin  # isort: skip
         import kipoi_veff  # isort: skip
-    except Exception as error:  # whatever an import in a broken environment may raise
+    except Exception as error:  # an import in a broken environment can raise any error
         return Check("kipoi_veff plugin", False, f"{type(error).__name__}: {error}", _INSTALL)
-    right = kipoi.plugin.is_plugin("kipoi_veff")
-    return Check("kipoi_veff plugin", right, f"version {kipoi_veff.__version__}", _INSTALL)
+    passed = kipoi.plugin.is_plugin("kipoi_veff")
+    return Check("kipoi_veff plugin", passed, f"version {kipoi_veff.__version__}", _INSTALL)
 
 
 def _zoo():
@@ -90,16 +100,16 @@ def _zoo():
 
 
 def _source():
-    """Whether Kipoi's configuration knows this zoo."""
+    """Check that this zoo is a source in Kipoi's configuration."""
     from regzoo.register import SOURCE, config_path
 
-    mend = "run `regzoo register`"
+    fix = "run `regzoo register`"
     try:
         path = Path(read_yaml(config_path())["model_sources"][SOURCE]["local_path"])
     except (RegzooError, KeyError, TypeError):
-        return Check("kipoi source", False, f"no source {SOURCE!r} in {config_path()}", mend)
+        return Check("kipoi source", False, f"no source {SOURCE!r} in {config_path()}", fix)
     try:
-        right = path.resolve() == (zoo_folder() / "models").resolve()
-    except (RegzooError, ValueError):  # no zoo, which is a finding of its own, or not a path
-        right = False
-    return Check("kipoi source", right, f"{SOURCE} -> {path}", mend)
+        passed = path.resolve() == (zoo_folder() / "models").resolve()
+    except (RegzooError, ValueError):  # no zoo, which has its own check, or not a valid path
+        passed = False
+    return Check("kipoi source", passed, f"{SOURCE} -> {path}", fix)

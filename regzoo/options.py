@@ -62,6 +62,14 @@ ORIENTATIONS = {
     "report": "keep them as they are; the column `orientation` says what is wrong",
     "fix": "exchange swapped alleles and complement flipped ones, and say so in `orientation`",
 }
+#: Ways to attribute a prediction to bases.
+ATTRIBUTIONS = {
+    "integrated_gradients": "mean gradient on the way from shuffled sequences; complete for any network",
+    "deeplift": "DeepLIFT from shuffled sequences; for networks of convolutions, poolings and dense layers",
+    "gradient": "gradient x input",
+    "taylor": "first-order approximation of mutagenesis: one backward pass",
+    "saturation": "exact mutagenesis: minus the mean effect of the three substitutions, also for language models",
+}
 #: Scores of masked language models.
 ZERO_SHOT = {
     "p_ref": "probability of the reference base, hidden",

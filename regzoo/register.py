@@ -1,4 +1,4 @@
-"""Writing this zoo as a source into Kipoi's configuration."""
+"""Registration of this zoo as a source in Kipoi's configuration."""
 
 import os
 from pathlib import Path
@@ -11,18 +11,18 @@ from regzoo.output.files import finished_file
 from regzoo.sections import read_yaml
 
 
-def config_path():
-    """Kipoi's configuration file."""
+def config_path() -> Path:
+    """Path of Kipoi's configuration file."""
     return Path(os.path.expanduser("~")) / ".kipoi" / "config.yaml"
 
 
-def register(name=SOURCE):
-    """Make models/ of this checkout a Kipoi source, keeping every other source and setting.
+def register(name: str = SOURCE) -> Path:
+    """Add the models of this checkout to Kipoi's sources. Other sources and settings are kept.
 
     Parameters
     ----------
     name : str
-        Of the source.
+        Name of the source.
 
     Returns
     -------
@@ -32,14 +32,16 @@ def register(name=SOURCE):
     Raises
     ------
     InputError
-        If the configuration there is not YAML, or not of keys and values.
+        If the existing configuration is not YAML, or not a mapping.
+    OutputError
+        If the configuration cannot be written.
     """
     path = config_path()
     config = (read_yaml(path) if path.exists() else None) or {}
     if not isinstance(config, dict) or not isinstance(config.get("model_sources") or {}, dict):
-        raise InputError(f"{path}: expected keys and values, and in `model_sources` too; mend or remove it")
+        raise InputError(f"{path}: expected a mapping, with a mapping `model_sources`; correct or remove this file")
     sources = config["model_sources"] = config.get("model_sources") or {}
-    # Kipoi's own default, which it does not add to a configuration that is there already.
+    # Kipoi's default source, which Kipoi does not add to an existing configuration.
     home = path.parent
     sources.setdefault(
         "kipoi",
@@ -54,7 +56,7 @@ def register(name=SOURCE):
     try:
         home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{home}: cannot make this folder ({error.strerror})") from error
+        raise OutputError(f"{home}: cannot create this folder ({error.strerror})") from error
     with finished_file(path) as temporary:
         temporary.write_text(yaml.safe_dump(config, sort_keys=False, indent=4))
     return path

@@ -1,32 +1,36 @@
-"""Sections of YAML and JSON files, checked key by key before anything is done with them."""
+"""Validation of YAML and JSON files against pydantic models."""
 
 import difflib
 import typing
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from regzoo.errors import InputError
+from regzoo.errors import InputError, RegzooError
 
-#: Bytes of the largest YAML file that is read.
+#: Size of the largest YAML file that is read, bytes.
 LARGEST = 2_000_000
+
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
 class Section(BaseModel):
-    """Part of a YAML file; a key that is none of its fields is an error, and no value is converted."""
+    """Section of a YAML file. Unknown keys are rejected, and values are not converted."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
-def read_yaml(path, error=InputError):
-    """Content of a YAML file.
+def read_yaml(path: str | Path, error: type[RegzooError] = InputError) -> Any:
+    """Read a YAML file.
 
     Parameters
     ----------
     path : str or pathlib.Path
     error : type
-        Class of the errors.
+        Class of the errors raised.
 
     Raises
     ------
@@ -36,7 +40,7 @@ def read_yaml(path, error=InputError):
     path = Path(path)
     try:
         if path.stat().st_size > LARGEST:
-            raise error(f"{path}: {path.stat().st_size:,} bytes are too many for a YAML file of this kind")
+            raise error(f"{path}: {path.stat().st_size:,} bytes; expected a YAML file of at most {LARGEST:,} bytes")
         text = path.read_text(encoding="utf-8")
     except OSError as problem:
         raise error(f"{path}: cannot read this file ({problem.strerror})") from problem
@@ -44,30 +48,41 @@ def read_yaml(path, error=InputError):
         raise error(f"{path}: not UTF-8 text ({problem})") from problem
     try:
         return yaml.safe_load(text)
-    except Exception as problem:  # besides YAMLError, PyYAML raises what int(), dates and deep nesting raise
+    except Exception as problem:  # YAMLError, or errors of invalid numbers and dates and of deep nesting
         raise error(f"{path}: not valid YAML: {type(problem).__name__}: {problem}") from problem
 
 
-def validated(kind, content, where, error=InputError, prefix=""):
-    """A section from plain values.
+def validated(
+    kind: type[_Model],
+    content: Any,
+    where: str | Path,
+    error: type[RegzooError] = InputError,
+    prefix: str = "",
+) -> _Model:
+    """Validate the content of a YAML or JSON file.
 
     Parameters
     ----------
     kind : type
-        The `pydantic.BaseModel`.
+        The `pydantic.BaseModel` to validate against.
     content : object
-        Plain values of YAML or JSON.
+        Content of the file.
     where : str or pathlib.Path
-        Named first in messages.
+        The file, for error messages.
     error : type
-        Class of the error.
+        Class of the error raised.
     prefix : str
-        Put before the keys in messages.
+        Prefix of keys in error messages.
+
+    Returns
+    -------
+    object
+        Instance of `kind`.
 
     Raises
     ------
     RegzooError
-        Of class `error`; it names every key that is unknown, missing or has an impossible value.
+        Of class `error`, if a key is unknown, missing or has an invalid value. The message names each problem.
     """
     try:
         return kind.model_validate(content)
@@ -75,8 +90,19 @@ def validated(kind, content, where, error=InputError, prefix=""):
         raise error(f"{where}: {problems(problem, _fields(kind), prefix)}") from problem
 
 
-def problems(error, fields=(), prefix="", most=10):
-    """The problems of a pydantic.ValidationError in one line, with the nearest of `fields` beside an unknown key."""
+def problems(error: ValidationError, fields: Collection[str] = (), prefix: str = "", most: int = 10) -> str:
+    """Describe a validation error in one line.
+
+    Parameters
+    ----------
+    error : pydantic.ValidationError
+    fields : collection of str
+        Valid keys. The closest one is suggested for an unknown key.
+    prefix : str
+        Prefix of keys.
+    most : int
+        Largest number of problems to describe.
+    """
     texts = []
     for one in error.errors(include_url=False, include_input=False)[:most]:
         key = (prefix + ".".join(str(part) for part in one["loc"])).rstrip(".")
@@ -84,7 +110,7 @@ def problems(error, fields=(), prefix="", most=10):
         close = difflib.get_close_matches(str(one["loc"][-1]), sorted(fields), 1) if known else []
         hint = f" (did you mean {close[0]!r}?)" if close else ""
         if known and one["loc"][-1] in fields:
-            hint = " (it is a key of another section)"
+            hint = " (this key belongs to another section)"
         text = one["msg"] if one["loc"] or one["type"] != "model_type" else "expected keys and values"
         texts.append((f"{key}: " if key else "") + text + hint)
     more = error.error_count() - len(texts)
@@ -92,7 +118,7 @@ def problems(error, fields=(), prefix="", most=10):
 
 
 def _fields(kind):
-    """Names of the fields of a section and of all sections in it."""
+    """Names of the fields of a section and its subsections."""
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return set(kind.model_fields).union(*(_fields(field.annotation) for field in kind.model_fields.values()))
     return set().union(*map(_fields, typing.get_args(kind)))

@@ -284,6 +284,9 @@ COMMANDS = {
     cli.zero_shot: regzoo.zero_shot,
     cli.mutate: regzoo.saturation_mutagenesis,
     cli.embed: regzoo.embed,
+    cli.explain: regzoo.explain,
+    cli.alleles: regzoo.alleles,
+    cli.background: regzoo.background,
     cli.compare: regzoo.compare,
     cli.transfer: regzoo.transfer,
 }

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from regzoo import embedding
-from regzoo.effects.pipeline import score_variants
 from regzoo.effects.mutate import saturation_mutagenesis
+from regzoo.effects.pipeline import score_variants
 from regzoo.embedding import embed, vectors_of
 from regzoo.errors import InputError, ModelError, OutputError
 from regzoo.sequence import Genome, read_bed

@@ -233,7 +233,7 @@ def test_errors_are_shown_without_a_traceback(tmp_path):
 def test_a_window_over_the_end_is_refused_when_strict(tmp_path, model):
     bed = tmp_path / "x.bed"
     bed.write_text("chr1\t100\t200\nchr1\t0\t10\n")
-    with pytest.raises(InputError, match="line 2: the window chr1:-45-56 reaches over"):
+    with pytest.raises(InputError, match="line 2: the window chr1:-45-56 extends beyond"):
         predict(model, bed, FASTA, strict=True, output=tmp_path / "o.tsv")
     found = predict(model, bed, FASTA, output=tmp_path / "o.tsv")
     assert found.statuses == {"ok": 2} and found.padded == 1

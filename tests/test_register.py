@@ -22,14 +22,14 @@ def test_what_is_there_is_kept(config):
     content = yaml.safe_load(config.read_text())
     assert content["a"] == 1 and set(content["model_sources"]) == {"mine", "kipoi", "regzoo"}
     assert content["model_sources"]["regzoo"]["local_path"] == str(zoo_folder() / "models")
-    assert _source().right
+    assert _source().passed
 
 
 @pytest.mark.parametrize("content", [b"", b"model_sources:\n"])
 def test_an_empty_configuration_is_filled(content, config):
     config.write_bytes(content)
     register()
-    assert _source().right
+    assert _source().passed
 
 
 @pytest.mark.parametrize("content", [b"- a\n", b"model_sources: [a]\n", b"x", b"\xff", b"a: [", b"model_sources: 3"])
@@ -38,10 +38,10 @@ def test_a_malformed_configuration_is_told_and_kept(content, config):
     with pytest.raises(InputError, match="config.yaml"):
         register()
     assert config.read_bytes() == content
-    assert not _source().right and _source().mend
+    assert not _source().passed and _source().fix
 
 
 def test_a_source_that_is_none_is_a_finding(config):
     for path in (3, None, "a\0b", "/nowhere"):
         config.write_text(yaml.safe_dump({"model_sources": {"regzoo": {"local_path": path}}}))
-        assert not _source().right
+        assert not _source().passed

@@ -272,7 +272,7 @@ class _Changes:
         self.windows, self.keys = windows[self.order], keys
 
     def of(self, members):
-        """Groups of changes of the reference windows `members`: row numbers, and int64 tensor of indices in `members`."""
+        """Groups of changes of reference windows: row numbers, and int64 tensor of indices in `members`."""
         low, high = np.searchsorted(self.windows, members), np.searchsorted(self.windows, members, side="right")
         rows = np.concatenate([self.order[a:b] for a, b in zip(low, high)])
         local = np.repeat(np.arange(len(members)), high - low)

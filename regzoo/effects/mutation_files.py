@@ -1,7 +1,8 @@
-"""Files of saturation mutagenesis, chosen by suffix: HDF5, tables, pictures, mutation maps of kipoi-veff."""
+"""Output files of saturation mutagenesis: HDF5, tables, pictures and mutation maps of kipoi-veff."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
@@ -25,22 +26,27 @@ if TYPE_CHECKING:
     from regzoo.effects.mutate import Saturation
 
 
-def check_outputs(outputs, sizes, targets):
-    """Raise an OutputError if an output cannot be written as asked.
+def check_outputs(outputs: Sequence[str | Path], sizes: Sequence[int], targets: int) -> None:
+    """Validate output files.
 
     Parameters
     ----------
-    outputs : list of str or pathlib.Path
-        An unknown suffix, or a format whose packages are not installed, is refused.
-    sizes : list of int
-        Bases of each locus; a picture shows one.
+    outputs : sequence of str or pathlib.Path
+    sizes : sequence of int
+        Length of each locus, in bases.
     targets : int
-        Number of targets; a picture has room for some.
+        Number of targets.
+
+    Raises
+    ------
+    OutputError
+        If a suffix is unknown, a required package is not installed, or a picture would show more than one locus or more
+        than `MOST_ROWS` rows.
     """
     for output in outputs:
         suffix = check_suffix(output, SUFFIXES_OF_MUTATIONS)
         if suffix == ".mutmap.h5" and find_spec("kipoi_veff") is None:
-            raise OutputError(f"{output}: this needs kipoi-veff, which is not installed; `regzoo doctor` says how")
+            raise OutputError(f"{output}: kipoi-veff is not installed; run `regzoo doctor` for instructions")
         if suffix in SUFFIXES:
             _check_picture(output, sizes, targets)
 
@@ -50,24 +56,27 @@ def _check_picture(output, sizes, targets):
         raise OutputError(f"{output}: a picture shows one locus, but there are {len(sizes)}; use .h5 or .tsv")
     if rows_of(sizes[0]) * targets > MOST_ROWS:
         raise OutputError(
-            f"{output}: {targets} targets of {sizes[0]} bases take {rows_of(sizes[0]) * targets} rows, but a picture has "
-            f"{MOST_ROWS} of {BASES_A_ROW} bases at most; choose targets, or a shorter locus"
+            f"{output}: {targets} targets of {sizes[0]} bases take {rows_of(sizes[0]) * targets} rows, but a picture "
+            f"has at most {MOST_ROWS} rows of {BASES_A_ROW} bases; select targets or a shorter locus"
         )
     require_packages(output, "matplotlib", "logomaker")
 
 
 @contextmanager
-def open_output(output, targets, alleles, kind, model_name):
-    """A function that writes one `Saturation` after the other; the file is in place when the block ends well.
+def open_output(
+    output: str | Path, targets: Sequence[str], alleles: Sequence[str], kind: str, model_name: str
+) -> Iterator[Callable[[Saturation], None]]:
+    """Context with a function that writes one `Saturation` per call. The file appears when the block ends without
+    error.
 
     Parameters
     ----------
     output : str or pathlib.Path
-        Its suffix has been checked.
+        A file with a valid suffix; see `check_outputs`.
     targets, alleles : sequence of str
-        Columns of the effects.
+        Targets and alleles of the effects.
     kind, model_name : str
-        What the effects are.
+        Names of the score and of the model.
     """
     suffix = check_suffix(output, SUFFIXES_OF_MUTATIONS)
     if suffix not in _WRITERS:
@@ -81,7 +90,7 @@ def open_output(output, targets, alleles, kind, model_name):
         try:
             yield write
         except BaseException:
-            if writer is not _mutation_map:  # which writes at its end
+            if writer is not _mutation_map:  # its close writes the file
                 close()
             raise
         close()
@@ -94,7 +103,7 @@ def _write_rows(table, fixed, result):
 
 
 def _hdf5(path, targets, alleles, kind, model_name):
-    """/loci/000000/effects (positions, alleles, targets), with contig, start, name and reference; /alleles, /targets."""
+    """Layout: /targets, /alleles, and for each locus /loci/NUMBER/effects, shape (positions, alleles, targets)."""
     out = NewHdf5(path)
     out.attrs.update(model=model_name, score=kind)
     out.create_dataset("targets", data=targets, dtype=h5py.string_dtype())
@@ -113,7 +122,7 @@ def _hdf5(path, targets, alleles, kind, model_name):
 
 
 def save_picture(result: Saturation, path: str | Path | None, targets: list[str]) -> Figure:
-    """Draw one locus and, with a path, write the picture. See `Saturation.plot`."""
+    """Draw one locus and write the picture if a path is given. See `Saturation.plot`."""
     output = path or "the picture"
     if path is not None and not str(path).endswith(SUFFIXES):
         raise OutputError(f"{path}: unknown suffix; use one of {', '.join(SUFFIXES)}")

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from regzoo.effects import request
+from regzoo.effects.masked_scores import ZeroShot, ZeroShotScorer
 from regzoo.effects.run import Counts, Run
 from regzoo.effects.scoring import Scorer
-from regzoo.effects.masked_scores import ZeroShot, ZeroShotScorer
 from regzoo.options import Scoring
 from regzoo.sequence import Genome, open_variants
 from regzoo.sequence.alleles import Status

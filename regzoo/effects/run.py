@@ -149,6 +149,7 @@ class Run:
         """Score all batches and write them; reading, scoring and writing overlap."""
         total = count_records(variants) if self.progress and isinstance(variants, (str, Path)) else None
         texts = _texts(scorer)
+        _keep_freed_memory()
         with (
             computing(scorer, make_scorer, self.workers) as compute,
             in_background(partial(_finish, writer, journal)) as finish,
@@ -180,6 +181,15 @@ def _as_file(variants):
         return
     with regular_file(variants, "VCF file") as path:
         yield path
+
+
+def _keep_freed_memory():
+    """Have glibc keep the memory of one batch's arrays for the next, which then needs no new pages.
+
+    Freeing a block that was mapped alone raises the size from which blocks are mapped alone, and that from which free
+    memory is returned to the system (man 3 mallopt, M_MMAP_THRESHOLD). Blocks of up to 32 MiB count.
+    """
+    np.empty(31 << 20, dtype=np.uint8)
 
 
 def _texts(scorer):

@@ -1,6 +1,7 @@
 """Variant scores from the predictions of both alleles: those of kipoi-veff 0.3.1 as it defines them, and a few more."""
 
 import importlib
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -11,7 +12,7 @@ from regzoo.errors import InputError
 CLIP = 2.0**-24
 
 
-def logit(probability):
+def logit(probability: np.ndarray) -> np.ndarray:
     """log(p / (1 - p)) in float64, with p cut to [CLIP, 1 - CLIP]; same shape."""
     p = np.clip(np.asarray(probability, dtype=np.float64), CLIP, 1 - CLIP)
     return np.log(p) - np.log1p(-p)
@@ -56,7 +57,14 @@ PROFILE_SCORES = tuple(_PROFILE)
 PROBABILITY_SCORES = ("logit", "logit_ref", "logit_alt", "deepsea_effect")
 
 
-def score(name, ref, alt, ref_rc=None, alt_rc=None, strands="mean"):
+def score(
+    name: str,
+    ref: np.ndarray,
+    alt: np.ndarray,
+    ref_rc: np.ndarray | None = None,
+    alt_rc: np.ndarray | None = None,
+    strands: str = "mean",
+) -> np.ndarray:
     """One score of each variant and target.
 
     Parameters
@@ -86,7 +94,7 @@ def score(name, ref, alt, ref_rc=None, alt_rc=None, strands="mean"):
 
 
 @cache
-def imported_score(name):
+def imported_score(name: str) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """A scoring function by its import path, 'package.module.function'.
 
     It takes the predictions of both alleles, `ref` and `alt`, shape (N, targets) or (N, targets, bins), and gives
@@ -132,7 +140,7 @@ def _one_strand(name, ref, alt):
     return np.asarray(_PLAIN[name](ref, alt))
 
 
-def summarise(name, values):
+def summarise(name: str, values: np.ndarray) -> np.ndarray:
     """One of `regzoo.options.SUMMARIES` over targets; (N, targets) -> (N,)."""
     if name == "absmax":
         return values[np.arange(len(values)), largest_target(values)]
@@ -141,6 +149,6 @@ def summarise(name, values):
     return values.mean(axis=1)
 
 
-def largest_target(values):
+def largest_target(values: np.ndarray) -> np.ndarray:
     """Index of the target of largest magnitude, int64; (N, targets) -> (N,)."""
     return np.abs(values).argmax(axis=1)

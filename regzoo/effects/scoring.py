@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -171,7 +171,8 @@ class Scorer:
 
     def _of_model(self, alleles, evaluator, columns, scores, strands, flags):
         """Scores by one model, shape (N, targets) each, averaged over offsets; `flags` are set where they apply."""
-        options, sums = self.options, [0.0] * len(scores)
+        options = self.options
+        sums: list[Any] = [0.0] * len(scores)
         merge = "max" if strands == "max" else "mean"
         length = evaluator.model.input_length
         # Windows that are evaluated in full are made in parts, which stay in the cache and need little memory.

@@ -1,9 +1,11 @@
-"""kipoi_veff's mutation maps, so that `kipoi veff plot_mutation_map` draws what `regzoo mutate` has computed."""
+"""Mutation maps of kipoi_veff, which `kipoi veff plot_mutation_map` draws from results of `regzoo mutate`."""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import numpy as np
 from kipoi_veff import MutationMapPlotter
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def mutation_map_entry(result: Saturation, targets: list[str], kind: str) -> dict[str, Any]:
-    """One locus in the form that kipoi_veff 0.3.1 saves.
+    """One locus in the format of kipoi_veff 0.3.1.
 
     Parameters
     ----------
@@ -44,5 +46,31 @@ def mutation_map_entry(result: Saturation, targets: list[str], kind: str) -> dic
 
 
 def save_mutation_map(path: str | Path, entries: list[dict[str, Any]]) -> None:
-    """Write the results of `mutation_map_entry` to an HDF5 file."""
-    MutationMapPlotter(mutation_map=entries).save_to_file(str(path))
+    """Write the results of `mutation_map_entry` to an HDF5 file.
+
+    The file is created in memory, because kipoi_veff does not report errors of a full disk.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+    entries : list of dict
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
+    """
+    import tables
+
+    images, open_file = [], tables.open_file
+
+    @contextmanager
+    def open_in_memory(name, mode):
+        with open_file(name, mode, driver="H5FD_CORE", driver_core_backing_store=0) as file:
+            yield file
+            file.flush()
+            images.append(file.get_file_image())
+
+    with patch("tables.open_file", open_in_memory):
+        MutationMapPlotter(mutation_map=entries).save_to_file(str(path))
+    Path(path).write_bytes(images[0])

@@ -127,10 +127,9 @@ class Alleles:
         Parameters
         ----------
         rows : numpy.ndarray, int
-            In rising order.
         """
-        if len(rows) == len(self):
-            return self
+        if len(rows) == len(self) and (np.diff(rows) > 0).all():
+            return self  # all of them, in their order
         fields = ("record", "contig", "pos", "ref_start", "ref_length", "alt_start", "alt_length", "status", "strand")
         return replace(
             self, identifier=self.identifier.take(pa.array(rows)), **{f: getattr(self, f)[rows] for f in fields}

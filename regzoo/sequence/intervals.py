@@ -428,8 +428,8 @@ def refuse_problems(
         raise InputError(f"{path}, {intervals.unit} {intervals.lines[i]}: {error}") from error
     raise InputError(
         f"{path}, {intervals.unit} {intervals.lines[i]}: {contig}:{intervals.starts[i]}-{intervals.ends[i]} lies off "
-        f"its contig, which has {size} bases in {genome.path} (in total, {np.sum(problems == OFF_CONTIG)} intervals do); "
-        "are the intervals and the FASTA of the same assembly?"
+        f"its contig, which has {size} bases in {genome.path} (in total, {np.sum(problems == OFF_CONTIG)} intervals "
+        "do); are the intervals and the FASTA of the same assembly?"
     )
 
 
@@ -458,6 +458,6 @@ def refuse_overhang(
         i = outside[0]
         raise InputError(
             f"{path}, {intervals.unit} {intervals.lines[i]}: the window {intervals.contigs[i]}:{starts[i]}-"
-            f"{starts[i] + length} extends beyond its contig ({genome.lengths[contig_indices[i]]} bases), as do "
-            f"{len(outside)} windows in total; strict mode rejects them"
+            f"{starts[i] + length} extends beyond its contig ({genome.lengths[contig_indices[i]]} bases); strict mode "
+            f"rejects such windows, {len(outside)} in total"
         )

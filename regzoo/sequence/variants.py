@@ -165,15 +165,9 @@ class Variants:
         size = ends[:, 4] - starts[:, 3]
         base = np.cumsum(size) - size
         letters = _UPPER[data[spans(starts[:, 3], size)]]
-        ref_length, shift = ends[:, 3] - starts[:, 3], base - starts[:, 3]
-        commas = np.flatnonzero(letters == _COMMA)
-        owner = np.searchsorted(base, commas, side="right") - 1
-        inside = commas >= (starts[:, 4] + shift)[owner]
-        commas, owner = commas[inside], owner[inside]
-        counts = 1 + np.bincount(owner, minlength=len(starts))
+        ref_length = ends[:, 3] - starts[:, 3]
+        counts, alt_start, alt_length = _alternates(letters, base, base + ref_length + 1, base + size)
         row = np.repeat(np.arange(len(starts)), counts)
-        alt_start = np.sort(np.concatenate([starts[:, 4] + shift, commas + 1]))
-        alt_length = np.sort(np.concatenate([ends[:, 4] + shift, commas])) - alt_start
         identifier = text_array(data, starts[:, 2], ends[:, 2] - starts[:, 2])
         if len(row) > len(starts):
             identifier = identifier.take(pa.array(row))
@@ -222,6 +216,17 @@ def _suspicious(data, starts, ends):
     nul = np.flatnonzero(data == 0)
     bad[np.searchsorted(starts[:, 0], nul, side="right") - 1] = True
     return np.flatnonzero(bad)
+
+
+def _alternates(letters, records, starts, ends):
+    """Number of alternates of each record, and where each is. `records` is where REFs start, `starts` where ALTs do."""
+    commas = np.flatnonzero(letters == _COMMA)
+    owner = np.searchsorted(records, commas, side="right") - 1
+    inside = commas >= starts[owner]  # a comma in REF separates nothing
+    commas, owner = commas[inside], owner[inside]
+    first = np.sort(np.concatenate([starts, commas + 1]))
+    length = np.sort(np.concatenate([ends, commas])) - first
+    return 1 + np.bincount(owner, minlength=len(starts)), first, length
 
 
 def _positions(data, starts, ends):

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from regzoo.errors import InputError
 
@@ -31,8 +32,9 @@ class Tokens:
         """Number of tokens of each sequence, including special tokens, int64, shape (N,)."""
         return self.mask.sum(axis=1)
 
-    def rows(self, chosen: np.ndarray) -> "Tokens":
+    def rows(self, chosen: ArrayLike) -> "Tokens":
         """Tokens of selected sequences, padded to the longest of them."""
+        chosen = np.asarray(chosen)
         width = int(self.lengths[chosen].max(initial=0))
         return Tokens(*(a[chosen, :width] for a in (self.ids, self.mask, self.starts, self.ends)))
 

@@ -1,4 +1,4 @@
-"""Incremental evaluation against full evaluation: random small networks, edits anywhere, and every architecture."""
+"""Incremental against full evaluation: random small networks, changes at any position, and all architectures."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from regzoo.zoo import Model, ZooModule
 
 
 def settle(network, seed=0):
-    """Evaluation mode, with batch norms whose statistics are not the initial ones."""
+    """Network in evaluation mode, with random batch norm statistics."""
     generator = torch.Generator().manual_seed(seed)
     for layer in network.modules():
         if isinstance(layer, nn.BatchNorm1d):
@@ -36,7 +36,7 @@ def compare(model, reference, windows, changed, tolerance=1e-5):
 
 
 def edits(rng, length, count, windows=3):
-    """Reference windows with unknown bases, and changed ones: substitutions of 1 to 5 bases, shifts, no change."""
+    """Reference windows with unknown bases, and changed windows: substitutions of 1 to 5 bases, shifts, no change."""
     reference = rng.integers(0, 5, (windows, length)).astype(np.uint8)
     which = rng.integers(0, windows, count)
     changed = reference[which].copy()
@@ -44,14 +44,14 @@ def edits(rng, length, count, windows=3):
         width = int(rng.choice([0, 1, 1, 2, 5]))
         start = int(rng.choice([0, length - max(width, 1), rng.integers(0, length)]))
         changed[row, start : start + width] = rng.integers(0, 5, len(changed[row, start : start + width]))
-        if rng.random() < 0.15:  # a deletion draws everything after it to the left
+        if rng.random() < 0.15:  # a deletion shifts the bases after it
             changed[row, start:-1] = changed[row, start + 1 :]
     return reference, which, changed
 
 
 @st.composite
 def networks(draw):
-    """A random Sequential of the layers that have rules, ending in a dense layer or in one without a rule."""
+    """A random Sequential of layers with rules, followed by a dense layer or a layer without a rule."""
     length, width, left = draw(st.integers(24, 60)), 4, draw(st.integers(1, 3))
     size, layers = length, []
     for _ in range(left):
@@ -84,7 +84,7 @@ def networks(draw):
 
 
 def compare_joined(model, rng, count=30):
-    """Windows joined of two others at every kind of place, against the full evaluation of the joined codes."""
+    """Windows joined at different positions, against full evaluation of the joined codes."""
     length = model.input_length
     left, right = rng.integers(0, 5, (2, length)).astype(np.uint8)
     for width in (0, 1, 3):
@@ -105,7 +105,7 @@ def test_random_networks(made, seed, both_strands):
     model = as_model(settle(network, seed), length, 3, both_strands)
     overhead = incremental_module.OVERHEAD
     try:
-        # Also where full evaluation would be chosen, from the start or on the way.
+        # Force incremental evaluation even where full evaluation is cheaper.
         incremental_module.OVERHEAD = [overhead, 0.01, 0.5][seed % 3]
         compare(model, *edits(np.random.default_rng(seed), length, 40))
         compare_joined(model, np.random.default_rng(seed))
@@ -126,7 +126,7 @@ ARCHITECTURES = {
 
 @pytest.mark.parametrize("both_strands", [False, True])
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_every_architecture(name, both_strands):
+def test_all_architectures(name, both_strands):
     length, arguments = ARCHITECTURES[name]
     torch.manual_seed(1)
     network = settle(build(name, input_length=length, n_targets=4, **arguments))
@@ -135,7 +135,7 @@ def test_every_architecture(name, both_strands):
     compare_joined(model, np.random.default_rng(2))
 
 
-def test_saturation_of_one_window_changes_only_what_it_should():
+def test_saturation_of_one_window():
     torch.manual_seed(1)
     length = 300
     model = as_model(
@@ -159,7 +159,7 @@ def test_overlapping_windows_share_convolutions_exactly(name, both_strands, monk
     rng = np.random.default_rng(3)
     genomes = [rng.integers(0, 5, 4 * length).astype(np.uint8) for _ in range(2)]
     places = np.stack([rng.integers(0, 2, 60), rng.integers(0, 3 * length, 60)], axis=1)
-    places[30:, 1] = places[30:, 1] // 48 * 48  # many in one phase
+    places[30:, 1] = places[30:, 1] // 48 * 48  # many windows in one phase
     places = np.unique(places, axis=0)
     reference = np.stack([genomes[c][s : s + length] for c, s in places])
     windows = rng.integers(0, len(places), 200)
@@ -177,7 +177,7 @@ def test_overlapping_windows_share_convolutions_exactly(name, both_strands, monk
     assert lengths and max(lengths) > length
 
 
-def test_windows_of_padded_networks_are_not_shared():
+def test_windows_of_padded_networks_do_not_share_convolutions():
     network = settle(build("basset", input_length=101, n_targets=2, padding="same", pools=(2, 3, 3), hidden=8))
     assert not Evaluator(as_model(network, 101, 2)).incremental.shares
     assert not Evaluator(as_model(settle(build("motif_resnet", input_length=101)), 101, 1)).incremental.shares
@@ -204,7 +204,7 @@ def test_layers_without_a_rule_are_logged_once(caplog):
 @pytest.mark.parametrize("both_strands", [False, True])
 @pytest.mark.parametrize("name", ["motif_resnet", "basset", "hybrid"])
 def test_changes_at_one_position_are_evaluated_layer_by_layer(name, both_strands, monkeypatch):
-    """Networks wide enough for convolution by spectra; substitutions, two alternates of a window, a longer change."""
+    """Networks wide enough for Fourier transforms; substitutions, two alternates of one window, and a longer change."""
     arguments = {
         "motif_resnet": {"motifs": 64, "width": 64},
         "basset": {"channels": (48, 48, 48), "padding": "same", "pools": (2, 2, 2), "hidden": 16},
@@ -226,5 +226,5 @@ def test_changes_at_one_position_are_evaluated_layer_by_layer(name, both_strands
     got = evaluator.predict(reference, windows, changed)
     for result, expected in zip(got, (model.predict(reference), model.predict(changed))):
         assert np.abs(result - expected).max() <= 1e-5
-    if name == "motif_resnet":  # in the others' layers changes stay short to the end
+    if name == "motif_resnet":  # in the other networks, changes stay short in all layers
         assert sum(stretches) >= 2

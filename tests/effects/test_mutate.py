@@ -1,6 +1,7 @@
-"""Saturation mutagenesis against windows changed one by one, in every format."""
+"""Saturation mutagenesis against separately changed windows, in all output formats."""
 
 import gzip
+import resource
 import sys
 
 import h5py
@@ -28,7 +29,7 @@ def model():
 
 
 def expected_changes(model, contig, start, end, alleles, predict):
-    """Every change by cutting strings; `predict` takes codes."""
+    """Effects of all changes, made with string operations."""
     length = model.input_length
     padded = "N" * length + contig + "N" * (length + 1)
     pieces = 1 if end - start <= length else -(-(end - start) // (length // 2))
@@ -47,7 +48,7 @@ def expected_changes(model, contig, start, end, alleles, predict):
 
 @pytest.mark.parametrize("insertions", [False, True])
 @pytest.mark.parametrize(("start", "end"), [(1550, 1651), (0, 30), (23_990, 24_000), (1000, 1001), (3000, 3140)])
-def test_every_change_equals_its_own_window(start, end, insertions, model):
+def test_effects_equal_separately_changed_windows(start, end, insertions, model):
     genome = Genome(FASTA)
     result = saturation_mutagenesis(model, f"chr1:{start + 1}-{end}", genome, insertions=insertions)
     assert result.alleles == (ALLELES + INSERTIONS if insertions else ALLELES)
@@ -60,7 +61,7 @@ def test_every_change_equals_its_own_window(start, end, insertions, model):
 
 @pytest.mark.parametrize("strands", ["forward", "reverse", "mean"])
 def test_joined_windows_on_both_strands(strands):
-    """DeepSEA's kind of network, in which deletions and insertions are joined of two reference windows."""
+    """A DeepSEA network, for which deletions and insertions are evaluated by joining two reference windows."""
     torch.manual_seed(2)
     net = build("deepsea", input_length=1000, n_targets=3, channels=(16, 24, 32), hidden=20)
     model = Model("test", ZooModule(net).eval(), 1000, ["a", "b", "c"])
@@ -92,13 +93,13 @@ def test_formats_agree(tmp_path, model):
             assert group["reference"][row.pos - 1 - 1580].decode() == row.ref
 
 
-def test_the_planted_motif_stands_out(tmp_path):
+def test_planted_motif_has_strongest_effects(tmp_path):
     arguments = ["mutate", "chr1:1,551-1,651", "-f", FASTA, "-m", MODEL, "-t", "tf3", "--insertions", "-q"]
     outputs = [tmp_path / f"o.{suffix}" for suffix in ("tsv", "png", "svg", "pdf", "h5")]
     run("regzoo", *arguments, *(part for output in outputs for part in ("-o", output)))
     table = pd.read_csv(tmp_path / "o.tsv", sep="\t")
     strongest = table.loc[table["diff:tf3"].nsmallest(10).index].pos
-    assert strongest.between(1595, 1606).all()  # where GATGACTCATCC is planted
+    assert strongest.between(1595, 1606).all()  # position of the planted GATGACTCATCC
     assert all(output.stat().st_size > 10_000 for output in outputs)
 
 
@@ -120,10 +121,10 @@ def test_pictures_are_wrapped_and_show_the_reference():
     np.testing.assert_array_equal(shown, effects[:, :, 0].T)
 
 
-def test_pictures_without_their_packages_and_too_large_ones_are_refused(tmp_path, model, monkeypatch):
-    with pytest.raises(OutputError, match="5 targets of 900 bases take 45 rows, but a picture has 40"):
+def test_pictures_without_packages_or_too_large_are_rejected(tmp_path, model, monkeypatch):
+    with pytest.raises(OutputError, match="5 targets of 900 bases take 45 rows, but a picture has at most 40"):
         saturation_mutagenesis(model, ["chr1:1-900"], FASTA, output=tmp_path / "o.png")
-    monkeypatch.setitem(sys.modules, "logomaker", None)  # as if it were not installed
+    monkeypatch.setitem(sys.modules, "logomaker", None)  # simulates a missing package
     for suffix in ("png", "svg", "pdf"):
         with pytest.raises(OutputError, match="not installed; run: pip install logomaker"):
             saturation_mutagenesis(model, ["chr1:1-20"], FASTA, output=tmp_path / f"o.{suffix}")
@@ -135,7 +136,7 @@ def test_pictures_without_their_packages_and_too_large_ones_are_refused(tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_repeated_targets_and_outputs_count_once(tmp_path, model):
+def test_repeated_targets_and_outputs_are_ignored(tmp_path, model):
     out = tmp_path / "o.tsv"
     saturation_mutagenesis(model, ["chr1:1600-1602"], FASTA, targets=["tf3", "tf3"], output=[out, out])
     table = pd.read_csv(out, sep="\t")
@@ -155,7 +156,7 @@ def test_unknown_bases_have_no_effects(tmp_path, model):
     assert saturation_mutagenesis(model, ["chr1:1-21"], fasta, targets=["tf0"], output=tmp_path / "o.svg") == 1
 
 
-def test_kipoi_draws_the_mutation_map(tmp_path, model):
+def test_kipoi_draws_mutation_map(tmp_path, model):
     from kipoi_veff import MutationMapPlotter
 
     bed, out = tmp_path / "r.bed", tmp_path / "o.mutmap.h5"
@@ -186,6 +187,17 @@ def test_kipoi_draws_the_mutation_map(tmp_path, model):
     assert (tmp_path / "map.png").stat().st_size > 5000
 
 
+def test_full_disk_while_writing_mutation_map_is_an_output_error(tmp_path, model):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, before[1]))
+    try:
+        with pytest.raises(OutputError, match="o.mutmap.h5: cannot write"):
+            saturation_mutagenesis(model, "chr1:1551-1650", FASTA, output=tmp_path / "o.mutmap.h5")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
+
+
 BAD_REGIONS = {
     "empty": ("", "no interval"),
     "end before start": ("chr1\t10\t5\n", "line 1: end 5 is not after start 10"),
@@ -197,7 +209,7 @@ BAD_REGIONS = {
 
 
 @pytest.mark.parametrize("kind", BAD_REGIONS)
-def test_bad_regions_are_named_and_leave_nothing(kind, tmp_path, model):
+def test_bad_regions_are_rejected_and_leave_nothing(kind, tmp_path, model):
     content, message = BAD_REGIONS[kind]
     bed = tmp_path / "bad.bed"
     bed.write_text(content)
@@ -207,7 +219,7 @@ def test_bad_regions_are_named_and_leave_nothing(kind, tmp_path, model):
     assert [p.name for p in tmp_path.iterdir()] == ["bad.bed"]
 
 
-def test_truncated_regions_and_a_genome_without_letters(tmp_path, model):
+def test_truncated_regions_and_genome_without_sequence(tmp_path, model):
     bed = tmp_path / "r.bed.gz"
     bed.write_bytes(gzip.compress(b"chr1\t1\t50\n" * 1000)[:-9])
     with pytest.raises(InputError, match="r.bed.gz: truncated"):
@@ -220,7 +232,7 @@ def test_truncated_regions_and_a_genome_without_letters(tmp_path, model):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["e.fa", "r.bed.gz"]
 
 
-def test_what_is_refused(tmp_path, model):
+def test_invalid_input_is_rejected(tmp_path, model):
     bed = tmp_path / "two.bed"
     bed.write_text("chr1\t1\t5\nchr1\t10\t15\n")
     with pytest.raises(OutputError, match="one locus, but there are 2"):

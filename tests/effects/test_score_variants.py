@@ -383,3 +383,10 @@ def test_items_are_read_ahead_in_order_and_errors_come_through():
 def test_options_that_are_not_valid_are_errors_of_the_library(options, message, model):
     with pytest.raises(InputError, match=message):
         score_variants(model, VCF, FASTA, **options)
+
+
+@pytest.mark.parametrize("variants", [[], pd.DataFrame({"chrom": [], "pos": [], "ref": [], "alt": []})])
+def test_no_variants_give_a_table_without_rows(variants, model, tmp_path):
+    frame = score_variants(model, variants, FASTA, scores=("diff",), targets=["tf1"])
+    assert list(frame) == ["record", "chrom", "pos", "id", "ref", "alt", "status", "diff:tf1"] and len(frame) == 0
+    assert score_variants(model, variants, FASTA, output=tmp_path / "o.vcf.gz") == {}

@@ -5,8 +5,7 @@ import pytest
 from scipy.spatial import distance
 
 import regzoo.kipoi  # noqa: F401 - makes kipoi_veff importable
-from regzoo.effects import score
-from regzoo.effects.scores import CLIP, summarise
+from regzoo.effects.scores import CLIP, score, summarise
 from regzoo.errors import InputError
 from regzoo.options import SCORES, Scoring
 from training.export import SCORES as KIPOI_SCORES

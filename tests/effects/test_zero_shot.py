@@ -8,8 +8,8 @@ import torch
 from typer.testing import CliRunner
 
 from regzoo.cli import app
-from regzoo.effects.pipeline import zero_shot
 from regzoo.effects.masked_scores import base_log_probabilities, per_base_probabilities
+from regzoo.effects.pipeline import zero_shot
 from regzoo.errors import InputError
 from regzoo.sequence import Genome, decode, encode
 from regzoo.zoo import load_language_model

@@ -184,6 +184,6 @@ def test_doctor_sees_that_another_install_overwrote_the_command(tmp_path, monkey
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     command.write_text("#!/x/regzoo/.venv/bin/python\nfrom kipoi.__main__ import main\nmain()\n")
     check = doctor._command()
-    assert not check.right and "was overwritten" in check.seen and "regzoo kipoi" in check.mend
+    assert not check.passed and "was overwritten" in check.found and "regzoo kipoi" in check.fix
     command.write_text("#!/x/bin/python\nfrom regzoo.kipoi.command import main\nmain()\n")
-    assert doctor._command().right
+    assert doctor._command().passed

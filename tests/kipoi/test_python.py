@@ -98,7 +98,7 @@ def test_dataloader_strand_labels_padding_and_refusals(tmp_path):
     padded = SequenceDataset(**arguments, length=20)[1]["inputs"]
     assert padded[:, :5].sum() == 0 and padded[:, 5:].sum() == 15
     for options, message in [
-        ({"length": 20, "strict": True}, "line 2: the window chr2:-5-15 reaches over"),
+        ({"length": 20, "strict": True}, "line 2: the window chr2:-5-15 extends beyond"),
         ({"label_columns": [4]}, "line 1: column 4 holds 'a', which is no number"),
     ]:
         with pytest.raises(InputError, match=message):

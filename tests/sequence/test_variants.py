@@ -186,3 +186,15 @@ def test_records_are_counted_by_lines(tmp_path):
     for text, count in {"": 0, COLUMNS: 0, f"{COLUMNS}\n": 0, f"{COLUMNS}\na": 1, f"##x\n{COLUMNS}\na\nb\n": 2}.items():
         path.write_text(text)
         assert count_records(path) == count
+
+
+def test_taken_alleles_keep_their_letters():
+    strings = ["c:5:A:C", "c:6:AC:<DEL>", "d:7:GGT:G", "c:8:T:TAA"]
+    alleles = read_alleles(strings)
+    for rows in ([0, 1, 2, 3], [3, 1, 0, 2], [2], [], [1, 1, 3, 2]):
+        taken = alleles.take(np.array(rows, dtype=int))
+        assert [":".join(map(str, (c, p, r, a))) for _, c, p, _, r, a, _ in rows_of(taken)] == [
+            strings[i] for i in rows
+        ]
+    both = rows_of(concatenated([alleles, alleles.take(np.array([2, 0]))]))
+    assert both == rows_of(alleles) + [rows_of(alleles)[2], rows_of(alleles)[0]]

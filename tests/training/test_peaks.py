@@ -7,7 +7,8 @@ import pytest
 
 from regzoo.errors import InputError
 from regzoo.sequence import Genome, decode, encode
-from training.data.negatives import gc_content, gc_matched, shuffled_dinucleotides
+from regzoo.sequence.shuffle import shuffled_dinucleotides
+from training.data.negatives import gc_content, gc_matched
 from training.data.peaks import Coverage, Peaks, overlap_labels, read_peaks, summit_windows, tiles
 
 

@@ -9,7 +9,8 @@ from pydantic import Field
 
 from regzoo.errors import InputError
 from regzoo.sequence.codes import UNKNOWN
-from training.data.negatives import gc_content, nearest_contents, shuffled_dinucleotides
+from regzoo.sequence.shuffle import shuffled_dinucleotides
+from training.data.negatives import gc_content, nearest_contents
 from training.data.peaks import Coverage
 from training.data.records import read_fasta
 from training.data.sources.base import SPLITS, Piece, Source

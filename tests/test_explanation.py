@@ -1,0 +1,206 @@
+"""Attributions against captum, finite differences and exact mutagenesis, and the files that hold them."""
+
+import h5py
+import numpy as np
+import pandas as pd
+import pybigtools
+import pytest
+import torch
+from captum.attr import DeepLift, IntegratedGradients
+from typer.testing import CliRunner
+
+import regzoo
+from regzoo.cli import app
+from regzoo.errors import InputError, ModelError, OutputError
+from regzoo.explanation import explain
+from regzoo.sequence import decode, one_hot, reverse_complement
+from regzoo.sequence.shuffle import shuffled_dinucleotides
+from tests.conftest import FASTA
+
+LOCUS = "chr1:1,560-1,640"
+CNN = "EnhancerNet/promoter-core"  # stranded, of layers that DeepLIFT has rules for
+BOTH = "Basset/tf-human"  # mean of both strands
+
+
+@pytest.fixture(scope="module")
+def genome():
+    return regzoo.Genome(FASTA)
+
+
+def window(genome, model, locus=LOCUS):
+    first, last = (int(text.replace(",", "")) for text in locus.split(":")[1].split("-"))
+    start = (first - 1 + last) // 2 - model.input_length // 2
+    return start, np.array(genome.codes("chr1")[start : start + model.input_length])
+
+
+def baselines(codes, count, seed=0):
+    return shuffled_dinucleotides(np.repeat(codes[None], count, axis=0), np.random.default_rng(seed))
+
+
+def tensor(codes):
+    return torch.from_numpy(one_hot(codes))
+
+
+@pytest.mark.parametrize("name", [CNN, BOTH, "MotifResNet/utr3-mpra"])
+def test_integrated_gradients_equal_captums_and_are_complete(name, genome):
+    model = regzoo.load_model(name, device="cpu")
+    found = explain(model, LOCUS, genome, targets=model.targets[1:2], references=3, steps=20)
+    start, codes = window(genome, model)
+    shuffled = baselines(codes, 3)
+
+    def logit(x):
+        net = model.module.net
+        return (net(x) + net(x.flip(1, 2))) / 2 if model.module.reverse_complement else net(x)
+
+    x, x0 = tensor(np.repeat(codes[None], 3, axis=0)), tensor(shuffled)
+    expected = IntegratedGradients(logit).attribute(x, x0, target=1, n_steps=20, method="gausslegendre")
+    np.testing.assert_allclose(found.contributions[:, 0], expected.sum(1).mean(0).numpy(), atol=2e-5)
+    assert found.start == start and (found.reference == codes).all()
+    with torch.no_grad():
+        difference = logit(x[:1])[0, 1] - logit(x0)[:, 1].mean()
+    assert found.prediction[0] - found.baseline[0] == pytest.approx(float(difference), abs=1e-5)
+    assert abs(found.completeness[0]) < 0.15
+
+
+@pytest.mark.parametrize("name", [CNN, BOTH])
+def test_deeplift_equals_captums_and_is_complete(name, genome):
+    model = regzoo.load_model(name, device="cpu")
+    found = explain(model, LOCUS, genome, targets=model.targets[:1], references=4, method="deeplift")
+    assert abs(found.completeness[0]) < 1e-4
+    if name == BOTH:  # captum's contributions do not sum to the difference of the outputs there
+        return
+    _, codes = window(genome, model)
+    x, x0 = tensor(np.repeat(codes[None], 4, axis=0)), tensor(baselines(codes, 4))
+    expected = DeepLift(model.module.net).attribute(x, x0, target=0).sum(1).mean(0).detach().numpy()
+    np.testing.assert_allclose(found.contributions[:, 0], expected, atol=1e-5)
+
+
+def test_gradients_equal_finite_differences(genome):
+    model = regzoo.load_model("MotifResNet/utr3-mpra", device="cpu")
+    model.module.double()
+    _, codes = window(genome, model)
+    x = tensor(codes[None]).double()
+    found = explain(
+        regzoo.load_model(model.name, device="cpu"), LOCUS, genome, method="gradient", targets=model.targets[2:3]
+    )
+    with torch.no_grad():
+        for position, base in ((3, 0), (50, 2), (77, 3)):
+            step = torch.zeros_like(x)
+            step[0, base, position] = 1e-5
+            difference = (model.module.net(x + step) - model.module.net(x - step))[0, 2] / 2e-5
+            assert found.hypothetical[position, base, 0] == pytest.approx(float(difference), abs=1e-3)
+
+
+def test_saturation_is_exact_mutagenesis_and_taylor_is_close(genome):
+    model = regzoo.load_model("MotifResNet/tf-human", device="cpu")
+    exact = explain(model, LOCUS, genome, method="saturation", targets=["tf3"])
+    start, _ = window(genome, model)
+    changed = regzoo.saturation_mutagenesis(
+        model, f"chr1:{start + 1}-{start + 101}", genome, score="logit", targets=["tf3"]
+    )
+    expected = -changed.effects[:, :4, 0].sum(axis=1) / 3
+    np.testing.assert_allclose(exact.contributions[:, 0], expected, atol=2e-4)
+    taylor = explain(model, LOCUS, genome, method="taylor", targets=["tf3"])
+    assert np.corrcoef(taylor.contributions[:, 0], exact.contributions[:, 0])[0, 1] > 0.7
+    top = np.argsort(-exact.contributions[:, 0])[:5] + start + 1
+    assert ((top >= 1595) & (top <= 1606)).all()  # where GATGACTCATCC is planted
+
+
+@pytest.mark.parametrize("method", ["gradient", "taylor", "saturation", "integrated_gradients", "deeplift"])
+def test_the_reverse_strand_is_that_of_the_reverse_complement(method, genome, tmp_path):
+    """A window on '-' against the same model on a genome that is the reverse complement."""
+    model = regzoo.load_model(CNN, device="cpu")
+    sequence = genome.codes("chr1")[1000:1400]
+    for name, codes in (("f", sequence), ("r", reverse_complement(sequence[None])[0])):
+        (tmp_path / f"{name}.fa").write_text(f">c\n{decode(codes)}\n")
+    minus = pd.DataFrame({"chrom": ["c"], "start": [100], "end": [170], "strand": ["-"]})
+    plus = pd.DataFrame({"chrom": ["c"], "start": [230], "end": [300], "strand": ["+"]})
+    options = {"method": method, "targets": model.targets[:1], "references": 2, "steps": 8}
+    [one], [other] = (
+        explain(model, minus, tmp_path / "f.fa", **options),
+        explain(model, plus, tmp_path / "r.fa", **options),
+    )
+    assert decode(one.reference) == decode(reverse_complement(other.reference[None])[0])
+    np.testing.assert_allclose(one.contributions, other.contributions[::-1], atol=1e-5)
+    np.testing.assert_allclose(one.hypothetical, other.hypothetical[::-1, ::-1], atol=1e-5)
+    [forward] = explain(model, minus, tmp_path / "f.fa", use_strand=False, **options)
+    assert np.abs(forward.contributions - one.contributions).max() > 1e-4
+
+
+def test_every_file_holds_the_same(genome, tmp_path):
+    bed = tmp_path / "x.bed"
+    bed.write_text("chr1\t1550\t1650\tsite\nchr1\t1600\t1640\tnear\nchr2\t10\t20\tend\n")
+    model = regzoo.load_model("MotifResNet/tf-human", device="cpu")
+    outputs = [tmp_path / f"o.{suffix}" for suffix in ("h5", "npz", "tsv", "parquet", "bw")]
+    options = {"method": "gradient", "targets": ["tf3"]}
+    assert explain(model, bed, genome, output=outputs, **options) == 3
+    expected = explain(model, bed, genome, **options)
+    table = pd.concat([one.to_frame() for one in expected], ignore_index=True)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "o.tsv", sep="\t"), table, rtol=1e-5, check_dtype=False)
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "o.parquet"), table)
+    arrays = np.load(tmp_path / "o.npz")
+    for i, one in enumerate(expected):
+        np.testing.assert_array_equal(arrays["one_hot"][i], one_hot(one.reference))
+        np.testing.assert_array_equal(arrays["hypothetical_contribs"][i], one.hypothetical[:, :, 0].T)
+    with h5py.File(tmp_path / "o.h5") as file:
+        group = file["windows/000001"]
+        np.testing.assert_array_equal(group["contributions"], expected[1].contributions)
+        assert (group.attrs["contig"], group.attrs["start"], group.attrs["name"]) == ("chr1", expected[1].start, "near")
+    mean = table[(table.chrom == "chr1")].groupby("pos")["tf3"].mean()
+    values = pybigtools.open(str(tmp_path / "o.bw")).values("chr1", int(mean.index[0]) - 1, int(mean.index[-1]))
+    np.testing.assert_allclose(values, mean, rtol=1e-5, atol=1e-7)
+    end = expected[2]
+    assert end.start < 0 and (end.contributions[: -end.start] == 0).all()
+
+
+def test_the_command_and_its_picture(tmp_path):
+    out = [tmp_path / "o.png", tmp_path / "o.tsv"]
+    done = CliRunner().invoke(
+        app,
+        [
+            "explain",
+            LOCUS,
+            "-f",
+            str(FASTA),
+            "-m",
+            CNN,
+            "-t",
+            "all",
+            "--method",
+            "gradient",
+            "-q",
+            "-o",
+            str(out[0]),
+            "-o",
+            str(out[1]),
+        ],
+    )
+    assert done.exit_code == 0 and done.stderr == f"1 windows -> {out[0]}, {out[1]}\n"
+    assert out[0].stat().st_size > 5_000 and len(pd.read_csv(out[1], sep="\t")) == 70
+
+
+def test_language_models_have_mutagenesis_alone(language_model, genome):
+    found = explain(language_model, "chr1:1,000-1,060", genome, method="saturation", targets=["d0"])
+    assert np.abs(found.contributions).max() > 0
+    with pytest.raises(ModelError, match="use method 'saturation'"):
+        explain(language_model, LOCUS, genome)
+
+
+def test_what_is_refused(genome, tmp_path):
+    for options, error, message in (
+        ({"method": "magic"}, InputError, "no method 'magic'"),
+        ({"steps": 0}, InputError, "steps must be at least 1"),
+        ({"targets": ["x"]}, InputError, "no target 'x'"),
+        ({"output": tmp_path / "o.txt"}, OutputError, "unknown suffix"),
+        ({"output": tmp_path / "o.npz"}, OutputError, "holds one target, but there are 5"),
+        ({"method": "deeplift"}, ModelError, "no rule for attention pooling; use 'integrated_gradients'"),
+    ):
+        with pytest.raises(error, match=message):
+            explain("MotifResNet/tf-human", LOCUS, genome, **options)
+    with pytest.raises(OutputError, match="a picture shows one window, but there are 2"):
+        explain(CNN, [LOCUS, LOCUS], genome, output=tmp_path / "o.png")
+    with pytest.raises(InputError, match="lies off its contig"):
+        explain(CNN, ["chr1:99,000-99,010"], genome)
+    with pytest.raises(InputError, match="no target"):
+        explain(CNN, LOCUS, genome, method="gradient").plot(targets=["x"])
+    assert list(tmp_path.iterdir()) == []
