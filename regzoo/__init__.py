@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from regzoo.effects.pipeline import score_variants, zero_shot
     from regzoo.embedding import embed
     from regzoo.evaluate.compare import compare
+    from regzoo.evaluate.overlap import overlap
     from regzoo.evaluate.transfer import transfer
     from regzoo.explanation import explain
     from regzoo.model import Model
     from regzoo.prediction import predict
+    from regzoo.scanning import scan
     from regzoo.sequence import Genome
     from regzoo.zoo import list_models, load_model
 
@@ -39,8 +41,10 @@ _HOMES = {
     "explain": "regzoo.explanation",
     "list_models": "regzoo.zoo",
     "load_model": "regzoo.zoo",
+    "overlap": "regzoo.evaluate.overlap",
     "predict": "regzoo.prediction",
     "saturation_mutagenesis": "regzoo.effects.mutate",
+    "scan": "regzoo.scanning",
     "score_variants": "regzoo.effects.pipeline",
     "transfer": "regzoo.evaluate.transfer",
     "zero_shot": "regzoo.effects.pipeline",
@@ -61,8 +65,10 @@ __all__ = [
     "explain",
     "list_models",
     "load_model",
+    "overlap",
     "predict",
     "saturation_mutagenesis",
+    "scan",
     "score_variants",
     "transfer",
     "zero_shot",

@@ -195,6 +195,72 @@ def predict(
 
 
 @app.command()
+def scan(
+    model: OneModel,
+    genome: Annotated[str, typer.Argument(help=GENOME_HELP)],
+    regions: Annotated[
+        list[str] | None,
+        _option("--regions", "-r", help="BED file, contig, or locus; repeat contigs and loci; default the whole genome"),
+    ] = None,
+    step: Annotated[
+        int | None,
+        _option("--step", min=1, help="Bases between windows; default about a quarter of the model's window"),
+    ] = None,
+    targets: Targets = (),  # type: ignore[assignment]
+    threshold: Annotated[
+        float | None,
+        _option("--threshold", help="Smallest prediction of a called window; default 0.5 for models of probabilities"),
+    ] = None,
+    fdr: Annotated[
+        float | None,
+        _option("--fdr", help="Instead: the threshold with this ratio of windows called in shuffled and in real sequence"),
+    ] = None,
+    min_length: Annotated[int | None, _option("--min-length", min=1, help="Leave out shorter elements")] = None,
+    max_length: Annotated[int | None, _option("--max-length", min=1, help="Leave out longer elements")] = None,
+    use_strand: Annotated[
+        bool | None,
+        _option(
+            "--use-strand/--no-use-strand",
+            help="Predict each strand by itself (default: only for models of RNA and promoters)",
+        ),
+    ] = None,
+    compare: Annotated[
+        str | None, _option("--compare", help="BED file of known intervals: print overlap and enrichment")
+    ] = None,
+    seed: Annotated[int, _option("--seed", min=0, help="Of the shuffled sequence and of the shifts of --compare")] = 0,
+    precision: Precision = "float32",
+    batch_size: BatchSize = 64,
+    device: Device = "auto",
+    output: Annotated[
+        list[str] | None,
+        _option(
+            "--output",
+            "-o",
+            help="Tracks: .bw or .bedgraph, one for each target. Elements: .narrowPeak, .bed, .tsv, .tsv.gz, .parquet or "
+            ".h5. Repeat for more; default TSV on standard output",
+        ),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Predict a genome in a sliding window: value tracks, called elements, and their overlap with known ones.
+
+    Example: regzoo scan hg38.fa --model MotifResNet/ctcf-pu1 --regions chr20 -t CTCF -o ctcf.bw -o ctcf.narrowPeak
+    """
+    from regzoo.scanning import report
+    from regzoo.scanning import scan as run
+
+    found = run(
+        model, genome, regions=regions[0] if regions and len(regions) == 1 else regions, step=step, targets=targets,
+        threshold=threshold, fdr=fdr, min_length=min_length, max_length=max_length, use_strand=use_strand,
+        compare=compare, seed=seed, precision=precision, batch_size=batch_size, device=device, output=output or ["-"],
+        progress=not quiet,
+    )  # fmt: skip
+    print(report(found), file=sys.stderr)
+    if found.comparison is not None:
+        print(found.comparison.to_markdown(index=False, floatfmt=".4g"), file=sys.stdout if output else sys.stderr)
+
+
+@app.command()
 def score(
     model: Models,
     variants: Variants,

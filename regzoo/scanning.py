@@ -6,7 +6,6 @@ import logging
 import math
 import re
 import tempfile
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -145,9 +144,9 @@ def scan(
     device : str
         'auto', 'cpu', 'cuda' or 'cuda:N', for models given by name or path.
     output : str, pathlib.Path, or a list of them, optional
-        Write files instead of returning elements. Tracks: .bw (needs pybigtools) or .bedgraph, one file for each target,
-        which is named OUTPUT.TARGET.bw where there are several. Elements: .narrowPeak, .bed, .tsv, .tsv.gz, .parquet or
-        .h5; '-' is TSV on standard output.
+        Write files instead of returning elements. Tracks: .bw (needs pybigtools) or .bedgraph, one file for each
+        target, which is named OUTPUT.TARGET.bw where there are several. Elements: .narrowPeak, .bed, .tsv, .tsv.gz,
+        .parquet or .h5; '-' is TSV on standard output.
     progress : bool
         Show a progress bar on standard error.
 
@@ -652,10 +651,20 @@ def _write_elements(kind, path, table):
             out.write(line + "\n")
 
 
-def as_counts(summary: Scanned) -> Counter[str]:
-    """What became of the windows, for a report."""
-    return Counter({
-        "predicted": summary.windows - summary.not_finite,
-        "skipped: unknown bases only": summary.skipped,
-        "prediction not finite": summary.not_finite,
-    })  # fmt: skip
+def report(summary: Scanned) -> str:
+    """What a scan found, in lines of text."""
+    lines = [f"{summary.windows:,} windows -> {', '.join(map(str, summary.files)) or 'standard output'}"]
+    for count, what in (
+        (summary.skipped, "windows skipped: unknown bases only"),
+        (summary.not_finite, "windows left out: prediction not finite"),
+        (len(summary.short_contigs), "contigs skipped: shorter than a window"),
+        (summary.too_short, "elements left out: shorter than the minimum"),
+        (summary.too_long, "elements left out: longer than the maximum"),
+    ):
+        if count:
+            lines.append(f"  {count:>9,}  {what}")
+    lines += [
+        f"  {count:>9,}  elements of {name} at {summary.thresholds[name]:.4g} or more, {summary.bases[name]:,} bases"
+        for name, count in summary.elements.items()
+    ]
+    return "\n".join(lines)

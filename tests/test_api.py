@@ -280,6 +280,7 @@ def test_a_kipoi_model_of_another_source_is_taken(shape, tmp_path):
 
 COMMANDS = {
     cli.predict: regzoo.predict,
+    cli.scan: regzoo.scan,
     cli.score: regzoo.score_variants,
     cli.zero_shot: regzoo.zero_shot,
     cli.mutate: regzoo.saturation_mutagenesis,

@@ -47,7 +47,8 @@ def overlap(
 
         - elements, overlapping, precision: number of elements, of those with at least one base in a known interval, and
           their fraction;
-        - known, found, recall: number of merged known intervals, of those with a base in an element, and their fraction;
+        - known, found, recall: number of merged known intervals, of those with a base in an element, and their
+          fraction;
         - jaccard, odds_ratio: of bases. The odds ratio is that of a base in an element to be in a known interval;
         - expected: mean number of overlapping elements when the elements of each contig are shifted together, in a
           circle, by a random number of bases;
@@ -82,12 +83,11 @@ def overlap(
     table = pd.DataFrame(
         {"chrom": intervals.contigs, "start": intervals.starts, "end": intervals.ends, "target": labels}
     )
-    for i, numbers in enumerate(space.pieces(intervals)[2].tolist() if len(table) else ()):
-        if numbers == 0:
-            raise InputError(
-                f"{source}, {intervals.unit} {intervals.lines[i]}: {intervals.contigs[i]}:{intervals.starts[i] + 1}-"
-                f"{intervals.ends[i]} is not in the regions"
-            )
+    for i in np.flatnonzero(space.pieces(intervals)[2] == 0):
+        raise InputError(
+            f"{source}, {intervals.unit} {intervals.lines[i]}: {intervals.contigs[i]}:{intervals.starts[i] + 1}-"
+            f"{intervals.ends[i]} is not in the regions"
+        )
     return compare_elements(table, list(dict.fromkeys(table.target)), known, permutations, seed)
 
 
