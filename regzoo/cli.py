@@ -200,7 +200,7 @@ def scan(
     genome: Annotated[str, typer.Argument(help=GENOME_HELP)],
     regions: Annotated[
         list[str] | None,
-        _option("--regions", "-r", help="BED file, contig, or locus; repeat contigs and loci; default the whole genome"),
+        _option("--regions", "-r", help="BED file, contig or locus; repeat for more contigs or loci; default all"),
     ] = None,
     step: Annotated[
         int | None,
@@ -213,7 +213,7 @@ def scan(
     ] = None,
     fdr: Annotated[
         float | None,
-        _option("--fdr", help="Instead: the threshold with this ratio of windows called in shuffled and in real sequence"),
+        _option("--fdr", help="Choose the threshold: ratio of windows called in shuffled and in real sequence"),
     ] = None,
     min_length: Annotated[int | None, _option("--min-length", min=1, help="Leave out shorter elements")] = None,
     max_length: Annotated[int | None, _option("--max-length", min=1, help="Leave out longer elements")] = None,
@@ -236,7 +236,7 @@ def scan(
         _option(
             "--output",
             "-o",
-            help="Tracks: .bw or .bedgraph, one for each target. Elements: .narrowPeak, .bed, .tsv, .tsv.gz, .parquet or "
+            help="Tracks: .bw or .bedgraph, one for each target. Elements: .narrowPeak, .bed, .tsv, .tsv.gz, .parquet, "
             ".h5. Repeat for more; default TSV on standard output",
         ),
     ] = None,
@@ -297,11 +297,18 @@ def score(
     strict: Strict = False,
     precision: Precision = "float32",
     batch_size: BatchSize = 64,
-    device: Device = "auto",
     vcf_keys: VcfKeys = "packed",
     workers: Workers = 1,
     resume: Resume = False,
     restart: Restart = False,
+    percentile: Annotated[
+        bool,
+        _option("--percentile", help="Add percentiles and p-values among background variants (`regzoo background`)"),
+    ] = False,
+    background: Annotated[
+        str | None, _option("--background", help="Background for --percentile; default that of the model")
+    ] = None,
+    device: Device = "auto",
     output: VariantOutput = None,
     quiet: Quiet = False,
 ) -> None:
@@ -321,7 +328,7 @@ def score(
             models, path, genome, scores=scores, targets=targets, summaries=summaries, strands=strands,
             strands_from=strands_from, offsets=offsets, grid=grid, anchor=anchor, ref_mismatch=ref_mismatch,
             normalise=normalise, strict=strict, precision=precision, batch_size=batch_size, vcf_keys=vcf_keys,
-            workers=workers, resume=resume, restart=restart, output=output or "-", progress=not quiet,
+            workers=workers, resume=resume, restart=restart, percentile=percentile, background=background, output=output or "-", progress=not quiet,
         )  # fmt: skip
         _report(counts, "alleles", output, _window_notes(counts))
         for loaded in models if grid > 1 or precision != "float32" else ():
@@ -344,11 +351,11 @@ def zero_shot(
     ),  # type: ignore[assignment]
     length: Annotated[int, _option("--length", min=12, help="Bases that the model sees")] = 512,
     around: Annotated[int, _option("--around", min=1, help="Bases on each side for the influence scores")] = 10,
-    device: Device = "auto",
     vcf_keys: VcfKeys = "packed",
     workers: Workers = 1,
     resume: Resume = False,
     restart: Restart = False,
+    device: Device = "auto",
     output: VariantOutput = None,
     quiet: Quiet = False,
 ) -> None:

@@ -103,6 +103,7 @@ def embed(
         "model": str(getattr(model, "name", model) if isinstance(model, (str, Path, Model)) else lm.kind),
         "per": per,
     }
+    table: Any
     with (
         open_table(output, schema, about) as table,
         tqdm(total=total, desc="embedding", unit=" bases", unit_scale=True, smoothing=0, disable=not progress) as bar,
@@ -231,8 +232,8 @@ def _regions(inputs, genome):
     """The sequences to embed, and what to call their source in errors."""
     if genome is None:
         if isinstance(inputs, (list, tuple)) and all(isinstance(text, str) for text in inputs):
-            codes = [encode_checked(text, f"sequence {i}") for i, text in enumerate(inputs)]
-            return [_Region(str(i), "", 0, one) for i, one in enumerate(codes)], "the sequences"
+            rows = [encode_checked(text, f"sequence {i}") for i, text in enumerate(inputs)]
+            return [_Region(str(i), "", 0, one) for i, one in enumerate(rows)], "the sequences"
         fasta = as_genome(inputs)
         return [_Region(name, name, 0, fasta.codes(name)) for name in fasta.contigs], str(fasta.path)
     opened, (intervals, source) = as_genome(genome), as_intervals(inputs)

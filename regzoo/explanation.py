@@ -23,7 +23,7 @@ from regzoo.nets.sequence_model import LanguageModelNet
 from regzoo.options import ATTRIBUTIONS, check_choice, distinct
 from regzoo.output.files import finished_file, refuse_overwrite
 from regzoo.output.hdf5 import NewHdf5
-from regzoo.output.tables import TSV, Matrix, check_suffix, open_table
+from regzoo.output.tables import TSV, Matrix, Schema, check_suffix, open_table
 from regzoo.pictures import DPI, SUFFIXES, require_packages
 from regzoo.sequence import Genome, decode
 from regzoo.sequence.codes import UNKNOWN, one_hot, reverse_complement
@@ -237,7 +237,7 @@ class _Explainer:
         self.references, self.rng = references, np.random.default_rng(seed)
         nodes, weights = np.polynomial.legendre.leggauss(steps)
         self.nodes, self.weights = (nodes + 1) / 2, weights / 2
-        self.evaluator = Evaluator(model) if method == "saturation" else None
+        self.evaluator = Evaluator(model, incremental=method == "saturation")
         if method == "deeplift":
             _check_rules(model)
 
@@ -329,8 +329,10 @@ class _Explainer:
         for column in self.columns:
             found = multipliers(self.model.module.net, x, x0, column)
             if self.model.module.reverse_complement:  # the output is a mean, and so are the contributions to it
-                other = (reverse_complement_one_hot(one) for one in (x, x0))
-                found = (found + reverse_complement_one_hot(multipliers(self.model.module.net, *other, column))) / 2
+                other = multipliers(
+                    self.model.module.net, reverse_complement_one_hot(x), reverse_complement_one_hot(x0), column
+                )
+                found = (found + reverse_complement_one_hot(other)) / 2
             parts.append((found - (found * x0).sum(dim=1, keepdim=True)).mean(dim=0).T.cpu().numpy())
         return np.stack(parts, axis=-1)
 
@@ -371,7 +373,7 @@ def _write(outputs, found: Iterable[Explanation], names: list[str], genome: Geno
 def _open(path, names, genome):
     suffix = check_suffix(path, OUTPUTS, stdout=False)
     if suffix in (*TSV, ".parquet"):
-        schema = {"chrom": str, "pos": int, "name": str, "ref": str, "contributions": Matrix(names)}
+        schema: Schema = {"chrom": str, "pos": int, "name": str, "ref": str, "contributions": Matrix(names)}
         with open_table(path, schema) as table:
             yield lambda result: table.write(
                 {c: result.to_frame()[c].to_numpy() for c in ("chrom", "pos", "name", "ref")}

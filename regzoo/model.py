@@ -87,6 +87,9 @@ class Model:
         if self.bins is None:
             self.bins = getattr(self.module.net, "bins", None)
 
+    def __getstate__(self):
+        return self.__dict__ | {"_fold": None}  # made again where it is needed
+
     @classmethod
     def from_module(
         cls,
@@ -169,9 +172,6 @@ class Model:
         """Shape of one window's predictions: (targets,), or (targets, bins) for profiles."""
         return (len(self.targets),) if self.bins is None else (len(self.targets), self.bins)
 
-    def gives(self, kind):
-        return self.outputs == kind
-
     def columns(self, targets: Sequence[str] | None = None) -> list[int]:
         """Indices of the named targets, in their order; all without names.
 
@@ -238,7 +238,8 @@ class Model:
         """The module's forward pass as variant scoring computes it on a CPU; None where there is no such pass.
 
         Batch norms are folded into convolutions, and long convolutions go through a Fourier transform, so that it takes
-        less time than the module's own; results differ by rounding. It is made once, and again when a weight has changed.
+        less time than the module's own; results differ by rounding. It is made once, and again when a weight has
+        changed.
         """
         from regzoo.effects.incremental import Incremental, has_plan
 

@@ -139,6 +139,7 @@ def predict(
     run = _Run(
         models, columns, intervals, source, as_genome(genome), summits, use_strand, strict, precision, batch_size
     )
+    table: Any
     with _open_output(output, run) as table:
         for block in tqdm(run, total=len(run), desc="predicting", unit=" blocks", disable=not progress):
             table.write(block)
@@ -162,6 +163,7 @@ def _predict_sequences(models, columns, sequences, precision, batch_size, output
         for one, chosen in zip(models, columns)
     ], axis=1)  # fmt: skip
     named = {} if records is None else {"name": str}
+    table: Any
     with open_table(output, named | {"predictions": Matrix(names, labels="targets")}, _about(models)) as table:
         table.write({"name": list(records or ()), "predictions": values})
     return table.frame() if output is None else Predicted(Counter(ok=len(values)))

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from regzoo.effects.evaluator import Evaluator
 from regzoo.errors import InputError, ModelError, OutputError
-from regzoo.evaluate.overlap import Space, compare_elements, located
+from regzoo.evaluate.overlap import FAR, Space, as_regions, compare_elements, located, merged
 from regzoo.model import Model
 from regzoo.options import PRECISIONS, check_choice, distinct
 from regzoo.output.files import finished_file, refuse_overwrite, write_errors
@@ -27,7 +27,6 @@ from regzoo.output.tables import TABLES, check_suffix, open_table
 from regzoo.output.tracks import BEDGRAPH, BIGWIG, require_bigwig, write_bedgraph, write_bigwig
 from regzoo.sequence.codes import UNKNOWN, one_hot, reverse_complement
 from regzoo.sequence.genome import Genome, as_genome
-from regzoo.sequence.intervals import as_intervals
 from regzoo.sequence.shuffle import shuffled_dinucleotides
 from regzoo.strands import strand_mean
 from regzoo.zoo import load_model
@@ -39,7 +38,8 @@ _ELEMENTS = {
     "chrom": str, "start": int, "end": int, "name": str, "score": int, "strand": str, "target": str, "value": float,
     "summit": int, "windows": int,
 }  # fmt: skip
-_BLOCK = 4096  # windows that are predicted and kept together
+_BLOCK = 4096  # most windows that are predicted and kept together
+_BLOCK_BASES = 1 << 25  # most bases in all of them
 _BASES = 1 << 14  # of a sequence whose windows share their convolutions
 _PIECE = 10_000  # bases that are shuffled together, so that regional composition is kept
 
@@ -169,7 +169,7 @@ def scan(
     target of a profile model is the mean over its bins.
 
     Predictions are kept in a temporary file (TMPDIR), 4 bytes for each window and target. Memory grows with the number
-    of elements only, and with `fdr` by the codes of the longest region and 8 bytes for each window.
+    of elements only, and with `fdr` by the bases of the longest region and about 40 bytes for each window.
 
     Examples
     --------
@@ -195,11 +195,11 @@ def scan(
             if fdr is not None:
                 null = files.enter_context(_Spool())
                 _predict(spans, tracks, options, null, None, bar, seed)
-        table = None
+        table = pd.DataFrame()  # where no elements are called
         if options.calls:
             for number, track in enumerate(tracks):
                 value = options.threshold if fdr is None else _fdr_threshold(real, null, number, track, fdr)
-                summary.thresholds[track.label] = value
+                summary.thresholds[track.label] = float(value)
             table = _call(spans, tracks, real, options, summary)
             if known is not None:
                 summary.comparison = compare_elements(table, list(summary.elements), known, seed=seed)
@@ -231,7 +231,7 @@ class _Options:
 
     model: Model
     given_step: int | None
-    threshold: float | None
+    threshold: Any
     fdr: float | None
     min_length: int | None
     max_length: int | None
@@ -242,12 +242,11 @@ class _Options:
         length = self.model.input_length
         incremental = Evaluator(self.model, precision=self.precision).incremental
         pools = incremental.pools if incremental is not None and incremental.shares else 0
-        self.step = self.given_step
-        if self.step is None:
-            self.step = max(1, length // 4)
-            self.step -= self.step % pools if 0 < pools <= self.step else 0
+        step = max(1, length // 4)
+        step -= step % pools if 0 < pools <= step else 0
+        self.step = step if self.given_step is None else self.given_step
         self.shared = incremental if pools and self.step and math.lcm(self.step, pools) < length else None
-        if self.threshold is None and self.fdr is None and self.model.gives("probabilities"):
+        if self.threshold is None and self.fdr is None and self.model.outputs == "probabilities":
             self.threshold = 0.5
         self.calls = self.threshold is not None or self.fdr is not None
 
@@ -267,7 +266,7 @@ class _Options:
                 f"{name} does not predict probabilities, so that elements need a threshold: give threshold or fdr"
             )
         if self.threshold is not None:
-            highest = 1 if self.model.gives("probabilities") else math.inf
+            highest = 1 if self.model.outputs == "probabilities" else math.inf
             if not (math.isfinite(self.threshold) and self.threshold <= highest):
                 raise InputError(
                     f"threshold: expected a number that predictions of {name} can reach, got {self.threshold}"
@@ -307,7 +306,7 @@ def _is_track(path):
 
 def _open_outputs(files, outputs, tracks, inputs):
     """(suffix, path, temporary path, number of the track or None) of each file, all still empty."""
-    found = []
+    found: list[tuple[str, Any, int | None]] = []
     for output in outputs:
         kind = check_suffix(output, (*PEAKS, *TABLES, *BEDGRAPH, *BIGWIG))
         if kind in BIGWIG:
@@ -354,13 +353,14 @@ class _Spans:
             self.numbers = np.flatnonzero(long)
             self.starts, self.ends = np.zeros(len(self.numbers), dtype=np.int64), genome.lengths[self.numbers]
         else:
-            intervals, source = _intervals(regions, genome)
+            intervals, source = as_regions(regions, genome)
             self.numbers = located(intervals, source, genome)
             self.starts, self.ends = intervals.starts, intervals.ends
             self._check(intervals, source, model)
-        order = sorted(range(len(self.numbers)), key=lambda i: (genome.contigs[self.numbers[i]], self.starts[i]))
-        self.numbers, self.starts, self.ends = (part[order] for part in (self.numbers, self.starts, self.ends))
-        self._merge()
+        order = np.array(sorted(range(len(genome.contigs)), key=genome.contigs.__getitem__))
+        rank = np.argsort(order)[self.numbers] * FAR
+        starts, ends = merged(rank + self.starts, rank + self.ends, adjoining=True)
+        self.numbers, self.starts, self.ends = order[starts // FAR], starts % FAR, ends % FAR
 
     def _check(self, intervals, source, model):
         for i in np.flatnonzero(self.ends - self.starts < self.length):
@@ -369,17 +369,6 @@ class _Spans:
                 f"{self.ends[i]} has {self.ends[i] - self.starts[i]} bases, but {model.name} reads windows of "
                 f"{self.length}; widen or remove this region"
             )
-
-    def _merge(self):
-        first, end = [], -1
-        ends: list[int] = []
-        for i in range(len(self.numbers)):
-            if first and self.numbers[first[-1]] == self.numbers[i] and self.starts[i] <= end:
-                end = ends[-1] = max(end, int(self.ends[i]))
-                continue
-            first.append(i)
-            ends.append(end := int(self.ends[i]))
-        self.numbers, self.starts, self.ends = self.numbers[first], self.starts[first], np.array(ends)
 
     def windows(self, region: int, step: int) -> np.ndarray:
         """Starts of the windows of a region, relative to it; the last one ends with it."""
@@ -399,19 +388,6 @@ class _Spans:
     def codes(self, region: int) -> np.ndarray:
         """Base codes of a region, a view."""
         return self.genome.codes(self.contig(region))[self.starts[region] : self.ends[region]]
-
-
-def _intervals(regions, genome):
-    """Intervals of regions, among which names of contigs stand for the whole of them."""
-    names = [regions] if isinstance(regions, str) and not Path(regions).is_file() else regions
-    if isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names):
-        sizes = dict(zip(genome.contigs, genome.lengths.tolist()))
-        regions = [f"{name}:1-{sizes[name]}" if name in sizes else name for name in names]
-        unknown = [name for name in regions if ":" not in name and not Path(name).is_file()]
-        if unknown and unknown != ["-"]:
-            genome.number(unknown[0].rsplit("/", 1)[-1])  # raises an error that lists the contigs
-        regions = regions[0] if len(regions) == 1 else regions
-    return as_intervals(regions)
 
 
 class _Spool:
@@ -449,14 +425,15 @@ class _Spool:
 def _predict(spans, tracks, options, spool, summary, bar, seed=None):
     """Predict the windows of all regions, with a seed those of their shuffled sequence, into a spool."""
     predictor = _Predictor(options, tracks)
+    size = max(1, min(_BLOCK, _BLOCK_BASES // spans.length))
     windows = skipped = not_finite = 0
     for region in range(len(spans.numbers)):
         codes, starts = spans.codes(region), spans.windows(region, options.step)
         if seed is not None:
             rng = np.random.default_rng([seed, int(spans.numbers[region]), int(spans.starts[region])])
             codes = _shuffled(np.array(codes), rng)
-        for low in range(0, len(starts), _BLOCK):
-            block = starts[low : low + _BLOCK]
+        for low in range(0, len(starts), size):
+            block = starts[low : low + size]
             part = np.asarray(codes[block[0] : block[-1] + spans.length])
             local = block - block[0]
             known = np.concatenate([[0], np.cumsum(part < UNKNOWN)])
@@ -593,7 +570,7 @@ def _call(spans, tracks, spool, options, summary):
         rows = rows[~(short | long)]
         summary.elements[track.label] = len(rows)
         summary.bases[track.label] = int((rows.end - rows.start).sum())
-        largest = 1.0 if options.model.gives("probabilities") else rows.value.max()
+        largest = 1.0 if options.model.outputs == "probabilities" else rows.value.max()
         scaled = 1000 * rows.value / largest if len(rows) and largest > 0 else 0 * rows.value
         parts.append(rows.assign(
             chrom=[spans.contig(region) for region in rows.region], strand=track.strand, target=track.label,

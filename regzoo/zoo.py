@@ -153,7 +153,7 @@ def load_module(folder, name, **args):
         net = build(given.architecture, **arguments)
     if given.official:
         load_weights(net, *official_weights(net, given.official, name))
-    else:
+    elif weights is not None:
         load_weights(net, weights, given.sha256, shared, scale)
     module = ZooModule(net, given.activation, given.reverse_complement).eval()
     if not isinstance(net, LanguageModelNet):  # whose sizes have been compared, and which may be slow
@@ -183,7 +183,7 @@ def _check_outline(architecture, arguments, count, targets):
         )
     outputs = arguments.get("n_targets")
     if outputs is None:
-        outputs = net.lm.hidden
+        outputs = int(net.lm.hidden)  # type: ignore[union-attr, arg-type]
     if outputs != count:
         raise ModelError(f"the network has {outputs} outputs (n_targets), but {targets} names {count} targets")
 

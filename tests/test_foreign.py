@@ -2,8 +2,10 @@
 
 Run with the packages installed beside this project, without their pinned dependencies:
 
-    pip install --no-deps --target foreign bpnet-lite tangermeme memelite numba llvmlite pyBigWig enformer-pytorch einops \
-        torchmetrics lightning-utilities discrete-key-value-bottleneck-pytorch vector-quantize-pytorch einx polars polars-runtime-32
+    pip install --no-deps --target foreign bpnet-lite tangermeme memelite numba llvmlite pyBigWig enformer-pytorch
+    einops \
+        torchmetrics lightning-utilities discrete-key-value-bottleneck-pytorch vector-quantize-pytorch einx polars
+        polars-runtime-32
     PYTHONPATH=foreign pytest -m slow tests/test_foreign.py
 """
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import false_discovery_control
 
-from regzoo.effects.background import Background, of_model
+from regzoo.effects.background import background_of
 from regzoo.effects.motif_changes import motif_changes
 from regzoo.effects.pipeline import score_variants
 from regzoo.errors import InputError, ModelError
@@ -285,16 +285,12 @@ def _info(variants, key):
 
 
 def _background(given, model):
-    """The background of a model, or None."""
-    if isinstance(given, dict):
-        given = given.get(model.name)
-    if isinstance(given, Background):
-        return given
-    if given is not None:
-        return Background.load(given)
+    """The background of a model; None where none is given and none ships with it."""
     try:
-        return of_model(model.name)
+        return background_of(model.name, given)
     except ModelError:
+        if given is not None:
+            raise
         logger.warning("%s: no background distribution, so that there are no percentiles", model.name)
         return None
 
@@ -302,12 +298,12 @@ def _background(given, model):
 def _of_model(model: Model, names, table, genome, step, threshold, background, options):
     """Rows of one model: one for each allele and target."""
     given = table[["chrom", "pos", "ref", "alt", "id"]]
-    scored = score_variants(model, given, genome, scores=["ref", "alt", "diff"], targets=names, **options)
+    scored: Any = score_variants(model, given, genome, scores=["ref", "alt", "diff"], targets=names, **options)
     ok = (scored["status"] == "scored").to_numpy()
     values = {side: scored[[f"{side}:{name}" for name in names]].to_numpy(float) for side in ("ref", "alt", "diff")}
     probabilities = model.outputs == _PROBABILITY
     for offset in _offsets(model.input_length, step) if probabilities else ():
-        more = score_variants(model, given, genome, scores=["ref", "alt"], targets=names, offsets=[offset], **options)
+        more: Any = score_variants(model, given, genome, scores=["ref", "alt"], targets=names, offsets=[offset], **options)
         for side in ("ref", "alt"):
             columns = more[[f"{side}:{name}" for name in names]].to_numpy(float)
             values[side] = np.fmax(values[side], columns)

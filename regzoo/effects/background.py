@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -88,6 +89,12 @@ class Background:
         """
         above = 1 - self.percentile(score, target, values) / 100
         return (1 + self.count * above) / (1 + self.count)
+
+    def digest(self) -> str:
+        """SHA-256 of the quantiles."""
+        parts = [self.levels.tobytes(), repr((self.targets, self.count)).encode()]
+        parts += [name.encode() + table.tobytes() for name, table in sorted(self.quantiles.items())]
+        return hashlib.sha256(b"".join(parts)).hexdigest()
 
     def save(self, path: str | Path) -> None:
         """Write a .safetensors file."""
@@ -186,13 +193,13 @@ def background(
     given = variants
     if given is None:
         given = random_variants(opened, count, regions=regions, spectrum=spectrum, seed=seed)
-    table = regzoo.score_variants(
+    table: Any = regzoo.score_variants(
         loaded, given, opened, scores=scores, precision=precision, batch_size=batch_size, progress=progress
     )
     table = table[table["status"] == "scored"]
     if len(table) < 100:
         raise InputError(f"a background needs at least 100 scored variants, and {len(table)} were scored")
-    how = {"genome": Path(opened.path).name, "model": loaded.name}
+    how: dict[str, Any] = {"genome": Path(opened.path).name, "model": loaded.name}
     if variants is None:
         drawn = spectrum if isinstance(spectrum, str) and spectrum in SPECTRA else "matched to given variants"
         how |= {"spectrum": drawn, "seed": seed, "regions": regions is not None}
@@ -249,6 +256,32 @@ def of_model(model: str | Path) -> Background:
             f"`regzoo background --model {model} --genome GENOME -o FILE.safetensors`"
         )
     return Background.load(path)
+
+
+def background_of(model: str, given: Any = None) -> Background:
+    """The background of a model.
+
+    Parameters
+    ----------
+    model : str
+        Its name.
+    given : Background, str or pathlib.Path, or dict of model name to one of these, optional
+        By default the one that ships with the model.
+
+    Raises
+    ------
+    ModelError
+        If none ships with the model, or `given` has none for it.
+    InputError
+        If a file is not a background.
+    """
+    if isinstance(given, dict):
+        if model not in given:
+            raise ModelError(f"no background is given for {model}; there are {', '.join(given)}")
+        given = given[model]
+    if given is None:
+        return of_model(model)
+    return given if isinstance(given, Background) else Background.load(given)
 
 
 def random_variants(

@@ -88,9 +88,10 @@ def motif_changes(table: pd.DataFrame, genome: Genome, motifs: str | Path | dict
             if len(found):
                 smallest = found.groupby("sequence_name")["p-value"].min()
                 best[number, smallest.index.to_numpy(int)] = smallest.to_numpy()
-        best = np.clip(np.where(np.isnan(best), _WEAKEST, best), _SMALLEST, _WEAKEST).reshape(len(known), 2, len(batch))
+        best = np.clip(np.where(np.isnan(best), _WEAKEST, best), _SMALLEST, _WEAKEST)
+        sides_of = best.reshape(len(known), 2, len(batch))
         for i, row in enumerate(batch):
-            texts[row] = _text(list(known), best[:, 0, i], best[:, 1, i])
+            texts[row] = _text(list(known), sides_of[:, 0, i], sides_of[:, 1, i])
     return texts
 
 

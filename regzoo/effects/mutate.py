@@ -285,8 +285,8 @@ def _piece(evaluator, genome, contig, low, high, kind, columns, insertions, stra
     sides = [side.reshape(-1, *side.shape[2:])[:, columns] for side in sides]
     ref, alt, *of_reverse = [np.broadcast_to(side, sides[1].shape) for side in sides]
     merge = "max" if strands == "max" else "mean"
-    of_reverse = of_reverse or [None, None]
-    effects = compute_score(kind, ref, alt, of_reverse[0], of_reverse[1], merge).reshape(len(place), -1, len(columns))
+    ref_reverse, alt_reverse = of_reverse if of_reverse else (None, None)
+    effects = compute_score(kind, ref, alt, ref_reverse, alt_reverse, merge).reshape(len(place), -1, len(columns))
     effects[windows[0, place] == UNKNOWN] = np.nan
     return effects
 
@@ -295,10 +295,10 @@ def _predictions(evaluator, windows, place, insertions, reverse, batch_size):
     """Predictions of the reference, (1, 1, targets …), and of the changes, (P, alleles, targets …), on one strand."""
     window, later, earlier = windows
     length, count = len(window), len(place)
-    changed = np.repeat(window[None], 4 * count, axis=0).reshape(count, 4, length)
+    cube = np.repeat(window[None], 4 * count, axis=0).reshape(count, 4, length)
     for base in range(4):
-        changed[np.arange(count), base, place] = base
-    changed = changed.reshape(-1, length)
+        cube[np.arange(count), base, place] = base
+    changed = cube.reshape(-1, length)
     joined = [(later, place, np.empty((count, 0), dtype=np.uint8))]
     if insertions:
         joined.append((earlier, np.repeat(place, 4), np.tile(np.arange(4, dtype=np.uint8), count)[:, None]))

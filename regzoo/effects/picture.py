@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from regzoo.effects.mutate import Saturation
+    from regzoo.explanation import Explanation
 
 COLOURS = {"A": "#109648", "C": "#255C99", "G": "#F7B32B", "T": "#D62839", "N": "#999999"}
 BASES_A_ROW = 120  # at most; rows of one picture are alike

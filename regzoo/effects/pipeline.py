@@ -14,9 +14,11 @@ import numpy as np
 import pandas as pd
 
 from regzoo.effects import request
+from regzoo.effects.background import background_of
 from regzoo.effects.masked_scores import ZeroShot, ZeroShotScorer
 from regzoo.effects.run import Counts, Run
 from regzoo.effects.scoring import Scorer
+from regzoo.errors import InputError
 from regzoo.options import Scoring
 from regzoo.sequence import Genome, open_variants
 from regzoo.sequence.alleles import Status
@@ -48,6 +50,8 @@ def score_variants(
     workers: int = 1,
     resume: bool = False,
     restart: bool = False,
+    percentile: bool = False,
+    background: Any = None,
     device: str = "auto",
     output: str | Path | None = None,
     progress: bool = False,
@@ -101,6 +105,10 @@ def score_variants(
         Continue a stopped run with the same inputs and options; the output is the same byte for byte.
     restart : bool
         Remove what a stopped run left. Without either, unfinished batches are an error.
+    percentile : bool
+        Add the percentile and the two-sided empirical p-value of each score among background variants.
+    background : Background, path, or dict of model name to one of these, optional
+        For percentiles, made by `regzoo.background`. By default the one that ships with each model.
     device : str
         'auto', 'cpu', 'cuda' or 'cuda:N', for models given by name or path.
     output : str or pathlib.Path, optional
@@ -113,7 +121,8 @@ def score_variants(
     -------
     pandas.DataFrame or Counts
         One row for each allele: record (from 1), chrom, pos, id, ref, alt, status ('scored', or why not), and the
-        scores, in columns SCORE:TARGET, with several models MODEL:SCORE:TARGET. `attrs` holds the numbers of alleles
+        scores, in columns SCORE:TARGET (and SCORE_percentile:TARGET, SCORE_p:TARGET), with several models
+        MODEL:SCORE:TARGET. `attrs` holds the numbers of alleles
         with padded windows and with unknown bases. With `output`, the number of alleles by status.
 
     Raises
@@ -140,12 +149,19 @@ def score_variants(
             )
     if strands_from and not strands_from.startswith("INFO:"):
         run.inputs.append(strands_from)
+    if percentile and background is None and (options.offsets != (0,) or strands != "model" or strands_from):
+        raise InputError(
+            "the backgrounds that ship with models are of centred windows and the model's own strands; for offsets or "
+            "other strands, give a background made with the same options"
+        )
+    backgrounds = {one.name: background_of(one.name, background) for one in models} if percentile else {}
     run.request = {
+        "backgrounds": {name: found.digest() for name, found in backgrounds.items()},
         "models": [request.of_model(one) for one in models],
         "functions": request.of_functions(options.scores),
         "options": dataclasses.asdict(options),
     }
-    return run(partial(Scorer, models=models, options=options))
+    return run(partial(Scorer, models=models, options=options, backgrounds=backgrounds))
 
 
 def zero_shot(

@@ -49,7 +49,7 @@ def of_inputs(variants: str, genome: Genome, others: Sequence[str | Path], worke
 
 def of_model(model: Model) -> dict[str, Any]:
     """What the predictions of a model depend on."""
-    fields = {f.name: getattr(model, f.name) for f in dataclasses.fields(model) if f.name != "module"}
+    fields = {f.name: getattr(model, f.name) for f in dataclasses.fields(model) if f.name not in ("module", "_fold")}
     module = [repr(model.module), model.module.reverse_complement, str(model.device)]
     return {"fields": repr(fields), "module": module, "weights": state_digest(model.module)}
 

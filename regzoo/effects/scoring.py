@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from regzoo.effects.background import Background
 from regzoo.effects.evaluator import Evaluator
 from regzoo.effects.scores import (
     PROBABILITY_SCORES,
@@ -86,11 +87,14 @@ class Scorer:
     models : sequence of regzoo.model.Model
         With distinct names.
     options : regzoo.options.Scoring
+    backgrounds : dict of str to Background, optional
+        By model name: percentiles and p-values are added to the scores that a background has.
 
     Attributes
     ----------
     groups : dict of str to list of str
-        Tables of scores and their columns: 'SCORE', with several models 'MODEL:SCORE' -> targets or summaries.
+        Tables of scores and their columns: 'SCORE', with several models 'MODEL:SCORE' -> targets or summaries. With
+        backgrounds, 'SCORE_percentile' and 'SCORE_p' follow.
     named : dict of str to list of str
         With the summary 'absmax': the targets of each table.
 
@@ -100,7 +104,13 @@ class Scorer:
         If a model lacks a target, a score is not defined for its outputs, or two models have one name.
     """
 
-    def __init__(self, genome: str | Path | Genome, models: Sequence[Model], options: Scoring):
+    def __init__(
+        self,
+        genome: str | Path | Genome,
+        models: Sequence[Model],
+        options: Scoring,
+        backgrounds: Mapping[str, Background] | None = None,
+    ):
         names = [model.name for model in models]
         if len(set(names)) < len(names):
             raise InputError(f"several models are called {max(names, key=names.count)}; give them different names")
@@ -110,12 +120,19 @@ class Scorer:
         self.columns = columns_of_models(models, options.targets)
         self.scores = [options.scores or default_scores(model) for model in models]
         self.groups, self.named = {}, {}
+        self.keys: list[str] = []  # of tables that are computed; those of percentiles are derived from them
+        self.ranked: dict[str, tuple[Background, str]] = {}
         for model, columns, scores in zip(models, self.columns, self.scores):
             targets = [model.targets[i] for i in columns]
             for name in scores:
                 check_score(model, name)
                 key = f"{model.name}:{name}" if len(models) > 1 else name
+                self.keys.append(key)
                 self.groups[key] = list(options.summaries) or targets
+                background = (backgrounds or {}).get(model.name)
+                if background is not None and name in background.quantiles and not options.summaries:
+                    self.ranked[key] = background, name
+                    self.groups |= {f"{key}_percentile": targets, f"{key}_p": targets}
                 if "absmax" in options.summaries:
                     self.named[key] = targets
         self.strands = Strands(options.strands_from, self.genome) if options.strands_from else None
@@ -161,7 +178,12 @@ class Scorer:
             for table in self._of_model(alleles, evaluator, columns, scores, strands, flags)
         ]
         result = flags
-        for key, values in zip(self.groups, tables, strict=True):
+        for key, values in zip(self.keys, tables, strict=True):
+            if key in self.ranked:
+                background, name = self.ranked[key]
+                for derived, of in (("percentile", background.percentile), ("p", background.p_value)):
+                    columns = [of(name, target, values[:, i]) for i, target in enumerate(self.groups[key])]
+                    result[f"{key}_{derived}"] = np.stack(columns, axis=1).astype(np.float32)
             if key in self.named:
                 result[f"{key}:absmax_target"] = largest_target(values)
             if self.options.summaries:

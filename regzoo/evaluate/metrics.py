@@ -7,7 +7,7 @@ A bootstrap resample is a vector of weights: how often each example was drawn. M
 N), and return B values from one sort of the scores. Without weights they return one number.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Any
 
@@ -19,7 +19,7 @@ from regzoo.errors import InputError
 _CELLS = 2**20  # weights per chunk of resamples: 8 MB, about the size of a core's caches
 
 
-def _metric(function):
+def _metric(function: Callable[..., np.ndarray]) -> Any:
     """Make `weights` optional. Without weights, validate labels and scores and return one float."""
 
     @wraps(function)
@@ -50,7 +50,7 @@ def _sorted_counts(labels, scores, weights):
 
 
 @_metric
-def auroc(labels, scores, weights):
+def auroc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Area under the ROC curve of each resample, shape (B,). Ties count one half. NaN if a class is missing."""
     true, false = _sorted_counts(labels, scores, weights)
     rise = np.diff(false, axis=1, prepend=0)
@@ -60,7 +60,7 @@ def auroc(labels, scores, weights):
 
 
 @_metric
-def average_precision(labels, scores, weights):
+def average_precision(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Average precision (sum of precision times increase of recall) of each resample, shape (B,)."""
     true, false = _sorted_counts(labels, scores, weights)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -86,43 +86,43 @@ def _at_threshold(formula):
 
 
 @_at_threshold
-def mcc(tp, fp, tn, fn):
+def mcc(tp: np.ndarray, fp: np.ndarray, tn: np.ndarray, fn: np.ndarray) -> np.ndarray:
     """Matthews correlation coefficient at a threshold, of each resample, shape (B,); 0 if undefined."""
     return _ratio(tp * tn - fp * fn, np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn)))
 
 
 @_at_threshold
-def accuracy(tp, fp, tn, fn):
+def accuracy(tp: np.ndarray, fp: np.ndarray, tn: np.ndarray, fn: np.ndarray) -> np.ndarray:
     """Fraction of correctly classified examples at a threshold, of each resample, shape (B,)."""
     return _ratio(tp + tn, tp + fp + tn + fn)
 
 
 @_at_threshold
-def precision(tp, fp, tn, fn):
+def precision(tp: np.ndarray, fp: np.ndarray, tn: np.ndarray, fn: np.ndarray) -> np.ndarray:
     """Fraction of predicted positives that are positive, of each resample, shape (B,); 0 if none is predicted."""
     return _ratio(tp, tp + fp)
 
 
 @_at_threshold
-def recall(tp, fp, tn, fn):
+def recall(tp: np.ndarray, fp: np.ndarray, tn: np.ndarray, fn: np.ndarray) -> np.ndarray:
     """Fraction of positives that are predicted positive, of each resample, shape (B,); 0 without positives."""
     return _ratio(tp, tp + fn)
 
 
 @_at_threshold
-def f1(tp, fp, tn, fn):
+def f1(tp: np.ndarray, fp: np.ndarray, tn: np.ndarray, fn: np.ndarray) -> np.ndarray:
     """Harmonic mean of precision and recall, of each resample, shape (B,); 0 if undefined."""
     return _ratio(2 * tp, 2 * tp + fp + fn)
 
 
 @_metric
-def pearson(labels, scores, weights):
+def pearson(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Pearson correlation of each resample, shape (B,); 0 if labels or scores are constant."""
     return _correlation(np.broadcast_to(labels, weights.shape), np.broadcast_to(scores, weights.shape), weights)
 
 
 @_metric
-def spearman(labels, scores, weights):
+def spearman(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Spearman correlation of each resample, shape (B,): Pearson correlation of ranks, with mean ranks for ties."""
     return _correlation(_ranks(labels, weights), _ranks(scores, weights), weights)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,12 @@ import pandas as pd
 
 from regzoo.errors import InputError
 from regzoo.sequence.genome import Genome, as_genome
-from regzoo.sequence.intervals import Intervals, as_intervals
+from regzoo.sequence.intervals import Intervals, as_intervals, locate_windows
 
 logger = logging.getLogger(__name__)
 
-_FAR = 1 << 40  # above any position of a contig
+#: Contigs are this far apart where intervals of all of them are sorted together.
+FAR = 1 << 41
 
 
 def overlap(
@@ -34,7 +36,7 @@ def overlap(
     genome : str, pathlib.Path or Genome
         FASTA or .2bit.
     regions : str, pathlib.Path, list of str, or pandas.DataFrame, optional
-        The part of the genome that was searched; the whole genome by default. Known intervals are cut to it.
+        The part of the genome that was searched, as of `regzoo.scan`; all of it by default. Known intervals are cut to it.
     permutations : int
         Number of circular shifts.
     seed : int
@@ -72,7 +74,7 @@ def overlap(
         numbers = np.arange(len(opened.contigs))
         space = Space(opened, numbers, np.zeros(len(numbers), dtype=np.int64), opened.lengths)
     else:
-        intervals, source = as_intervals(regions)
+        intervals, source = as_regions(regions, opened)
         space = Space(opened, located(intervals, source, opened), intervals.starts, intervals.ends)
     known = space.known(bed)
     intervals, source = as_intervals(elements)
@@ -89,6 +91,41 @@ def overlap(
             f"{intervals.ends[i]} is not in the regions"
         )
     return compare_elements(table, list(dict.fromkeys(table.target)), known, permutations, seed)
+
+
+def as_regions(regions: Any, genome: Genome) -> tuple[Intervals, str]:
+    """Intervals of regions, among which a contig's name stands for the whole contig.
+
+    Parameters
+    ----------
+    regions : str, pathlib.Path, list of str, or pandas.DataFrame
+        A BED file, a data frame, or contigs and loci.
+    genome : Genome
+
+    Returns
+    -------
+    intervals : Intervals
+    source : str
+        Where they are from, for error messages.
+
+    Raises
+    ------
+    InputError
+        If the regions are not valid, or a name is neither a file, a locus nor a contig.
+    """
+    names = [regions] if isinstance(regions, str) and regions != "-" and not Path(regions).is_file() else regions
+    if isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names):
+        return as_intervals([_locus(name, genome) for name in names])
+    return as_intervals(regions)
+
+
+def _locus(name, genome):
+    try:
+        return f"{name}:1-{genome.lengths[genome.number(name)]}"
+    except InputError as error:
+        if ":" in name:
+            return name
+        raise InputError(f"region {name!r} is no file, locus or contig; {error}") from error
 
 
 def located(intervals: Intervals, source: str, genome: Genome) -> np.ndarray:
@@ -110,15 +147,12 @@ def located(intervals: Intervals, source: str, genome: Genome) -> np.ndarray:
     InputError
         If a contig is not in the genome, or an interval reaches beyond its contig. The message names the line.
     """
-    names, groups = np.unique(intervals.contigs, return_inverse=True)
-    found = np.full(len(names), -1)
-    for i, name in enumerate(names):
+    numbers = locate_windows(intervals, genome, 1)[0]
+    for i in np.flatnonzero(numbers < 0):
         try:
-            found[i] = genome.number(str(name))
+            genome.number(str(intervals.contigs[i]))
         except InputError as error:
-            line = intervals.lines[np.flatnonzero(groups == i)[0]]
-            raise InputError(f"{source}, {intervals.unit} {line}: {error}") from error
-    numbers = found[groups]
+            raise InputError(f"{source}, {intervals.unit} {intervals.lines[i]}: {error}") from error
     for i in np.flatnonzero(intervals.ends > genome.lengths[numbers]):
         raise InputError(
             f"{source}, {intervals.unit} {intervals.lines[i]}: {intervals.contigs[i]}:{intervals.starts[i] + 1}-"
@@ -139,14 +173,14 @@ class Space:
 
     def __init__(self, genome: Genome, numbers: np.ndarray, starts: np.ndarray, ends: np.ndarray):
         self.genome = genome
-        self.starts, self.ends = merged(numbers * _FAR + starts, numbers * _FAR + ends, adjoining=True)
+        self.starts, self.ends = merged(numbers * FAR + starts, numbers * FAR + ends, adjoining=True)
         sizes = self.ends - self.starts
         self.offsets = np.cumsum(sizes) - sizes
         self.size = int(sizes.sum())
         # First and last position of each region's contig on the axis.
-        contigs, group = np.unique(self.starts // _FAR, return_inverse=True)
-        self.low = np.array([self.offsets[group == i].min() for i in range(len(contigs))])[group]
-        self.high = np.array([(self.offsets + sizes)[group == i].max() for i in range(len(contigs))])[group]
+        _, first, group = np.unique(self.starts // FAR, return_index=True, return_inverse=True)
+        bounds = np.append(self.offsets[first], self.size)
+        self.low, self.high = bounds[group], bounds[group + 1]
 
     def pieces(self, intervals: Intervals) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Parts of intervals that lie in the space.
@@ -160,8 +194,8 @@ class Space:
         count : numpy.ndarray, int64, shape (N,)
             Number of pieces of each interval; 0 for a contig that is not in the genome.
         """
-        numbers = np.array([self._number(str(contig)) for contig in intervals.contigs], dtype=np.int64)
-        starts, ends = numbers * _FAR + intervals.starts, numbers * _FAR + intervals.ends
+        numbers = locate_windows(intervals, self.genome, 1)[0]
+        starts, ends = numbers * FAR + intervals.starts, numbers * FAR + intervals.ends
         first = np.searchsorted(self.ends, starts, side="right")
         count = np.maximum(np.searchsorted(self.starts, ends) - first, 0)
         source = np.repeat(np.arange(len(count)), count)
@@ -169,12 +203,6 @@ class Space:
         shift = self.offsets[region] - self.starts[region]
         low, high = np.maximum(starts[source], self.starts[region]), np.minimum(ends[source], self.ends[region])
         return np.stack([low + shift, high + shift, self.low[region], self.high[region]]), source, count
-
-    def _number(self, contig):
-        try:
-            return self.genome.number(contig)
-        except InputError:
-            return -1
 
     def known(self, bed: Any) -> Known:
         """Known intervals on the axis. What is not in the space is left out, with a warning.
@@ -295,9 +323,9 @@ def _compare(rows, known, permutations, rng):
 
 def _touches_shifted(starts, ends, low, high, others, rng):
     """Which intervals touch others when all of a contig, between `low` and `high`, are shifted alike in a circle."""
-    contigs, group = np.unique(low, return_inverse=True)
+    _, first, group = np.unique(low, return_index=True, return_inverse=True)
     size = high - low
-    by = rng.integers(np.array([size[group == i][0] for i in range(len(contigs))], dtype=np.int64))[group]
+    by = rng.integers(size[first])[group]
     start = low + (starts - low + by) % size
     end = start + ends - starts
     over = np.maximum(end - size, low)

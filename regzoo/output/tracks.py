@@ -91,6 +91,8 @@ class _Rows:
                 self.bases += int(np.sum(ends - starts))
                 for start, end, value in zip(starts.tolist(), ends.tolist(), values.tolist()):
                     yield contig, start, end, value
+        except GeneratorExit:  # pybigtools takes no more
+            raise
         except BaseException as error:
             self.error = error
             raise

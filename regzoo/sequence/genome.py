@@ -346,21 +346,27 @@ def _twobit(handle, order, path):
     for _ in range(count):
         name = _name(handle.read(int(numbers(1, "u1")[0])), path)
         records.append((name, int(numbers(1, "u8" if version else "u4")[0])))
-    letters = np.array([3, 1, 0, 2], dtype=np.uint8)  # T, C, A, G
     for name, offset in records:
         yield name, None
         handle.seek(offset)
-        length = int(numbers(1)[0])
-        blocks = int(numbers(1)[0])
-        starts, lengths = numbers(blocks), numbers(blocks)
-        numbers(2 * int(numbers(1)[0]))  # soft-masked blocks
-        numbers(1)
-        first = handle.tell()
-        for low in range(0, length, _CHUNK):  # a multiple of four
-            high = min(low + _CHUNK, length)
-            handle.seek(first + low // 4)
-            packed = numbers(-(-(high - low) // 4), "u1").astype(np.uint8)
-            codes = letters[(packed[:, None] >> np.array([6, 4, 2, 0], dtype=np.uint8)) & 3].ravel()[: high - low]
-            for start, end in zip(starts, starts + lengths):
-                codes[max(start - low, 0) : max(end - low, 0)] = UNKNOWN
+        for codes in _twobit_codes(handle, numbers):
             yield name, codes
+
+
+def _twobit_codes(handle, numbers):
+    """Base codes of the record of a .2bit file at the current position, in pieces."""
+    letters = np.array([3, 1, 0, 2], dtype=np.uint8)  # T, C, A, G
+    length = int(numbers(1)[0])
+    blocks = int(numbers(1)[0])
+    starts, lengths = numbers(blocks), numbers(blocks)
+    numbers(2 * int(numbers(1)[0]))  # soft-masked blocks
+    numbers(1)  # reserved
+    first = handle.tell()
+    for low in range(0, length, _CHUNK):  # a multiple of four
+        high = min(low + _CHUNK, length)
+        handle.seek(first + low // 4)
+        packed = numbers(-(-(high - low) // 4), "u1").astype(np.uint8)
+        codes = letters[(packed[:, None] >> np.array([6, 4, 2, 0], dtype=np.uint8)) & 3].ravel()[: high - low]
+        for start, end in zip(starts, starts + lengths):
+            codes[max(start - low, 0) : max(end - low, 0)] = UNKNOWN
+        yield codes

@@ -166,7 +166,7 @@ def parse_locus(text: str) -> tuple[str, int, int]:
         raise InputError(f"locus {text!r}: expected CONTIG:START-END, such as chr1:1,550-1,650")
     start, end = (int(found[key].replace(",", "")) for key in ("start", "end"))
     if not 1 <= start <= end <= 10**12:
-        raise InputError(f"locus {text!r}: expected 1 <= START <= END")
+        raise InputError(f"locus {text!r}: START must be at least 1 and not after the end (END)")
     return found["contig"], start - 1, end
 
 
@@ -219,17 +219,7 @@ def intervals_from_frame(table: "pd.DataFrame") -> Intervals:
         )
     if not len(table):
         raise InputError("the data frame of intervals has no row")
-    bounds = []
-    for column in ("start", "end"):
-        values = table[column].to_numpy()
-        whole = np.array(
-            [isinstance(v, (int, np.integer)) or (isinstance(v, float) and v.is_integer()) for v in values]
-        )
-        if not whole.all():
-            row = int(np.argmin(whole))
-            raise InputError(f"the data frame, row {row}: {column} {values[row]!r} is not a whole number")
-        bounds.append(values.astype(np.int64))
-    starts, ends = bounds
+    starts, ends = _integers(table, "start"), _integers(table, "end")
     bad = np.flatnonzero((starts < 0) | (ends <= starts) | (ends > 10**12))
     if len(bad):
         raise InputError(
@@ -249,6 +239,16 @@ def intervals_from_frame(table: "pd.DataFrame") -> Intervals:
         [[name] for name in names.tolist()],
         "row",
     )
+
+
+def _integers(table, column):
+    """Column of a data frame as int64."""
+    values = table[column].to_numpy()
+    whole = np.array([isinstance(v, (int, np.integer)) or (isinstance(v, float) and v.is_integer()) for v in values])
+    if not whole.all():
+        row = int(np.argmin(whole))
+        raise InputError(f"the data frame, row {row}: {column} {values[row]!r} is not a whole number")
+    return values.astype(np.int64)
 
 
 def as_intervals(intervals: Any) -> tuple[Intervals, str]:

@@ -11,7 +11,7 @@ from regzoo.effects import background as module
 from regzoo.effects.background import Background, background, of_model, random_variants, sketch
 from regzoo.errors import InputError, ModelError
 from regzoo.sequence import Genome, decode
-from tests.conftest import FASTA, MODEL
+from tests.conftest import FASTA, MODEL, VCF
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +129,39 @@ def test_what_is_refused(tmp_path, genome, language_model):
             random_variants(tmp_path / "n.fa", 10)
     finally:
         module._MOST_DRAWS = most
+
+
+def test_scores_come_with_percentiles_in_every_output(genome, tmp_path):
+    """Tables and VCF hold the background's own percentiles; a run that is resumed with another background is refused."""
+    model = regzoo.load_model(MODEL, device="cpu")
+    made = background(model, genome, count=150, scores=["diff"])
+    other = background(model, genome, count=150, scores=["diff"], seed=1)
+    options = {"scores": ["diff", "ref"], "targets": ["tf3", "tf0"], "percentile": True}
+    table = regzoo.score_variants(model, VCF, FASTA, background=made, **options)
+    assert [c for c in table if ":" in c] == [
+        f"{name}:{target}" for name in ("diff", "diff_percentile", "diff_p", "ref") for target in ("tf3", "tf0")
+    ]
+    scored = table[table.status == "scored"]
+    for target in ("tf3", "tf0"):
+        values = scored[f"diff:{target}"]
+        np.testing.assert_allclose(
+            scored[f"diff_percentile:{target}"], made.percentile("diff", target, values), rtol=1e-5
+        )
+        np.testing.assert_allclose(scored[f"diff_p:{target}"], made.p_value("diff", target, values), rtol=1e-5)
+    plain = regzoo.score_variants(model, VCF, FASTA, scores=["diff", "ref"], targets=["tf3", "tf0"])
+    pd.testing.assert_frame_equal(table[plain.columns], plain)
+    made.save(tmp_path / "b.safetensors")
+    one = dict(options, targets=["tf3"], scores=["diff"])
+    regzoo.score_variants(model, VCF, FASTA, background=tmp_path / "b.safetensors", output=tmp_path / "o.vcf", **one)
+    text = (tmp_path / "o.vcf").read_text()
+    assert "ID=REGZOO_DIFF_PERCENTILE,Number=A,Type=Float" in text and "REGZOO_DIFF_P=" in text
+    both = regzoo.score_variants([model, "Basset/tf-human"], VCF, FASTA, background={MODEL: made, "Basset/tf-human": other},
+                                 **options)  # fmt: skip
+    np.testing.assert_array_equal(both[f"{MODEL}:diff_percentile:tf3"], table["diff_percentile:tf3"])
+    assert regzoo.score_variants(
+        model, VCF, FASTA, background=made, summaries=["absmax"], percentile=True, scores=["diff"]
+    ).shape
+    with pytest.raises(InputError, match="of centred windows and the model's own strands"):
+        regzoo.score_variants(model, VCF, FASTA, percentile=True, offsets=[-5, 5], background=None)
+    with pytest.raises(ModelError, match="no background is given for Basset/tf-human"):
+        regzoo.score_variants("Basset/tf-human", VCF, FASTA, background={MODEL: made}, percentile=True)

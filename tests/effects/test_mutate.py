@@ -112,18 +112,18 @@ def test_pictures_are_wrapped_and_show_the_reference():
         "".join(label.get_text() for label in child.get_xticklabels()) for axis in axes for child in axis.child_axes
     ]
     sequence = decode(genome.codes("chr1")[1500:1630])
-    assert letters == [sequence[:100], sequence[100:]]
+    assert letters == [sequence[:65], sequence[65:]]
     assert [axis.get_ylabel() for axis in axes[::2]] == ["−mean diff"] * 2
-    assert {axis.get_xlim() for axis in axes} == {(-0.5, 99.5)} and axes[0].get_ylim() == axes[2].get_ylim()
-    assert [axis.get_xticklabels()[0].get_text() for axis in axes[1::2]] == ["1,510", "1,610"]
+    assert {axis.get_xlim() for axis in axes} == {(-0.5, 64.5)} and axes[0].get_ylim() == axes[2].get_ylim()
+    assert [axis.get_xticklabels()[0].get_text() for axis in axes[1::2]] == ["1,510", "1,570"]
     assert max(figure.get_size_inches()) < 11
     shown = np.concatenate([axis.images[0].get_array() for axis in axes[1::2]], axis=1)
     np.testing.assert_array_equal(shown, effects[:, :, 0].T)
 
 
 def test_pictures_without_packages_or_too_large_are_rejected(tmp_path, model, monkeypatch):
-    with pytest.raises(OutputError, match="5 targets of 900 bases take 45 rows, but a picture has at most 40"):
-        saturation_mutagenesis(model, ["chr1:1-900"], FASTA, output=tmp_path / "o.png")
+    with pytest.raises(OutputError, match="5 targets of 1000 bases take 45 rows, but a picture has at most 40"):
+        saturation_mutagenesis(model, ["chr1:1-1000"], FASTA, output=tmp_path / "o.png")
     monkeypatch.setitem(sys.modules, "logomaker", None)  # simulates a missing package
     for suffix in ("png", "svg", "pdf"):
         with pytest.raises(OutputError, match="not installed; run: pip install logomaker"):

@@ -321,7 +321,7 @@ def test_a_command_refuses_recipes_of_other_kinds(recipe):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"epochs": 3}, "epochs: Extra inputs .*it is a key of another section"),
+        ({"epochs": 3}, "epochs: Extra inputs .*this key belongs to another section"),
         ({"data": PLAIN["data"] | {"foldr": "x"}}, "data.*foldr: .*did you mean 'folder'"),
         ({"augmentation": {"shfit": 1}}, "augmentation.shfit: .*did you mean 'shift'"),
         ({"backbone": "LM/nt-mini"}, "backbone: Extra inputs"),
