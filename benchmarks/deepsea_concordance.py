@@ -3,9 +3,9 @@
     python benchmarks/deepsea_concordance.py --vcf VARIANTS.vcf --fasta GENOME.fa --model GROUP/MODEL
         [--reference DeepSEA/variantEffects] [--score logit] [--top 100]
 
-For every target name that both models have, and for the largest magnitude over each model's targets: Pearson and Spearman
-correlation of the scores, and the share of the `--top` strongest variants of one that are among those of the other. The
-reference's weights are downloaded on first use.
+For every target name that both models have, and for the largest magnitude over each model's targets: Pearson and
+Spearman correlation of the scores, and the share of the `--top` strongest variants of one that are among those of the
+other. The reference's weights are downloaded on first use.
 """
 
 import argparse

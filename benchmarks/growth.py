@@ -1,10 +1,11 @@
 """How time and memory of variant scoring grow: with the number of variants, and with the length of the window.
 
-    python benchmarks/growth.py --fasta GENOME.fa [--model MotifResNet/tf-human] [--counts 100 1000 10000 100000] [--threads 2]
+    python benchmarks/growth.py --fasta GENOME.fa [--model MotifResNet/tf-human] [--counts 100 1000 10000 100000]
+    [--threads 2]
 
-Variants are substitutions of the FASTA's first contig at even distances; each count is a `regzoo score` command of its own,
-whose peak resident memory the system tells. Windows are those of a Basenji (random weights), 256 bp to 10,240 bp: milliseconds
-a variant in full and by its change, for the substitutions of the central 100 bases.
+Variants are substitutions of the FASTA's first contig at even distances; each count is a `regzoo score` command of its
+own, whose peak resident memory the system tells. Windows are those of a Basenji (random weights), 256 bp to 10,240 bp:
+milliseconds a variant in full and by its change, for the substitutions of the central 100 bases.
 """
 
 import argparse

@@ -129,7 +129,8 @@ def measure_memory(bases):
         write_fasta(fasta, bases)
         environment = os.environ | {"REGZOO_CACHE": f"{folder}/cache"}
         print(
-            f"\nOne contig of {bases:,} bases: peak resident memory\n| | MB | over the sequence's bytes |\n|---|---|---|"
+            f"\nOne contig of {bases:,} bases: peak resident memory\n| | MB | over the sequence's bytes |\n"
+            "|---|---|---|"
         )
         for name in ("first use, which converts", "later use"):
             start = time.perf_counter()
@@ -138,7 +139,8 @@ def measure_memory(bases):
             imported, peak = (int(v) * 1024 for v in done.stdout.split())
             seconds = time.perf_counter() - start
             print(
-                f"| {name} ({seconds:.1f} s; {imported / 1e6:.0f} MB of it are imports) | {peak / 1e6:.0f} | {peak / bases:.2f} |"
+                f"| {name} ({seconds:.1f} s; {imported / 1e6:.0f} MB of it are imports) | {peak / 1e6:.0f} | "
+                f"{peak / bases:.2f} |"
             )
 
 

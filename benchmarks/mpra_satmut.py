@@ -3,14 +3,15 @@
     python -m benchmarks.mpra_satmut --effects EFFECTS.tsv.gz --elements ELEMENTS.fa --model MotifResNet/tf-human
         [--score logit] [--target NAME] [--tags 10] [--output TABLE.tsv]
 
-EFFECTS has the columns Pos, Ref, Alt, Barcodes, Coefficient (measured log2 effect), pValue and Element, as Kircher et al. 2019
-(Nature Communications 10:3583) give them; ELEMENTS has a record for each element, `>NAME CONTIG:START-END`, 1-based. Every
-substitution and one-base deletion is scored in one window that holds the element, or in overlapping ones where it is longer
-than the model's; beyond the element's ends are N. The prediction is the mean score over targets, or one target's.
+EFFECTS has the columns Pos, Ref, Alt, Barcodes, Coefficient (measured log2 effect), pValue and Element, as Kircher et
+al. 2019 (Nature Communications 10:3583) give them; ELEMENTS has a record for each element, `>NAME CONTIG:START-END`,
+1-based. Every substitution and one-base deletion is scored in one window that holds the element, or in overlapping ones
+where it is longer than the model's; beyond the element's ends are N. The prediction is the mean score over targets, or
+one target's.
 
 For each element: Pearson and Spearman correlation over substitutions with at least `--tags` barcodes, and AUROC of the
-prediction's magnitude for those with p < 1e-5, each with its 95% bootstrap interval over variants. Beside it the baseline: the
-change in G+C.
+prediction's magnitude for those with p < 1e-5, each with its 95% bootstrap interval over variants. Beside it the
+baseline: the change in G+C.
 """
 
 import argparse
@@ -105,7 +106,8 @@ def main():
     for predictor, table in result.groupby("predictor", sort=False):
         means = " | ".join(f"{table[m].mean():.3f}" for m in metrics)
         print(
-            f"| mean of {len(table)} elements | {table.variants.sum()} | {table.significant.sum()} | {predictor} | {means} |"
+            f"| mean of {len(table)} elements | {table.variants.sum()} | {table.significant.sum()} | "
+            f"{predictor} | {means} |"
         )
 
 

@@ -1,13 +1,14 @@
 """Saturation mutagenesis of one window: incremental evaluation against the batched full pass and tangermeme.
 
-    python benchmarks/saturation.py [--models deepsea basset beluga basenji motif_resnet] [--threads 2] [--precision bf16]
+    python benchmarks/saturation.py [--models deepsea basset beluga basenji motif_resnet] [--threads 2] [--precision
+    bf16]
 
-Random weights of the official architectures (the arithmetic does not depend on them). Every single-base substitution of the
-window's central 1,000 bases; the median of several rounds; the largest difference from the full float32 pass is printed.
-tangermeme is timed when it is installed, with its full evaluation and with its own incremental path, which it takes by itself
-only for long jobs. The limit counts multiply-adds: full pass / (changed inputs x kernel + dense slice), with the steps that are
-cheaper in full counted in full. One-base deletions of the same bases, joined of two reference windows, follow in a table of
-their own.
+Random weights of the official architectures (the arithmetic does not depend on them). Every single-base substitution of
+the window's central 1,000 bases; the median of several rounds; the largest difference from the full float32 pass is
+printed. tangermeme is timed when it is installed, with its full evaluation and with its own incremental path, which it
+takes by itself only for long jobs. The limit counts multiply-adds: full pass / (changed inputs x kernel + dense slice),
+with the steps that are cheaper in full counted in full. One-base deletions of the same bases, joined of two reference
+windows, follow in a table of their own.
 """
 
 import argparse
@@ -108,7 +109,7 @@ def deletions(name, precision):
 
 
 def tangermeme_time(module, reference, start, end, fast):
-    """Seconds of tangermeme's saturation mutagenesis of the same bases, with its incremental path or without; or None."""
+    """Seconds of tangermeme's saturation mutagenesis of the same bases, with or without its incremental path; or None."""
     try:
         from tangermeme import saturation_mutagenesis
     except ImportError:

@@ -1,9 +1,10 @@
-"""DNABERT-2-117M's configuration on real sequences: packed evaluation against the authors' way and against plain padding.
+"""DNABERT-2-117M's configuration on real sequences: packed evaluation against the authors'
+way and against plain padding.
 
     python benchmarks/transformers.py --fasta GENOME.fa [--sequences 256] [--batch 8] [--threads 2]
 
-Random weights (the arithmetic does not depend on them), sequences of 200 to 1,000 bases of the FASTA, BPE tokens of a tokenizer
-trained on it (about as many as DNABERT-2's own gives), or of --tokenizer. The contenders, which must agree:
+Random weights (the arithmetic does not depend on them), sequences of 200 to 1,000 bases of the FASTA, BPE tokens of a
+tokenizer trained on it (about as many as DNABERT-2's own gives), or of --tokenizer. The contenders, which must agree:
 
     authors      padded batches in the file's order; linear layers without padding; eager attention over padded rows
     padded       the same batches; everything padded, scaled_dot_product_attention
@@ -146,14 +147,17 @@ def main():
     products = sum(p.numel() for p in network.encoder.layers.parameters() if p.ndim == 2) * real
     rate, base = machine_rate(), values["authors' way, float32"]
     first = medians["authors' way, float32"]
-    print(f"{len(pieces)} sequences, {real:,} tokens, {100 * real / tokens.mask.size:.0f}% of the padded ones in one frame; "
+    print(f"{len(pieces)} sequences, {real:,} tokens, {100 * real / tokens.mask.size:.0f}% of the padded ones "
+          "in one frame; "
           f"tokenising {tokenising:.3f} s\n")  # fmt: skip
-    print("| | s | against authors' | tokens a second | share of the machine's float32 rate | largest error of an embedding | "
+    print("| | s | against authors' | tokens a second | fraction of the float32 rate | largest error of an "
+          "embedding | "
           "least cosine |\n|---|---|---|---|---|---|---|")  # fmt: skip
     for name, spent in medians.items():
         error = (values[name] - base).abs().max()
         cosine = torch.cosine_similarity(values[name].double(), base.double()).min()
-        print(f"| {name} | {spent:.1f} | {first / spent:.2f}x | {real / spent:,.0f} | {products / spent / rate:.2f} | {error:.0e} | "
+        print(f"| {name} | {spent:.1f} | {first / spent:.2f}x | {real / spent:,.0f} | {products / spent / rate:.2f} | "
+              f"{error:.0e} | "
               f"{cosine:.6f} |")  # fmt: skip
     logits = [network.logits(network.encode(torch.from_numpy(tokens.rows(np.arange(2)).ids)))]
     with torch.autocast("cpu", torch.bfloat16):

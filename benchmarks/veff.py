@@ -2,9 +2,9 @@
 
     python benchmarks/veff.py --fasta GENOME.fa --vcf VARIANTS.vcf.gz [--count 28000] [--model NAME ...] [--threads 2]
 
-Both commands score `diff` of the same single-base variants, the start-up included, one after the other in one run. `deepsea` is
-DeepSEA's architecture with random weights, since its own are not needed for the arithmetic. The largest difference of their scores
-is printed beside the times.
+Both commands score `diff` of the same single-base variants, the start-up included, one after the other in one run.
+`deepsea` is DeepSEA's architecture with random weights, since its own are not needed for the arithmetic. The largest
+difference of their scores is printed beside the times.
 """
 
 import argparse
@@ -76,7 +76,8 @@ def main():
             difference = np.abs(scores(folder / "veff.vcf", ":DIFF") - scores(folder / "own.vcf", "REGZOO_DIFF")).max()
             ratio = f"{veff[0] / own[0]:.2f} ({veff[1] / own[1]:.2f})"
             print(
-                f"| {name} | {veff[0]:.0f} ({veff[1]:.0f}) | {own[0]:.0f} ({own[1]:.0f}) | {ratio} | {difference:.0e} |",
+                f"| {name} | {veff[0]:.0f} ({veff[1]:.0f}) | {own[0]:.0f} ({own[1]:.0f}) | {ratio} | "
+                f"{difference:.0e} |",
                 flush=True,
             )
 

@@ -328,7 +328,8 @@ def score(
             models, path, genome, scores=scores, targets=targets, summaries=summaries, strands=strands,
             strands_from=strands_from, offsets=offsets, grid=grid, anchor=anchor, ref_mismatch=ref_mismatch,
             normalise=normalise, strict=strict, precision=precision, batch_size=batch_size, vcf_keys=vcf_keys,
-            workers=workers, resume=resume, restart=restart, percentile=percentile, background=background, output=output or "-", progress=not quiet,
+            workers=workers, resume=resume, restart=restart, percentile=percentile,
+            background=background, output=output or "-", progress=not quiet,
         )  # fmt: skip
         _report(counts, "alleles", output, _window_notes(counts))
         for loaded in models if grid > 1 or precision != "float32" else ():
@@ -444,8 +445,8 @@ def explain(
         _option(
             "--output",
             "-o",
-            help=".h5, .npz (for TF-MoDISco, one target), .tsv, .tsv.gz, .parquet, .bw (one target), or of one window .png, "
-            ".svg or .pdf; repeat for more",
+            help=".h5, .npz (for TF-MoDISco, one target), .tsv, .tsv.gz, .parquet, .bw (one target), or of one window "
+            ".png, .svg or .pdf; repeat for more",
         ),
     ] = ...,  # type: ignore[assignment]
     quiet: Quiet = False,

@@ -77,7 +77,9 @@ def test_intervals_in_every_form_give_the_same(model):
             found[["chrom", "start", "end", *model.targets]], expected[["chrom", "start", "end", *model.targets]]
         )
     one = regzoo.predict(model, loci[0], genome)
-    np.testing.assert_allclose(one.loc[0, model.targets].astype(float), expected.loc[0, model.targets].astype(float), atol=2e-6)
+    np.testing.assert_allclose(
+        one.loc[0, model.targets].astype(float), expected.loc[0, model.targets].astype(float), atol=2e-6
+    )
     assert one.name[0] == loci[0]
 
 
@@ -101,33 +103,43 @@ BAD_INPUTS = {
     "wrong length": (lambda: regzoo.predict(MODEL, ["ACGT"]), InputError, "windows of 101 bases; sequence 0 has 4"),
     "a locus of another form": (lambda: regzoo.predict(MODEL, ["chr1:9-5"], FASTA), InputError, "not after the end"),
     "a frame without a column": (
-        lambda: regzoo.predict(MODEL, pd.DataFrame({"chrom": ["chr1"], "start": [5]}), FASTA), InputError, "no column 'end'",
+        lambda: regzoo.predict(MODEL, pd.DataFrame({"chrom": ["chr1"], "start": [5]}), FASTA),
+        InputError,
+        "no column 'end'",
     ),
     "a frame with a bad row": (
         lambda: regzoo.predict(MODEL, pd.DataFrame({"chrom": ["chr1"] * 2, "start": [5, 9], "end": [9, 9]}), FASTA),
-        InputError, "row 1: 9-9 is not",
+        InputError,
+        "row 1: 9-9 is not",
     ),
     "a frame with text": (
         lambda: regzoo.predict(MODEL, pd.DataFrame({"chrom": ["chr1"], "start": ["a"], "end": [9]}), FASTA),
-        InputError, "row 0: start 'a' is not a whole number",
+        InputError,
+        "row 0: start 'a' is not a whole number",
     ),
     "a device": (lambda: regzoo.load_model(MODEL, device="tpu:9"), InputError, "no device|torch sees"),
     "a missing GPU": (lambda: regzoo.load_model(MODEL, device="cuda:97"), InputError, "CUDA devices"),
     "a status": (lambda: regzoo.list_models(status="done"), ModelError, "there are official, recipe, trained"),
     "a target": (lambda: regzoo.predict(MODEL, BED, FASTA, targets=["tf9"]), InputError, "no target 'tf9'"),
     "a mutated locus off its contig": (
-        lambda: regzoo.saturation_mutagenesis(MODEL, "chr1:23,990-24,001", FASTA), InputError, "does not lie on its contig",
+        lambda: regzoo.saturation_mutagenesis(MODEL, "chr1:23,990-24,001", FASTA),
+        InputError,
+        "does not lie on its contig",
     ),
     "a picture's target": (
-        lambda: regzoo.saturation_mutagenesis(MODEL, "chr1:100-110", FASTA).plot(targets=["x"]), InputError, "no target 'x'",
+        lambda: regzoo.saturation_mutagenesis(MODEL, "chr1:100-110", FASTA).plot(targets=["x"]),
+        InputError,
+        "no target 'x'",
     ),
     "a picture's suffix": (
-        lambda: regzoo.saturation_mutagenesis(MODEL, "chr1:100-110", FASTA, targets=["tf3"]).plot("x.bmp"), OutputError, "x.bmp",
+        lambda: regzoo.saturation_mutagenesis(MODEL, "chr1:100-110", FASTA, targets=["tf3"]).plot("x.bmp"),
+        OutputError,
+        "x.bmp",
     ),
     "variants of another form": (lambda: regzoo.score_variants(MODEL, ["chr1:5:A"], FASTA), InputError, "chr1:5:A"),
     "embedding by a CNN": (lambda: regzoo.embed(MODEL, ["ACGT"]), ModelError, "not a language model"),
     "data for compare": (lambda: regzoo.compare(MODEL, {"tf3": 5}), InputError, "expected a file, a data frame"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", BAD_INPUTS)
@@ -268,7 +280,8 @@ def test_a_kipoi_model_of_another_source_is_taken(shape, tmp_path):
     channels_last = shape.endswith("4)")
     (tmp_path / "model.yaml").write_text(KIPOI_YAML.format(shape=shape))
     (tmp_path / "net.py").write_text(
-        "import torch\nclass Net(torch.nn.Module):\n    def forward(self, x):\n        x = x.reshape(len(x), *([40, 4] if "
+        "import torch\nclass Net(torch.nn.Module):\n    def forward(self, x):\n"
+        "        x = x.reshape(len(x), *([40, 4] if "
         f"{channels_last} else [4, 40]))\n        x = x.transpose(1, 2) if {channels_last} else x\n"
         "        return x[:, 0, :20].sum(1, keepdim=True) * torch.tensor([[1.0, 2.0]])\nnet = Net()\n"
     )

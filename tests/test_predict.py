@@ -48,7 +48,7 @@ def test_every_format_holds_the_predictions(tmp_path, model, codes):
 
 
 def test_bedgraph_holds_the_windows_that_were_read_in_order(tmp_path, model):
-    """Shuffled intervals of another length than the window, some overlapping, two alike, one over the contig's start."""
+    """Shuffled intervals of other lengths than the window: overlapping, alike, and over the contig's start."""
     spans = [("chr2", 500, 520), ("chr1", 2000, 2400), ("chr1", 0, 20), ("chr1", 2030, 2380), ("chr1", 2000, 2400)]
     bed = tmp_path / "x.bed.gz"
     bed.write_bytes(gzip.compress("".join(f"{c}\t{s}\t{e}\n" for c, s, e in spans).encode()))
@@ -148,8 +148,12 @@ def test_windows_around_summits(tmp_path, model):
     peaks = tmp_path / "x.narrowPeak"
     peaks.write_text(f"chr1\t1000\t1400\t{rest}\t50\nchr1\t3000\t3400\t{rest}\t-1\n")
     (tmp_path / "x.bed").write_text(peaks.read_text())
-    for path, centre, first in ((peaks, None, 1050), (tmp_path / "x.bed", None, 1200), (tmp_path / "x.bed", "summit", 1050),
-                                (peaks, "middle", 1200)):  # fmt: skip
+    for path, centre, first in (
+        (peaks, None, 1050),
+        (tmp_path / "x.bed", None, 1200),
+        (tmp_path / "x.bed", "summit", 1050),
+        (peaks, "middle", 1200),
+    ):
         predict(model, path, FASTA, targets=["tf0"], centre=centre, output=tmp_path / "o.tsv")
         table = pd.read_csv(tmp_path / "o.tsv", sep="\t")
         assert list(table.window_start) == [first - 50, 3200 - 50] and list(table.start) == [1000, 3000]

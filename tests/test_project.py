@@ -41,7 +41,10 @@ def locked(file, python):
 @pytest.mark.parametrize("python", PYTHONS)
 @pytest.mark.parametrize(
     ("file", "extras"),
-    [("requirements.lock", ["veff", "report"]), ("requirements-dev.lock", ["veff", "report", "training", "test", "lint"])],
+    [
+        ("requirements.lock", ["veff", "report"]),
+        ("requirements-dev.lock", ["veff", "report", "training", "test", "lint"]),
+    ],
 )
 def test_the_locks_satisfy_the_project_on_every_python(file, extras, python):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -53,7 +56,9 @@ def test_the_locks_satisfy_the_project_on_every_python(file, extras, python):
 
 
 def test_users_do_not_install_the_tools_of_training_and_tests():
-    assert not {"wandb", "tensorboard", "optuna", "pytest", "pybigwig", "mypy"} & set(locked("requirements.lock", "3.11"))
+    assert not {"wandb", "tensorboard", "optuna", "pytest", "pybigwig", "mypy"} & set(
+        locked("requirements.lock", "3.11")
+    )
     both = locked("requirements.lock", "3.11"), locked("requirements-dev.lock", "3.11")
     assert both[0].items() <= both[1].items()
 
@@ -106,7 +111,9 @@ def test_every_trained_model_has_its_recipe():
 def test_environments_of_models_install_this_library_from_where_it_is(monkeypatch):
     """No package index has the name: a model.yaml that asked one for it would install whatever somebody uploads."""
     for path in (*(ROOT / "models").glob("*/*/model.yaml"), ROOT / "dataloaders/sequence/dataloader.yaml"):
-        assert not [text for text in yaml.safe_load(path.read_text())["dependencies"].get("pip", []) if "regzoo" in text]
+        assert not [
+            text for text in yaml.safe_load(path.read_text())["dependencies"].get("pip", []) if "regzoo" in text
+        ]
     for repository, expected in (("", ROOT.as_uri()), ("git+https://example.org/r@v1", "git+https://example.org/r@v1")):
         monkeypatch.setenv("REGZOO_REPOSITORY", repository)
         found = kipoi.get_model_descr(SHIPPED[0], source="regzoo").dependencies.pip

@@ -23,7 +23,9 @@ def test_commands_and_python_of_the_readme_run(tmp_path):
         command = ["bash", "-ec", code] if kind == "bash" else [str(BIN / "python"), "-c", code]
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, f"{code}\n{done.stdout}\n{done.stderr}"
-    ours, kipois = (pd.read_csv(path, sep="\t") for path in (example / "example/predictions.tsv", tmp_path / "kipoi.tsv"))
+    ours, kipois = (
+        pd.read_csv(path, sep="\t") for path in (example / "example/predictions.tsv", tmp_path / "kipoi.tsv")
+    )
     assert len(ours) == len(kipois) == 92 and (ours.status == "ok").all()
     assert (ours.tf3 - kipois["preds/3"]).abs().max() < 1e-5
     scores = pd.read_csv(example / "example/scores.tsv", sep="\t")

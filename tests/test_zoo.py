@@ -23,14 +23,22 @@ from tests.conftest import MODEL, ROOT
 SIZES = {"input_length": 40, "n_targets": 2, "motifs": 8, "width": 8, "dilations": [[1]]}
 BASE = {
     "defined_as": "regzoo.kipoi.ZooModel",
-    "args": {"architecture": "motif_resnet", "arguments": SIZES, "weights": "model.safetensors", "targets": "targets.txt",
-             "activation": "sigmoid", "reverse_complement": True},
+    "args": {
+        "architecture": "motif_resnet",
+        "arguments": SIZES,
+        "weights": "model.safetensors",
+        "targets": "targets.txt",
+        "activation": "sigmoid",
+        "reverse_complement": True,
+    },
     "default_dataloader": {"defined_as": "regzoo.kipoi.SequenceDataset", "default_args": {"length": 40}},
     "info": {"authors": [{"name": "a"}], "doc": "d"},
-    "schema": {"inputs": {"name": "seq", "shape": "(4, 40)", "doc": "d"},
-               "targets": {"name": "preds", "shape": "(2,)", "doc": "d"}},
+    "schema": {
+        "inputs": {"name": "seq", "shape": "(4, 40)", "doc": "d"},
+        "targets": {"name": "preds", "shape": "(2,)", "doc": "d"},
+    },
     "postprocessing": {"variant_effects": {"seq_input": ["seq"], "use_rc": False}},
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -68,43 +76,125 @@ def test_the_base_of_the_variants_loads(folder):
 
 #: key, new value (none: the key is left out), and what the message holds besides the file.
 VARIANTS = [
-    ("args",), ("args", None), ("args", []), ("args", "x"), ("arg", {}),
-    ("args.architecture",), ("args.architecture", None), ("args.architecture", 3), ("args.architecture", ["basset"]),
-    ("args.architecture", "resnet"), ("args.architecture", "language_model"), ("args.architecture", "__class__"),
-    ("args.arguments",), ("args.arguments", None), ("args.arguments", [1]), ("args.arguments", {}), ("args.argument", {}),
-    ("args.arguments.input_length",), ("args.arguments.input_length", "40"), ("args.arguments.input_length", 40.0),
-    ("args.arguments.input_length", 0), ("args.arguments.input_length", -40), ("args.arguments.input_length", True),
-    ("args.arguments.input_length", 10**9), ("args.arguments.input_length", 10**30), ("args.arguments.input_length", 41),
-    ("args.arguments.input_length", 1), ("args.arguments.input_length", None), ("args.arguments.input_length", [40]),
-    ("args.arguments.n_targets",), ("args.arguments.n_targets", 0), ("args.arguments.n_targets", -1),
-    ("args.arguments.n_targets", 3), ("args.arguments.n_targets", 10**9), ("args.arguments.n_targets", "2"),
-    ("args.arguments.motifs", 10**9), ("args.arguments.motifs", -8), ("args.arguments.motifs", 9),
-    ("args.arguments.motifs", 2**20), ("args.arguments.width", 2**20), ("args.arguments.width", 0),
-    ("args.arguments.kernel", 2**20), ("args.arguments.kernel", 0), ("args.arguments.kernel", {}),
-    ("args.arguments.dilations", 3), ("args.arguments.dilations", [1]), ("args.arguments.dilations", [[0]]),
-    ("args.arguments.dilations", [[1]] * 10**4), ("args.arguments.dilations", "12"), ("args.arguments.dropout", "0.1"),
-    ("args.arguments.dilations", [[1]] * 12), ("args.arguments.dropout", 2), ("args.arguments.dropout", -1),
-    ("args.arguments.activation", "relu"), ("args.arguments.activation", None), ("args.arguments.colour", 1),
-    ("args.arguments.tokenizer", {"kind": "six_mers"}), ("args.arguments.tokenizer", {"path": "/etc/passwd"}),
-    ("args.arguments.tokenizer", {"kind": "bpe", "path": "../../x.json"}), ("args.arguments.tokenizer", {"kind": []}),
-    ("args.arguments.backbone", 3), ("args.arguments.backbone", "LM/none"), ("args.arguments.backbone", None),
-    ("args.arguments.backbone", "Basset/tf-human"), ("args.arguments.adapter_scale", 2.0),
-    ("args.weights",), ("args.weights", None), ("args.weights", ""), ("args.weights", 1), ("args.weights", "none.safetensors"),
-    ("args.weights", "targets.txt"), ("args.weights", "."), ("args.weights", "../m.safetensors"), ("args.weights", "a\0b"),
-    ("args.weights", "/etc/passwd"), ("args.weights", "x" * 5000), ("args.weights", ["model.safetensors"]),
-    ("args.sha256", "00"), ("args.sha256", 0), ("args.sha256", "0" * 64), ("args.sha256", "../" * 20), ("args.sha256", "G" * 64),
-    ("args.official", {}), ("args.official", "x"), ("args.official", {"address": "https://x", "md5": "0" * 32}),
-    ("args.targets",), ("args.targets", None), ("args.targets", ""), ("args.targets", 5), ("args.targets", "none.txt"),
-    ("args.targets", "../../etc/passwd"), ("args.targets", "/etc/passwd"), ("args.targets", "."),
-    ("args.targets", "model.safetensors"), ("args.activation", "relu"), ("args.activation", None), ("args.activation", []),
-    ("args.reverse_complement", "no"), ("args.reverse_complement", 1), ("args.reverse_complement", None),
-    ("args.code", "import os"), ("default_dataloader", 3), ("default_dataloader", None), ("default_dataloader.default_args", 1),
-    ("default_dataloader.default_args.length", 41), ("default_dataloader.default_args.length", "40"),
-    ("default_dataloader.default_args.use_strand", "no"), ("default_dataloader.default_args.use_strand", 0),
-    ("postprocessing", None), ("postprocessing", []), ("postprocessing.variant_effects", None),
-    ("postprocessing.variant_effects.use_rc", "no"), ("test", 1), ("test.expect", "../x.h5"), ("test.expect", 4),
-    ("test.expect", "/etc/passwd"), ("defined_as", 3), ("colour", "red"),
-]  # fmt: skip
+    ("args",),
+    ("args", None),
+    ("args", []),
+    ("args", "x"),
+    ("arg", {}),
+    ("args.architecture",),
+    ("args.architecture", None),
+    ("args.architecture", 3),
+    ("args.architecture", ["basset"]),
+    ("args.architecture", "resnet"),
+    ("args.architecture", "language_model"),
+    ("args.architecture", "__class__"),
+    ("args.arguments",),
+    ("args.arguments", None),
+    ("args.arguments", [1]),
+    ("args.arguments", {}),
+    ("args.argument", {}),
+    ("args.arguments.input_length",),
+    ("args.arguments.input_length", "40"),
+    ("args.arguments.input_length", 40.0),
+    ("args.arguments.input_length", 0),
+    ("args.arguments.input_length", -40),
+    ("args.arguments.input_length", True),
+    ("args.arguments.input_length", 10**9),
+    ("args.arguments.input_length", 10**30),
+    ("args.arguments.input_length", 41),
+    ("args.arguments.input_length", 1),
+    ("args.arguments.input_length", None),
+    ("args.arguments.input_length", [40]),
+    ("args.arguments.n_targets",),
+    ("args.arguments.n_targets", 0),
+    ("args.arguments.n_targets", -1),
+    ("args.arguments.n_targets", 3),
+    ("args.arguments.n_targets", 10**9),
+    ("args.arguments.n_targets", "2"),
+    ("args.arguments.motifs", 10**9),
+    ("args.arguments.motifs", -8),
+    ("args.arguments.motifs", 9),
+    ("args.arguments.motifs", 2**20),
+    ("args.arguments.width", 2**20),
+    ("args.arguments.width", 0),
+    ("args.arguments.kernel", 2**20),
+    ("args.arguments.kernel", 0),
+    ("args.arguments.kernel", {}),
+    ("args.arguments.dilations", 3),
+    ("args.arguments.dilations", [1]),
+    ("args.arguments.dilations", [[0]]),
+    ("args.arguments.dilations", [[1]] * 10**4),
+    ("args.arguments.dilations", "12"),
+    ("args.arguments.dropout", "0.1"),
+    ("args.arguments.dilations", [[1]] * 12),
+    ("args.arguments.dropout", 2),
+    ("args.arguments.dropout", -1),
+    ("args.arguments.activation", "relu"),
+    ("args.arguments.activation", None),
+    ("args.arguments.colour", 1),
+    ("args.arguments.tokenizer", {"kind": "six_mers"}),
+    ("args.arguments.tokenizer", {"path": "/etc/passwd"}),
+    ("args.arguments.tokenizer", {"kind": "bpe", "path": "../../x.json"}),
+    ("args.arguments.tokenizer", {"kind": []}),
+    ("args.arguments.backbone", 3),
+    ("args.arguments.backbone", "LM/none"),
+    ("args.arguments.backbone", None),
+    ("args.arguments.backbone", "Basset/tf-human"),
+    ("args.arguments.adapter_scale", 2.0),
+    ("args.weights",),
+    ("args.weights", None),
+    ("args.weights", ""),
+    ("args.weights", 1),
+    ("args.weights", "none.safetensors"),
+    ("args.weights", "targets.txt"),
+    ("args.weights", "."),
+    ("args.weights", "../m.safetensors"),
+    ("args.weights", "a\0b"),
+    ("args.weights", "/etc/passwd"),
+    ("args.weights", "x" * 5000),
+    ("args.weights", ["model.safetensors"]),
+    ("args.sha256", "00"),
+    ("args.sha256", 0),
+    ("args.sha256", "0" * 64),
+    ("args.sha256", "../" * 20),
+    ("args.sha256", "G" * 64),
+    ("args.official", {}),
+    ("args.official", "x"),
+    ("args.official", {"address": "https://x", "md5": "0" * 32}),
+    ("args.targets",),
+    ("args.targets", None),
+    ("args.targets", ""),
+    ("args.targets", 5),
+    ("args.targets", "none.txt"),
+    ("args.targets", "../../etc/passwd"),
+    ("args.targets", "/etc/passwd"),
+    ("args.targets", "."),
+    ("args.targets", "model.safetensors"),
+    ("args.activation", "relu"),
+    ("args.activation", None),
+    ("args.activation", []),
+    ("args.reverse_complement", "no"),
+    ("args.reverse_complement", 1),
+    ("args.reverse_complement", None),
+    ("args.code", "import os"),
+    ("default_dataloader", 3),
+    ("default_dataloader", None),
+    ("default_dataloader.default_args", 1),
+    ("default_dataloader.default_args.length", 41),
+    ("default_dataloader.default_args.length", "40"),
+    ("default_dataloader.default_args.use_strand", "no"),
+    ("default_dataloader.default_args.use_strand", 0),
+    ("postprocessing", None),
+    ("postprocessing", []),
+    ("postprocessing.variant_effects", None),
+    ("postprocessing.variant_effects.use_rc", "no"),
+    ("test", 1),
+    ("test.expect", "../x.h5"),
+    ("test.expect", 4),
+    ("test.expect", "/etc/passwd"),
+    ("defined_as", 3),
+    ("colour", "red"),
+]
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: f"{v[0]}={str(v[1:])[:30]}")
@@ -129,10 +219,24 @@ def test_a_malformed_description_is_refused(variant, folder):
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"\xff\xfe\0", b"a: [", b"- 1\n", b"3", b"a: 2020-99-99\nargs: {}", b"a: !!python/object:os.system {}", b"[" * 1000,
-     b"? [a]\n: b", b"args: &a [*a]", b"x: " + b"9" * 5000, b"#" * 3_000_000, b"a: !!int x", b"a: &a\n  b: *a\nargs: *a"],
+    [
+        b"",
+        b"\xff\xfe\0",
+        b"a: [",
+        b"- 1\n",
+        b"3",
+        b"a: 2020-99-99\nargs: {}",
+        b"a: !!python/object:os.system {}",
+        b"[" * 1000,
+        b"? [a]\n: b",
+        b"args: &a [*a]",
+        b"x: " + b"9" * 5000,
+        b"#" * 3_000_000,
+        b"a: !!int x",
+        b"a: &a\n  b: *a\nargs: *a",
+    ],
     ids=lambda content: repr(content[:20]),
-)  # fmt: skip
+)
 def test_a_file_that_is_no_description_is_refused(content, folder):
     (folder / "model.yaml").write_bytes(content)
     with pytest.raises(ModelError, match="model.yaml"):
@@ -142,10 +246,16 @@ def test_a_file_that_is_no_description_is_refused(content, folder):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"a\n", "names 1 targets"), (b"a\nb\nc\n", "names 3 targets"), (b"", "empty"), (b"\n\n", "line 1"),
-        (b"a\n\nb\n", "line 2"), (b"a\n\xff\n", "UTF-8"), (b"a\tb\nc\n", "line 1"), (b"a\x0bb\n", "line 1"),
+        (b"a\n", "names 1 targets"),
+        (b"a\nb\nc\n", "names 3 targets"),
+        (b"", "empty"),
+        (b"\n\n", "line 1"),
+        (b"a\n\nb\n", "line 2"),
+        (b"a\n\xff\n", "UTF-8"),
+        (b"a\tb\nc\n", "line 1"),
+        (b"a\x0bb\n", "line 1"),
     ],
-)  # fmt: skip
+)
 def test_targets_that_do_not_name_the_outputs_are_refused(content, message, folder):
     (folder / "targets.txt").write_bytes(content)
     with pytest.raises(ModelError, match=message) as error:
@@ -220,15 +330,19 @@ BAD_CODES = [
 ]
 
 
-@pytest.mark.parametrize("form", [
-    lambda codes: codes,
-    lambda codes: one_hot(codes),
-    lambda codes: one_hot(codes).astype(bool),
-    lambda codes: torch.from_numpy(one_hot(codes)),
-    lambda codes: [decode(row) for row in codes],
-    lambda codes: [decode(row).lower().replace("t", "u") for row in codes],
-    lambda codes: np.array([decode(row) for row in codes]),
-], ids=["codes", "one-hot", "bool", "tensor", "strings", "RNA", "array of strings"])  # fmt: skip
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda codes: codes,
+        lambda codes: one_hot(codes),
+        lambda codes: one_hot(codes).astype(bool),
+        lambda codes: torch.from_numpy(one_hot(codes)),
+        lambda codes: [decode(row) for row in codes],
+        lambda codes: [decode(row).lower().replace("t", "u") for row in codes],
+        lambda codes: np.array([decode(row) for row in codes]),
+    ],
+    ids=["codes", "one-hot", "bool", "tensor", "strings", "RNA", "array of strings"],
+)
 def test_windows_in_every_form_give_the_same(form, folder):
     model, codes = load_model(folder, device="cpu"), np.random.default_rng(0).integers(0, 5, (4, 40), dtype=np.uint8)
     with torch.inference_mode():
@@ -236,7 +350,9 @@ def test_windows_in_every_form_give_the_same(form, folder):
     np.testing.assert_array_equal(model.predict(form(codes)), expected)
 
 
-@pytest.mark.parametrize("codes", BAD_CODES, ids=lambda c: f"{c.dtype}{c.shape}" if hasattr(c, "dtype") else str(c)[:12])
+@pytest.mark.parametrize(
+    "codes", BAD_CODES, ids=lambda c: f"{c.dtype}{c.shape}" if hasattr(c, "dtype") else str(c)[:12]
+)
 def test_windows_of_another_shape_are_refused(codes, folder):
     with pytest.raises(InputError, match="windows of 40 bases|strings of 40|codes 0 to 4|not DNA or RNA"):
         load_model(folder, device="cpu").predict(codes)
@@ -258,8 +374,11 @@ def test_kipoi_loads_by_the_same_checks(folder):
     for bad in (one_hot(codes[:, 1:]), one_hot(codes)[0], codes, one_hot(codes).transpose(0, 2, 1)):
         with pytest.raises(InputError, match=r"shape \(N, 4, 40\), not "):
             model.predict_on_batch(bad)
-    for key, value in (("args.reverse_complement", "no"), ("args.weights", "../x"),
-                       ("default_dataloader.default_args.length", 41)):  # fmt: skip
+    for key, value in (
+        ("args.reverse_complement", "no"),
+        ("args.weights", "../x"),
+        ("default_dataloader.default_args.length", 41),
+    ):
         (folder / "model.yaml").write_text(yaml.safe_dump(changed(BASE, key, value)))
         with pytest.raises(ModelError, match=f"model.yaml: {key}"):
             kipoi.get_model(str(folder), source="dir", with_dataloader=False)
@@ -414,12 +533,20 @@ def test_a_network_is_refused_by_its_size_before_it_is_allocated(folder):
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        ({"layers": 10**9}, "layers: Input should be less"), ({"hidden": 10**9}, "hidden: Input should be less"),
-        ({"heads": 0}, "heads"), ({"heads": 5}, "multiple of 5 heads"), ({"norm": "none"}, "norm"), ({"kind": "rnn"}, "'rnn'"),
-        ({"max_positions": 0}, "learned positions"), ({"vocabulary": 3}, "multiple values"), ({"gate": None}, "gate"),
-        ({"colour": 1}, "colour"), ({"kind": None}, "unknown language model"), ({"hidden": "24"}, "hidden"),
+        ({"layers": 10**9}, "layers: Input should be less"),
+        ({"hidden": 10**9}, "hidden: Input should be less"),
+        ({"heads": 0}, "heads"),
+        ({"heads": 5}, "multiple of 5 heads"),
+        ({"norm": "none"}, "norm"),
+        ({"kind": "rnn"}, "'rnn'"),
+        ({"max_positions": 0}, "learned positions"),
+        ({"vocabulary": 3}, "multiple values"),
+        ({"gate": None}, "gate"),
+        ({"colour": 1}, "colour"),
+        ({"kind": None}, "unknown language model"),
+        ({"hidden": "24"}, "hidden"),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("language_model", ["kmers"], indirect=True)
 def test_impossible_language_models_are_refused(network, message, language_model, tmp_path):
     folder = tmp_path / "lm"

@@ -303,7 +303,9 @@ def _of_model(model: Model, names, table, genome, step, threshold, background, o
     values = {side: scored[[f"{side}:{name}" for name in names]].to_numpy(float) for side in ("ref", "alt", "diff")}
     probabilities = model.outputs == _PROBABILITY
     for offset in _offsets(model.input_length, step) if probabilities else ():
-        more: Any = score_variants(model, given, genome, scores=["ref", "alt"], targets=names, offsets=[offset], **options)
+        more: Any = score_variants(
+            model, given, genome, scores=["ref", "alt"], targets=names, offsets=[offset], **options
+        )
         for side in ("ref", "alt"):
             columns = more[[f"{side}:{name}" for name in names]].to_numpy(float)
             values[side] = np.fmax(values[side], columns)

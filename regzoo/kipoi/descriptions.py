@@ -1,4 +1,4 @@
-"""What Kipoi's descriptions lack: the section `postprocessing`, which kipoi_veff needs, and where this library comes from."""
+"""What Kipoi's descriptions lack: the section `postprocessing` of kipoi_veff, and where this library comes from."""
 
 import inspect
 from pathlib import Path

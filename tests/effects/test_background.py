@@ -132,7 +132,7 @@ def test_what_is_refused(tmp_path, genome, language_model):
 
 
 def test_scores_come_with_percentiles_in_every_output(genome, tmp_path):
-    """Tables and VCF hold the background's own percentiles; a run that is resumed with another background is refused."""
+    """Tables and VCF hold the background's own percentiles; other scores are as without."""
     model = regzoo.load_model(MODEL, device="cpu")
     made = background(model, genome, count=150, scores=["diff"])
     other = background(model, genome, count=150, scores=["diff"], seed=1)
@@ -155,8 +155,9 @@ def test_scores_come_with_percentiles_in_every_output(genome, tmp_path):
     regzoo.score_variants(model, VCF, FASTA, background=tmp_path / "b.safetensors", output=tmp_path / "o.vcf", **one)
     text = (tmp_path / "o.vcf").read_text()
     assert "ID=REGZOO_DIFF_PERCENTILE,Number=A,Type=Float" in text and "REGZOO_DIFF_P=" in text
-    both = regzoo.score_variants([model, "Basset/tf-human"], VCF, FASTA, background={MODEL: made, "Basset/tf-human": other},
-                                 **options)  # fmt: skip
+    both = regzoo.score_variants(
+        [model, "Basset/tf-human"], VCF, FASTA, background={MODEL: made, "Basset/tf-human": other}, **options
+    )
     np.testing.assert_array_equal(both[f"{MODEL}:diff_percentile:tf3"], table["diff_percentile:tf3"])
     assert regzoo.score_variants(
         model, VCF, FASTA, background=made, summaries=["absmax"], percentile=True, scores=["diff"]
