@@ -134,8 +134,13 @@ def measure_memory(bases):
         )
         for name in ("first use, which converts", "later use"):
             start = time.perf_counter()
-            done = subprocess.run([sys.executable, "-c", MEMORY_CHILD, str(fasta)], capture_output=True, text=True,
-                                  check=True, env=environment)  # fmt: skip
+            done = subprocess.run(
+                [sys.executable, "-c", MEMORY_CHILD, str(fasta)],
+                capture_output=True,
+                text=True,
+                check=True,
+                env=environment,
+            )
             imported, peak = (int(v) * 1024 for v in done.stdout.split())
             seconds = time.perf_counter() - start
             print(

@@ -109,7 +109,7 @@ def deletions(name, precision):
 
 
 def tangermeme_time(module, reference, start, end, fast):
-    """Seconds of tangermeme's saturation mutagenesis of the same bases, with or without its incremental path; or None."""
+    """Seconds of tangermeme's saturation mutagenesis of the same bases, with or without its incremental path."""
     try:
         from tangermeme import saturation_mutagenesis
     except ImportError:
@@ -127,9 +127,11 @@ def main():
     parser.add_argument("--precision", default="float32", choices=["float32", "bf16"])
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    print("| model | full pass, s | tangermeme full, s | tangermeme fast, s | incremental, s | against full | "
-          "against tangermeme full | against tangermeme fast | limit by products | "
-          "largest error of an effect | largest effect |\n|---|---|---|---|---|---|---|---|---|---|---|")  # fmt: skip
+    print(
+        "| model | full pass, s | tangermeme full, s | tangermeme fast, s | incremental, s | against full | "
+        "against tangermeme full | against tangermeme fast | limit by products | "
+        "largest error of an effect | largest effect |\n|---|---|---|---|---|---|---|---|---|---|---|"
+    )
     for name in args.models:
         compare(name, args.precision)
     print(

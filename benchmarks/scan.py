@@ -43,8 +43,11 @@ def row(name, step, count):
                 times[kind].append(1000 * (time.perf_counter() - start) / count)
     shared, independent = (statistics.median(times[kind]) for kind in ("shared", "independent"))
     period, error = math.lcm(step, options.shared.pools), np.abs(found["shared"] - found["independent"]).max()
-    print(f"| {name}, {LENGTHS[name]} bp | {step} | {period} | {independent:.2f} | {shared:.2f} | "
-          f"{independent / shared:.1f}x | {error:.0e} |", flush=True)  # fmt: skip
+    print(
+        f"| {name}, {LENGTHS[name]} bp | {step} | {period} | {independent:.2f} | {shared:.2f} | "
+        f"{independent / shared:.1f}x | {error:.0e} |",
+        flush=True,
+    )
 
 
 def main():
@@ -55,8 +58,10 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    print("| model | step | period | independent, ms per window | shared, ms per window | gain | largest difference |\n"
-          "|---|---|---|---|---|---|---|")  # fmt: skip
+    print(
+        "| model | step | period | independent, ms per window | shared, ms per window | gain | largest difference |\n"
+        "|---|---|---|---|---|---|---|"
+    )
     for name in args.models:
         for step in args.steps:
             row(name, step, args.windows)

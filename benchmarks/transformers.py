@@ -30,8 +30,15 @@ from regzoo.nets.transformer import MaskedLM, alibi_slopes
 from regzoo.sequence import Genome
 from regzoo.tokenizers import BPE, train_bpe
 
-CONFIG = {"alibi_starting_size": 512, "vocab_size": 4096, "hidden_size": 768, "num_hidden_layers": 12,
-          "num_attention_heads": 12, "intermediate_size": 3072, "type_vocab_size": 2}  # fmt: skip
+CONFIG = {
+    "alibi_starting_size": 512,
+    "vocab_size": 4096,
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "type_vocab_size": 2,
+}
 
 
 def real_sequences(path, count):
@@ -147,23 +154,31 @@ def main():
     products = sum(p.numel() for p in network.encoder.layers.parameters() if p.ndim == 2) * real
     rate, base = machine_rate(), values["authors' way, float32"]
     first = medians["authors' way, float32"]
-    print(f"{len(pieces)} sequences, {real:,} tokens, {100 * real / tokens.mask.size:.0f}% of the padded ones "
-          "in one frame; "
-          f"tokenising {tokenising:.3f} s\n")  # fmt: skip
-    print("| | s | against authors' | tokens a second | fraction of the float32 rate | largest error of an "
-          "embedding | "
-          "least cosine |\n|---|---|---|---|---|---|---|")  # fmt: skip
+    print(
+        f"{len(pieces)} sequences, {real:,} tokens, {100 * real / tokens.mask.size:.0f}% of the padded ones "
+        "in one frame; "
+        f"tokenising {tokenising:.3f} s\n"
+    )
+    print(
+        "| | s | against authors' | tokens a second | fraction of the float32 rate | largest error of an "
+        "embedding | "
+        "least cosine |\n|---|---|---|---|---|---|---|"
+    )
     for name, spent in medians.items():
         error = (values[name] - base).abs().max()
         cosine = torch.cosine_similarity(values[name].double(), base.double()).min()
-        print(f"| {name} | {spent:.1f} | {first / spent:.2f}x | {real / spent:,.0f} | {products / spent / rate:.2f} | "
-              f"{error:.0e} | "
-              f"{cosine:.6f} |")  # fmt: skip
+        print(
+            f"| {name} | {spent:.1f} | {first / spent:.2f}x | {real / spent:,.0f} | {products / spent / rate:.2f} | "
+            f"{error:.0e} | "
+            f"{cosine:.6f} |"
+        )
     logits = [network.logits(network.encode(torch.from_numpy(tokens.rows(np.arange(2)).ids)))]
     with torch.autocast("cpu", torch.bfloat16):
         logits.append(network.logits(network.encode(torch.from_numpy(tokens.rows(np.arange(2)).ids))).float())
-    print(f"\nbfloat16: largest error of a logit {(logits[1] - logits[0]).abs().max():.0e}, "
-          f"largest logit {logits[0].abs().max():.1f}")  # fmt: skip
+    print(
+        f"\nbfloat16: largest error of a logit {(logits[1] - logits[0]).abs().max():.0e}, "
+        f"largest logit {logits[0].abs().max():.1f}"
+    )
 
 
 if __name__ == "__main__":

@@ -66,13 +66,34 @@ def main():
                 write_model(model)
             loader = json.dumps({"fasta_file": str(fasta)})
             veff = run(
-                BIN / "kipoi", "veff", "score_variants", model, "--source", source, f"--dataloader_args={loader}",
-                "-i", folder / "chosen.vcf", "-o", folder / "veff.vcf", "-s", "diff",
-            )  # fmt: skip
+                BIN / "kipoi",
+                "veff",
+                "score_variants",
+                model,
+                "--source",
+                source,
+                f"--dataloader_args={loader}",
+                "-i",
+                folder / "chosen.vcf",
+                "-o",
+                folder / "veff.vcf",
+                "-s",
+                "diff",
+            )
             own = run(
-                BIN / "regzoo", "score", folder / "chosen.vcf", "-f", fasta, "-m", model, "-s", "diff", "-q",
-                "-o", folder / "own.vcf",
-            )  # fmt: skip
+                BIN / "regzoo",
+                "score",
+                folder / "chosen.vcf",
+                "-f",
+                fasta,
+                "-m",
+                model,
+                "-s",
+                "diff",
+                "-q",
+                "-o",
+                folder / "own.vcf",
+            )
             difference = np.abs(scores(folder / "veff.vcf", ":DIFF") - scores(folder / "own.vcf", "REGZOO_DIFF")).max()
             ratio = f"{veff[0] / own[0]:.2f} ({veff[1] / own[1]:.2f})"
             print(

@@ -185,9 +185,19 @@ def predict(
     from regzoo.prediction import predict as run
 
     found = run(
-        model, inputs, genome, targets=targets, centre=centre, use_strand=use_strand, strict=strict,
-        precision=precision, batch_size=batch_size, device=device, output=output or "-", progress=not quiet,
-    )  # fmt: skip
+        model,
+        inputs,
+        genome,
+        targets=targets,
+        centre=centre,
+        use_strand=use_strand,
+        strict=strict,
+        precision=precision,
+        batch_size=batch_size,
+        device=device,
+        output=output or "-",
+        progress=not quiet,
+    )
     notes = Counter(
         {"windows padded with N over a contig's end": found.padded, "windows with unknown bases": found.unknown}
     )
@@ -250,11 +260,24 @@ def scan(
     from regzoo.scanning import scan as run
 
     found = run(
-        model, genome, regions=regions[0] if regions and len(regions) == 1 else regions, step=step, targets=targets,
-        threshold=threshold, fdr=fdr, min_length=min_length, max_length=max_length, use_strand=use_strand,
-        compare=compare, seed=seed, precision=precision, batch_size=batch_size, device=device, output=output or ["-"],
+        model,
+        genome,
+        regions=regions[0] if regions and len(regions) == 1 else regions,
+        step=step,
+        targets=targets,
+        threshold=threshold,
+        fdr=fdr,
+        min_length=min_length,
+        max_length=max_length,
+        use_strand=use_strand,
+        compare=compare,
+        seed=seed,
+        precision=precision,
+        batch_size=batch_size,
+        device=device,
+        output=output or ["-"],
         progress=not quiet,
-    )  # fmt: skip
+    )
     print(report(found), file=sys.stderr)
     if found.comparison is not None:
         print(found.comparison.to_markdown(index=False, floatfmt=".4g"), file=sys.stdout if output else sys.stderr)
@@ -325,12 +348,31 @@ def score(
     with regular_file(variants, "VCF file") as path:
         models = load_models(model, device)
         counts = score_variants(
-            models, path, genome, scores=scores, targets=targets, summaries=summaries, strands=strands,
-            strands_from=strands_from, offsets=offsets, grid=grid, anchor=anchor, ref_mismatch=ref_mismatch,
-            normalise=normalise, strict=strict, precision=precision, batch_size=batch_size, vcf_keys=vcf_keys,
-            workers=workers, resume=resume, restart=restart, percentile=percentile,
-            background=background, output=output or "-", progress=not quiet,
-        )  # fmt: skip
+            models,
+            path,
+            genome,
+            scores=scores,
+            targets=targets,
+            summaries=summaries,
+            strands=strands,
+            strands_from=strands_from,
+            offsets=offsets,
+            grid=grid,
+            anchor=anchor,
+            ref_mismatch=ref_mismatch,
+            normalise=normalise,
+            strict=strict,
+            precision=precision,
+            batch_size=batch_size,
+            vcf_keys=vcf_keys,
+            workers=workers,
+            resume=resume,
+            restart=restart,
+            percentile=percentile,
+            background=background,
+            output=output or "-",
+            progress=not quiet,
+        )
         _report(counts, "alleles", output, _window_notes(counts))
         for loaded in models if grid > 1 or precision != "float32" else ():
             largest, correlation = difference_from_exact(loaded, path, genome, grid, precision)
@@ -367,18 +409,31 @@ def zero_shot(
     from regzoo.effects.pipeline import zero_shot as run
 
     counts = run(
-        model, variants, genome, scores=scores, length=length, around=around, device=device,
-        vcf_keys=vcf_keys, workers=workers, resume=resume, restart=restart, output=output or "-", progress=not quiet,
-    )  # fmt: skip
+        model,
+        variants,
+        genome,
+        scores=scores,
+        length=length,
+        around=around,
+        device=device,
+        vcf_keys=vcf_keys,
+        workers=workers,
+        resume=resume,
+        restart=restart,
+        output=output or "-",
+        progress=not quiet,
+    )
     _report(counts, "alleles", output, _window_notes(counts))
 
 
 def _window_notes(counts) -> Counter:
     """Windows of scored alleles that hold more than known bases."""
     return Counter(
-        {"of the scored: window padded with N past a contig's end": counts.padded,
-         "of the scored: window with unknown bases (N)": counts.unknown}
-    )  # fmt: skip
+        {
+            "of the scored: window padded with N past a contig's end": counts.padded,
+            "of the scored: window with unknown bases (N)": counts.unknown,
+        }
+    )
 
 
 @app.command()
@@ -413,10 +468,19 @@ def mutate(
     from regzoo.effects.mutate import saturation_mutagenesis as run
 
     count = run(
-        model, _intervals(loci), genome, score=score, targets=targets, insertions=insertions,
-        strands=strands, precision=precision, batch_size=batch_size, device=device, output=output or "-",
+        model,
+        _intervals(loci),
+        genome,
+        score=score,
+        targets=targets,
+        insertions=insertions,
+        strands=strands,
+        precision=precision,
+        batch_size=batch_size,
+        device=device,
+        output=output or "-",
         progress=not quiet,
-    )  # fmt: skip
+    )
     print(f"{count} loci -> {', '.join(output or ['standard output'])}", file=sys.stderr)
 
 
@@ -458,9 +522,19 @@ def explain(
     from regzoo.explanation import explain as run
 
     count = run(
-        model, _intervals(inputs), genome, method=method, targets=targets, references=references, steps=steps,
-        use_strand=use_strand, seed=seed, device=device, output=output, progress=not quiet,
-    )  # fmt: skip
+        model,
+        _intervals(inputs),
+        genome,
+        method=method,
+        targets=targets,
+        references=references,
+        steps=steps,
+        use_strand=use_strand,
+        seed=seed,
+        device=device,
+        output=output,
+        progress=not quiet,
+    )
     print(f"{count} windows -> {', '.join(output)}", file=sys.stderr)
 
 
@@ -491,9 +565,17 @@ def embed(
     from regzoo.embedding import embed as run
 
     count = run(
-        model, inputs, genome, per=per, layer=layer, precision=precision, batch_size=batch_size, device=device,
-        output=output, progress=not quiet,
-    )  # fmt: skip
+        model,
+        inputs,
+        genome,
+        per=per,
+        layer=layer,
+        precision=precision,
+        batch_size=batch_size,
+        device=device,
+        output=output,
+        progress=not quiet,
+    )
     print(f"{count} sequences -> {output}", file=sys.stderr)
 
 
@@ -548,10 +630,23 @@ def alleles(
     from regzoo.effects.allele_report import alleles as run
 
     counts = run(
-        model, variants, genome, targets=targets, step=step, threshold=threshold, background=background, motifs=motifs,
-        orientation=orientation, pip=pip, best=best, precision=precision, batch_size=batch_size, device=device,
-        output=output or "-", progress=not quiet,
-    )  # fmt: skip
+        model,
+        variants,
+        genome,
+        targets=targets,
+        step=step,
+        threshold=threshold,
+        background=background,
+        motifs=motifs,
+        orientation=orientation,
+        pip=pip,
+        best=best,
+        precision=precision,
+        batch_size=batch_size,
+        device=device,
+        output=output or "-",
+        progress=not quiet,
+    )
     _report(counts, "alleles", output)
 
 
@@ -580,9 +675,20 @@ def background(
     from regzoo.effects.background import background as run
 
     found = run(
-        model, genome, variants=variants, count=count, regions=regions, spectrum=spectrum, scores=scores, seed=seed,
-        precision=precision, batch_size=batch_size, device=device, output=output, progress=not quiet,
-    )  # fmt: skip
+        model,
+        genome,
+        variants=variants,
+        count=count,
+        regions=regions,
+        spectrum=spectrum,
+        scores=scores,
+        seed=seed,
+        precision=precision,
+        batch_size=batch_size,
+        device=device,
+        output=output,
+        progress=not quiet,
+    )
     print(f"{found.count:,} variants, {len(found.targets)} targets -> {output}", file=sys.stderr)
 
 

@@ -253,9 +253,18 @@ class _Explainer:
         contributions[known] = hypothetical[np.flatnonzero(known), codes[known]]
         hypothetical = np.where(known[:, None, None], hypothetical, 0).astype(np.float32)
         return Explanation(
-            contig, start, name, codes, contributions, hypothetical, prediction, baseline, self.names, self.method,
+            contig,
+            start,
+            name,
+            codes,
+            contributions,
+            hypothetical,
+            prediction,
+            baseline,
+            self.names,
+            self.method,
             self.model.name,
-        )  # fmt: skip
+        )
 
     def _explained(self, codes, genome, contig, start, minus):
         """Hypothetical contributions, (L, 4, targets), on the strand that is read; prediction; baseline."""

@@ -158,10 +158,13 @@ def _predict_sequences(models, columns, sequences, precision, batch_size, output
         records = _read_records(models, sequences)
         sequences = np.stack(list(records.values()))
     names = _names(models, columns)
-    values = np.concatenate([
-        one.predict(sequences, batch_size, precision)[:, chosen].reshape(-1, _width(one, chosen))
-        for one, chosen in zip(models, columns)
-    ], axis=1)  # fmt: skip
+    values = np.concatenate(
+        [
+            one.predict(sequences, batch_size, precision)[:, chosen].reshape(-1, _width(one, chosen))
+            for one, chosen in zip(models, columns)
+        ],
+        axis=1,
+    )
     named = {} if records is None else {"name": str}
     table: Any
     with open_table(output, named | {"predictions": Matrix(names, labels="targets")}, _about(models)) as table:
@@ -250,9 +253,13 @@ class _Run:
             self.summary.padded += int(np.sum(self.usable & over))
         self.names = _names(models, columns)
         self.fixed = {
-            "chrom": intervals.contigs, "start": intervals.starts, "end": intervals.ends, "name": intervals.names,
-            "strand": intervals.strands, **_window_columns(models, self.starts),
-        }  # fmt: skip
+            "chrom": intervals.contigs,
+            "start": intervals.starts,
+            "end": intervals.ends,
+            "name": intervals.names,
+            "strand": intervals.strands,
+            **_window_columns(models, self.starts),
+        }
 
     @property
     def schema(self):

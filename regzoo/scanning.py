@@ -35,9 +35,17 @@ logger = logging.getLogger(__name__)
 
 PEAKS = (".narrowpeak", ".bed")
 _ELEMENTS = {
-    "chrom": str, "start": int, "end": int, "name": str, "score": int, "strand": str, "target": str, "value": float,
-    "summit": int, "windows": int,
-}  # fmt: skip
+    "chrom": str,
+    "start": int,
+    "end": int,
+    "name": str,
+    "score": int,
+    "strand": str,
+    "target": str,
+    "value": float,
+    "summit": int,
+    "windows": int,
+}
 _BLOCK = 4096  # most windows that are predicted and kept together
 _BLOCK_BASES = 1 << 25  # most bases in all of them
 _BASES = 1 << 14  # of a sequence whose windows share their convolutions
@@ -572,11 +580,15 @@ def _call(spans, tracks, spool, options, summary):
         summary.bases[track.label] = int((rows.end - rows.start).sum())
         largest = 1.0 if options.model.outputs == "probabilities" else rows.value.max()
         scaled = 1000 * rows.value / largest if len(rows) and largest > 0 else 0 * rows.value
-        parts.append(rows.assign(
-            chrom=[spans.contig(region) for region in rows.region], strand=track.strand, target=track.label,
-            name=[f"{track.label}_{i + 1}" for i in range(len(rows))],
-            score=np.rint(np.clip(scaled, 0, 1000)).astype(np.int64),
-        ))  # fmt: skip
+        parts.append(
+            rows.assign(
+                chrom=[spans.contig(region) for region in rows.region],
+                strand=track.strand,
+                target=track.label,
+                name=[f"{track.label}_{i + 1}" for i in range(len(rows))],
+                score=np.rint(np.clip(scaled, 0, 1000)).astype(np.int64),
+            )
+        )
     table = pd.concat(parts).sort_values(["region", "start"], kind="stable")[list(_ELEMENTS)]
     kinds = {int: "int64", float: "float32", str: "str"}
     return table.astype({name: kinds[kind] for name, kind in _ELEMENTS.items()}).reset_index(drop=True)

@@ -59,13 +59,26 @@ def profile_model(tmp_path_factory):
     """A small Basenji that predicts rates in bins, with random weights, as a model directory."""
     folder = tmp_path_factory.mktemp("zoo") / "Basenji" / "random"
     folder.mkdir(parents=True)
-    arguments = {"input_length": 512, "n_targets": 2, "width": 8, "tower_width": 8, "residual_width": 4,
-                 "residual_blocks": 2, "pools": [4, 4], "profile": True}  # fmt: skip
+    arguments = {
+        "input_length": 512,
+        "n_targets": 2,
+        "width": 8,
+        "tower_width": 8,
+        "residual_width": 4,
+        "residual_blocks": 2,
+        "pools": [4, 4],
+        "profile": True,
+    }
     torch.manual_seed(0)
     save_file(build("basenji", **arguments).state_dict(), folder / "model.safetensors")
     (folder / "targets.txt").write_text("a\nb\n")
-    args = {"architecture": "basenji", "arguments": arguments, "targets": "targets.txt",
-            "weights": "model.safetensors", "activation": "softplus"}  # fmt: skip
+    args = {
+        "architecture": "basenji",
+        "arguments": arguments,
+        "targets": "targets.txt",
+        "weights": "model.safetensors",
+        "activation": "softplus",
+    }
     (folder / "model.yaml").write_text(yaml.safe_dump({"args": args}))
     return str(folder)
 
@@ -104,7 +117,12 @@ def language_model(request, tmp_path_factory):
     state = {k: v.contiguous() for k, v in net.state_dict().items() if k != "lm.decoder.weight"}
     save_file(state, folder / "model.safetensors")
     (folder / "targets.txt").write_text("".join(f"d{i}\n" for i in range(net.lm.hidden)))
-    args = {"architecture": "language_model", "arguments": arguments, "targets": "targets.txt",
-            "weights": "model.safetensors", "activation": "identity"}  # fmt: skip
+    args = {
+        "architecture": "language_model",
+        "arguments": arguments,
+        "targets": "targets.txt",
+        "weights": "model.safetensors",
+        "activation": "identity",
+    }
     (folder / "model.yaml").write_text(yaml.safe_dump({"args": args}))
     return str(folder)

@@ -28,9 +28,15 @@ def network(activation="sigmoid", bias=0.0, targets=("a", "b c"), **options):
 
     torch.manual_seed(0)
     net = nn.Sequential(
-        nn.Conv1d(4, 12, 5), nn.ReLU(), nn.MaxPool1d(3), nn.Conv1d(12, 8, 3), nn.ReLU(), nn.MaxPool1d(2), nn.Flatten(),
+        nn.Conv1d(4, 12, 5),
+        nn.ReLU(),
+        nn.MaxPool1d(3),
+        nn.Conv1d(12, 8, 3),
+        nn.ReLU(),
+        nn.MaxPool1d(2),
+        nn.Flatten(),
         nn.Linear(40, len(targets)),
-    )  # fmt: skip
+    )
     nn.init.normal_(net[-1].weight, std=2.0)
     nn.init.constant_(net[-1].bias, bias)
     return regzoo.Model.from_module(net, L, list(targets), activation, device="cpu", **options)
@@ -94,8 +100,11 @@ def test_tracks_hold_the_predictions_of_windows_cut_one_by_one(
     monkeypatch.setattr(model, "predict", lambda windows, *rest: asked.append(len(windows)) or predict(windows, *rest))
     found = regzoo.scan(model, genome, step=step, output=[tmp_path / "o.bedgraph", tmp_path / "o.bw"])
     assert found.short_contigs == ["tiny"] and [path.name for path in found.files] == [
-        "o.a.bedgraph", "o.b_c.bedgraph", "o.a.bw", "o.b_c.bw",
-    ]  # fmt: skip
+        "o.a.bedgraph",
+        "o.b_c.bedgraph",
+        "o.a.bw",
+        "o.b_c.bw",
+    ]
     windows = 0
     for contig in ("z", "b"):
         size = len(genome.codes(contig))
@@ -277,7 +286,8 @@ def test_the_fdr_is_that_of_shuffled_windows(genome, tmp_path):
 BAD = {
     "a short region": ({"regions": "b:1-39"}, "b:1-39 has 39 bases, but custom reads windows of 40; widen"),
     "a region beyond": (
-        {"regions": ["b:1-50", "b:1,100-1,202"]}, "locus 2: b:1100-1202 reaches beyond its contig, which has 1201",
+        {"regions": ["b:1-50", "b:1,100-1,202"]},
+        "locus 2: b:1100-1202 reaches beyond its contig, which has 1201",
     ),
     "a contig": ({"regions": "y"}, "region 'y' is no file, locus or contig; .*its contigs are z, b, tiny"),
     "a contig of a locus": ({"regions": "y:1-99"}, "locus 1: .*no contig 'y'"),
@@ -300,7 +310,7 @@ BAD = {
     "twice": ({"output": ["o.bed", "./o.bed"]}, "o.bed: is given twice"),
     "a folder": ({"output": "none/o.bed"}, "none/o.bed: cannot write there"),
     "a folder of the second": ({"output": ["o.bed", "none/o.bw"]}, "none/o.a.bw: cannot write there"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", BAD)

@@ -94,8 +94,13 @@ def model_card(recipe: Supervised, metrics: dict[str, Any], baselines: dict[str,
     """
     data = recipe.data
     strands = "the output is " + ("for the strand given" if data.stranded else "the mean of both strands' predictions")
-    lines = [f"# {recipe.model}", "", f"{recipe.title}. {metrics['parameters']:,} parameters, windows of "
-             f"{metrics['input_length']} bases, {len(data.targets)} targets; {strands}.", ""]  # fmt: skip
+    lines = [
+        f"# {recipe.model}",
+        "",
+        f"{recipe.title}. {metrics['parameters']:,} parameters, windows of "
+        f"{metrics['input_length']} bases, {len(data.targets)} targets; {strands}.",
+        "",
+    ]
     lines += _data_section(data, metrics["data"])
     others = baselines | ({"SVR on the same embeddings": metrics["svr"]} if "svr" in metrics else {})
     lines += [
@@ -110,8 +115,16 @@ def model_card(recipe: Supervised, metrics: dict[str, Any], baselines: dict[str,
     lines += _metric_tables(data, metrics, others)
     lines += _source_tables(metrics.get("by_source", {})) + _specificity(metrics.get("specificity", {}))
     lines += _published(recipe) if recipe.published else []
-    lines += ["## Limits", "", recipe.limits, "", "## Training", "",
-              f"{training} Train it again with `python -m training fit`, `evaluate` and `export`.", ""]  # fmt: skip
+    lines += [
+        "## Limits",
+        "",
+        recipe.limits,
+        "",
+        "## Training",
+        "",
+        f"{training} Train it again with `python -m training fit`, `evaluate` and `export`.",
+        "",
+    ]
     return "\n".join(lines)
 
 
@@ -144,8 +157,11 @@ def _data_section(data, report):
 
 def _held_out(holdout):
     parts = [f"{fraction:.0%} for {name}" for name in ("dev", "test") if (fraction := getattr(holdout, name))]
-    way = {"cluster": f"by clusters of rows that share {holdout.kmer} bases", "group": "by groups that the files name",
-           "random": "at random"}[holdout.by]  # fmt: skip
+    way = {
+        "cluster": f"by clusters of rows that share {holdout.kmer} bases",
+        "group": "by groups that the files name",
+        "random": "at random",
+    }[holdout.by]
     return f"Of the training rows, {' and '.join(parts)} were held out {way}. "
 
 

@@ -122,10 +122,13 @@ def _masked_bases(network, tokenizer, codes, rng):
     p /= p.sum(axis=1, keepdims=True)
     truth = codes[chosen]
     return {
-        "tokens": len(truth), "bases": len(truth), "right": int((p.argmax(1) == truth).sum()),
-        "commonest": int(np.bincount(truth).max()), "model": -float(np.log(p[np.arange(len(truth)), truth]).sum()),
+        "tokens": len(truth),
+        "bases": len(truth),
+        "right": int((p.argmax(1) == truth).sum()),
+        "commonest": int(np.bincount(truth).max()),
+        "model": -float(np.log(p[np.arange(len(truth)), truth]).sum()),
         "places": chosen,
-    }  # fmt: skip
+    }
 
 
 def _markov(train):

@@ -69,18 +69,22 @@ def model_yaml(
         },
         "schema": {
             "inputs": {
-                "name": "seq", "shape": f"(4, {length})", "special_type": "DNASeq", "associated_metadata": "ranges",
+                "name": "seq",
+                "shape": f"(4, {length})",
+                "special_type": "DNASeq",
+                "associated_metadata": "ranges",
                 "doc": "one-hot DNA, channels A, C, G, T; anything else is all zeros",
             },
             "targets": {
-                "name": "preds", "shape": f"({targets},)", "doc": "predictions", "column_labels": "targets.txt",
+                "name": "preds",
+                "shape": f"({targets},)",
+                "doc": "predictions",
+                "column_labels": "targets.txt",
             },
         },
-        "postprocessing": {
-            "variant_effects": {"seq_input": ["seq"], "use_rc": False, "scoring_functions": functions}
-        },
+        "postprocessing": {"variant_effects": {"seq_input": ["seq"], "use_rc": False, "scoring_functions": functions}},
         "test": {"expect": "expected.h5", "precision_decimal": 5},
-    }  # fmt: skip
+    }
 
 
 def export(recipe_path: str | Path) -> Path:
@@ -251,9 +255,12 @@ def write_model(
     args = {
         "architecture": architecture.name,
         "arguments": {"input_length": length, "n_targets": len(targets)} | architecture.arguments,
-        "weights": "model.safetensors", "sha256": file_digest(folder / "model.safetensors"), "targets": "targets.txt",
-        "activation": activation, "reverse_complement": not data.stranded,
-    }  # fmt: skip
+        "weights": "model.safetensors",
+        "sha256": file_digest(folder / "model.safetensors"),
+        "targets": "targets.txt",
+        "activation": activation,
+        "reverse_complement": not data.stranded,
+    }
     outputs = "class probabilities" if data.task == "multiclass" else ACTIVATIONS[activation].outputs
     strands = "of the strand given" if data.stranded else "mean of both strands"
     info = kipoi_info(recipe, f"{recipe.title}; {outputs}, {strands}; {size}.")
@@ -263,11 +270,18 @@ def write_model(
     write_expected(folder)
     training = f"Recipe: `{run.name}`, {training}."
     write_text(folder / "README.md", model_card(recipe, metrics, read_baseline(run.recipe_path, data), training))
-    update_index(recipe.model, {
-        "status": "trained", "title": recipe.title, "input_length": length, "targets": len(targets),
-        "parameters": metrics["parameters"], "data": data.title or run.recipe_path.parent.name,
-        "mean_metrics": mean_metrics(metrics),
-    })  # fmt: skip
+    update_index(
+        recipe.model,
+        {
+            "status": "trained",
+            "title": recipe.title,
+            "input_length": length,
+            "targets": len(targets),
+            "parameters": metrics["parameters"],
+            "data": data.title or run.recipe_path.parent.name,
+            "mean_metrics": mean_metrics(metrics),
+        },
+    )
     return folder
 
 

@@ -75,8 +75,13 @@ def fit(
     metrics |= evaluate_splits(recipe.data, splits, predictions)
     if dry_run:
         shutil.rmtree(folder)
-        return {"dry run": {"steps": steps, "hours": round(loop.minutes / loop.step * steps / 60, 2),
-                            "peak_memory_mb": round(metrics["peak_memory_mb"])}} | metrics  # fmt: skip
+        return {
+            "dry run": {
+                "steps": steps,
+                "hours": round(loop.minutes / loop.step * steps / 60, 2),
+                "peak_memory_mb": round(metrics["peak_memory_mb"]),
+            }
+        } | metrics
     run.write_metrics(metrics)
     loop.finish({"dev": metrics["dev"]}, ["model.safetensors", "metrics.json"])
     return metrics
@@ -88,10 +93,13 @@ def _facts(recipe, splits, network, loop):
         "parameters": sum(p.numel() for name, p in network.named_parameters() if ".lora_" not in name),
         "trained_parameters": sum(p.numel() for p in network.parameters() if p.requires_grad),
         "input_length": splits["train"].codes.shape[1],
-        "threads": torch.get_num_threads(), "device": str(loop.accelerator.device), "minutes": loop.minutes,
+        "threads": torch.get_num_threads(),
+        "device": str(loop.accelerator.device),
+        "minutes": loop.minutes,
         "epochs": (loop.best["step"] if loop.best else loop.step) / steps_of_epoch(recipe, splits["train"]),
-        "peak_memory_mb": peak_memory(), "rows": {split: len(part) for split, part in splits.items()},
-    }  # fmt: skip
+        "peak_memory_mb": peak_memory(),
+        "rows": {split: len(part) for split, part in splits.items()},
+    }
 
 
 def _shortened(recipe, splits, folder):
@@ -154,8 +162,15 @@ def fit_network(
             after_epoch(line["score"])
         return line
 
-    plan = Plan(folder, recipe.model_dump(mode="json", exclude=PROSE), recipe.seed, options.epochs * steps, steps,
-                options.patience, track)  # fmt: skip
+    plan = Plan(
+        folder,
+        recipe.model_dump(mode="json", exclude=PROSE),
+        recipe.seed,
+        options.epochs * steps,
+        steps,
+        options.patience,
+        track,
+    )
     return network, Loop(network, objective, _Batches(recipe, train), options, plan, validate)
 
 

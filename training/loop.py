@@ -95,9 +95,11 @@ class Loop:
         self.network, self.batch, self.options, self.plan, self.validate = network, batch, options, plan, validate
         AcceleratorState._reset_state()  # otherwise a second loop in this process would keep the precision of the first
         self.accelerator = Accelerator(
-            mixed_precision="bf16" if options.precision == "bf16" else "no", log_with=plan.track,
-            project_dir=str(plan.folder), dynamo_backend="inductor" if options.compile else "no",
-        )  # fmt: skip
+            mixed_precision="bf16" if options.precision == "bf16" else "no",
+            log_with=plan.track,
+            project_dir=str(plan.folder),
+            dynamo_backend="inductor" if options.compile else "no",
+        )
         trained = [p for p in network.parameters() if p.requires_grad]
         groups = [
             {"params": [p for p in trained if p.ndim > 1], "weight_decay": options.weight_decay},
@@ -151,8 +153,14 @@ class Loop:
         self._start_tracking()
         self.objective.train()
         clock, saved, total, count = time.monotonic(), time.monotonic(), 0.0, 0
-        bar = tqdm(range(self.step, self.plan.steps), initial=self.step, total=self.plan.steps, desc="training",
-                   mininterval=5, disable=not self.accelerator.is_main_process)  # fmt: skip
+        bar = tqdm(
+            range(self.step, self.plan.steps),
+            initial=self.step,
+            total=self.plan.steps,
+            desc="training",
+            mininterval=5,
+            disable=not self.accelerator.is_main_process,
+        )
         for step in bar:
             if step % self.plan.every == 0 and self._out_of_patience():
                 break
@@ -231,8 +239,11 @@ class Loop:
             line |= self.validate(self.network)
             self.objective.train()
             if line.get("score", -math.inf) > (self.best["score"] if self.best else -math.inf) and self.plan.patience:
-                self.best = {"score": line["score"], "step": self.step,
-                             "state": {name: value.clone() for name, value in self.state().items()}}  # fmt: skip
+                self.best = {
+                    "score": line["score"],
+                    "step": self.step,
+                    "state": {name: value.clone() for name, value in self.state().items()},
+                }
             if own:
                 self.network.load_state_dict(own, strict=False)
         line["peak_memory_mb"] = round(peak_memory())
@@ -267,9 +278,16 @@ class Loop:
         """Write checkpoint and log. If that fails, the previous ones are kept."""
         if not self.accelerator.is_main_process:
             return
-        state = {"network": self.state(), "optimiser": self.optimiser.state_dict(), "average": self.average,
-                 "best": self.best, "step": self.step, "minutes": self.minutes, "log": json.dumps(self.log),
-                 "recipe": json.dumps(self.plan.recipe)}  # fmt: skip
+        state = {
+            "network": self.state(),
+            "optimiser": self.optimiser.state_dict(),
+            "average": self.average,
+            "best": self.best,
+            "step": self.step,
+            "minutes": self.minutes,
+            "log": json.dumps(self.log),
+            "recipe": json.dumps(self.plan.recipe),
+        }
         write(self.checkpoint, lambda path: torch.save(state, path))
         self.saved = self.step
         write_text(self.plan.folder / "log.json", json.dumps(self.log, indent=1))
@@ -277,9 +295,11 @@ class Loop:
     def _start_tracking(self):
         if self.plan.track:
             mode = "online" if os.environ.get("WANDB_API_KEY") else "offline"
-            self.accelerator.init_trackers("regzoo", flat(self.plan.recipe), {
-                "wandb": {"mode": mode, "dir": str(self.plan.folder), "name": str(self.plan.recipe.get("model"))}
-            })  # fmt: skip
+            self.accelerator.init_trackers(
+                "regzoo",
+                flat(self.plan.recipe),
+                {"wandb": {"mode": mode, "dir": str(self.plan.folder), "name": str(self.plan.recipe.get("model"))}},
+            )
 
 
 def schedule(step: int, steps: int, options: Optimiser) -> float:

@@ -147,10 +147,12 @@ def pretrain(recipe_path: str | Path, threads: int | None = None, track: str | N
     if recipe.start:
         save_pretrained(replace(start, net=network), folder / "pretrained")
     metrics: dict[str, Any] = {
-        "parameters": sum(p.numel() for p in network.parameters()), "minutes": loop.minutes,
-        "threads": torch.get_num_threads(), "corpus": report,
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "minutes": loop.minutes,
+        "threads": torch.get_num_threads(),
+        "corpus": report,
         "held out": evaluate_language_model(network.eval(), tokenizer, train, held_out),
-    }  # fmt: skip
+    }
     run.write_metrics(metrics)
     loop.finish(metrics["held out"], ["model.safetensors", "metrics.json"])
     return metrics

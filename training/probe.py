@@ -99,9 +99,11 @@ def fit_probe(recipe_path: str | Path, threads: int | None = None) -> dict[str, 
     metrics = {
         "parameters": sum(p.numel() for p in net.parameters()) + sum(t.numel() for t in head.values()),
         "trained_parameters": sum(t.numel() for t in head.values()),
-        "input_length": splits["train"].codes.shape[1], "threads": torch.get_num_threads(), "data": report,
+        "input_length": splits["train"].codes.shape[1],
+        "threads": torch.get_num_threads(),
+        "data": report,
         "strengths": chosen,
-    }  # fmt: skip
+    }
     metrics |= evaluate_splits(data, splits, {"dev": _predictions(features["dev"], head, regression)})
     if machines:
         predictions = predict_rows(splits, scaled, machines)

@@ -89,9 +89,12 @@ def _study(options, folder, name):
     """The study on disk, and how many trials are left."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
-        storage=f"sqlite:///{folder.resolve()}/study.db", study_name=name, direction="maximize",
-        pruner=optuna.pruners.MedianPruner(), load_if_exists=True,
-    )  # fmt: skip
+        storage=f"sqlite:///{folder.resolve()}/study.db",
+        study_name=name,
+        direction="maximize",
+        pruner=optuna.pruners.MedianPruner(),
+        load_if_exists=True,
+    )
     done = sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in study.trials)
     if options.sampler == "grid":
         study.sampler = optuna.samplers.GridSampler(dict(options.space), seed=options.seed)

@@ -383,7 +383,9 @@ def _ranked(table, by_posterior, best):
 
 
 def _write(table, output):
-    kinds = {name: int if values.dtype.kind == "i" else float if values.dtype.kind == "f" else str
-             for name, values in table.items()}  # fmt: skip
+    kinds = {
+        name: int if values.dtype.kind == "i" else float if values.dtype.kind == "f" else str
+        for name, values in table.items()
+    }
     with open_table(output, kinds) as out:
         out.write({name: table[name].to_numpy() for name in table})

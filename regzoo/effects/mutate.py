@@ -258,10 +258,12 @@ def locus_effects(
     length = evaluator.model.input_length
     pieces = 1 if end - start <= length else -(-(end - start) // max(1, length // 2))
     cuts = np.linspace(start, end, pieces + 1).astype(int).tolist()
-    return np.concatenate([
-        _piece(evaluator, genome, contig, low, high, score, keep, insertions, strands, batch_size)
-        for low, high in zip(cuts, cuts[1:])
-    ])  # fmt: skip
+    return np.concatenate(
+        [
+            _piece(evaluator, genome, contig, low, high, score, keep, insertions, strands, batch_size)
+            for low, high in zip(cuts, cuts[1:])
+        ]
+    )
 
 
 def check_locus(genome: Genome, contig: str, start: int, end: int) -> None:

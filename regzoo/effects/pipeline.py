@@ -135,9 +135,20 @@ def score_variants(
     >>> regzoo.score_variants("MotifResNet/tf-human", ["chr1:1600:A:T"], "hg38.fa")       # doctest: +SKIP
     """
     options = Scoring(
-        scores, targets, summaries, strands, offsets, grid, batch_size, precision,
-        strict=strict, normalise=normalise, strands_from=strands_from, ref_mismatch=ref_mismatch, anchor=anchor,
-    )  # fmt: skip
+        scores,
+        targets,
+        summaries,
+        strands,
+        offsets,
+        grid,
+        batch_size,
+        precision,
+        strict=strict,
+        normalise=normalise,
+        strands_from=strands_from,
+        ref_mismatch=ref_mismatch,
+        anchor=anchor,
+    )
     run = Run(variants, genome, output, vcf_keys, workers, resume, restart, progress)
     models = load_models(model, device)
     for one in models:

@@ -36,7 +36,8 @@ def overlap(
     genome : str, pathlib.Path or Genome
         FASTA or .2bit.
     regions : str, pathlib.Path, list of str, or pandas.DataFrame, optional
-        The part of the genome that was searched, as of `regzoo.scan`; all of it by default. Known intervals are cut to it.
+        The part of the genome that was searched, as of `regzoo.scan`; all of it by default. Known intervals are cut to
+        it.
     permutations : int
         Number of circular shifts.
     seed : int
@@ -288,10 +289,15 @@ def compare_elements(
     pandas.DataFrame
         See `overlap`.
     """
-    return pd.DataFrame([
-        {"target": target, **_compare(table[table.target == target], known, permutations, np.random.default_rng(seed))}
-        for target in targets
-    ])  # fmt: skip
+    return pd.DataFrame(
+        [
+            {
+                "target": target,
+                **_compare(table[table.target == target], known, permutations, np.random.default_rng(seed)),
+            }
+            for target in targets
+        ]
+    )
 
 
 def _compare(rows, known, permutations, rng):
@@ -303,22 +309,29 @@ def _compare(rows, known, permutations, rng):
     covered = merged(starts, ends)
     overlapping = _distinct(source[touches(starts, ends, others)])
     found = int(touches(*others, covered).sum())
-    ours, theirs, union = (int(np.sum(e - s)) for s, e in (
-        covered, others, merged(np.append(starts, known.starts), np.append(ends, known.ends))
-    ))  # fmt: skip
+    ours, theirs, union = (
+        int(np.sum(e - s))
+        for s, e in (covered, others, merged(np.append(starts, known.starts), np.append(ends, known.ends)))
+    )
     both = ours + theirs - union
     inside, outside = both * (space.size - union), (ours - both) * (theirs - both)
-    shifted = np.array([
-        _distinct(source[_touches_shifted(starts, ends, low, high, others, rng)]) for _ in range(permutations)
-    ])  # fmt: skip
+    shifted = np.array(
+        [_distinct(source[_touches_shifted(starts, ends, low, high, others, rng)]) for _ in range(permutations)]
+    )
     expected = float(shifted.mean())
     return {
-        "elements": total, "overlapping": overlapping, "precision": _ratio(overlapping, total),
-        "known": len(known.starts), "found": found, "recall": _ratio(found, len(known.starts)),
-        "jaccard": both / union, "odds_ratio": _ratio(inside, outside),
-        "expected": expected, "enrichment": _ratio(overlapping, expected),
+        "elements": total,
+        "overlapping": overlapping,
+        "precision": _ratio(overlapping, total),
+        "known": len(known.starts),
+        "found": found,
+        "recall": _ratio(found, len(known.starts)),
+        "jaccard": both / union,
+        "odds_ratio": _ratio(inside, outside),
+        "expected": expected,
+        "enrichment": _ratio(overlapping, expected),
         "p": (1 + int(np.sum(shifted >= overlapping))) / (1 + permutations),
-    }  # fmt: skip
+    }
 
 
 def _touches_shifted(starts, ends, low, high, others, rng):

@@ -81,9 +81,12 @@ class SequenceDataset(Dataset):
         self._numbers, self._starts = place_windows(bed, self.genome, self.length, intervals_file, strict)
         self._reverse = bed.strands == "-" if use_strand else None
         self._ranges = {
-            "chr": bed.contigs, "start": self._starts, "end": self._starts + self.length, "id": bed.names,
+            "chr": bed.contigs,
+            "start": self._starts,
+            "end": self._starts + self.length,
+            "id": bed.names,
             "strand": bed.strands if use_strand else np.full(len(bed), "*"),
-        }  # fmt: skip
+        }
         self._labels = _labels(bed, label_columns, label_type, intervals_file) if label_columns else None
 
     def __len__(self):

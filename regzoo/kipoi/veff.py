@@ -213,9 +213,13 @@ def _labels(model, options):
         model, options.get("scores", defaults["scores"].default), options.get("score_kwargs")
     )
     frames = kipoi_veff.snv_predict.analyse_model_preds(
-        prediction, None, None, dict.fromkeys(scores, lambda ref, **_: ref),
-        kipoi_veff.snv_predict.OutputReshaper(targets), options.get("model_outputs"),
-    )  # fmt: skip
+        prediction,
+        None,
+        None,
+        dict.fromkeys(scores, lambda ref, **_: ref),
+        kipoi_veff.snv_predict.OutputReshaper(targets),
+        options.get("model_outputs"),
+    )
     return {score: list(frame.columns) for score, frame in frames.items()}
 
 

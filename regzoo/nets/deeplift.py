@@ -14,8 +14,16 @@ from torch.nn import functional as F
 from regzoo.nets.blocks import Exponential
 
 ELEMENTWISE = (
-    nn.ReLU, nn.ELU, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Tanh, nn.Softplus, Exponential,
-)  # fmt: skip
+    nn.ReLU,
+    nn.ELU,
+    nn.LeakyReLU,
+    nn.GELU,
+    nn.SiLU,
+    nn.Sigmoid,
+    nn.Tanh,
+    nn.Softplus,
+    Exponential,
+)
 LINEAR = (nn.Conv1d, nn.Linear, nn.BatchNorm1d, nn.Dropout, nn.Dropout1d, nn.Flatten, nn.AvgPool1d, nn.Identity)
 _SMALL = 1e-6  # differences below it are replaced by the gradient
 

@@ -170,9 +170,25 @@ def test_posteriors_rank_a_credible_set(model, genome, made, tmp_path):
 def test_the_command_writes_the_same_table(table, made, meme, tmp_path):
     made.save(tmp_path / "b.safetensors")
     done = CliRunner().invoke(
-        app, ["alleles", str(VCF), "-f", str(FASTA), "-m", MODEL, "--background", str(tmp_path / "b.safetensors"),
-              "--motifs", str(meme), "-q", "--device", "cpu", "-o", str(tmp_path / "o.tsv")],
-    )  # fmt: skip
+        app,
+        [
+            "alleles",
+            str(VCF),
+            "-f",
+            str(FASTA),
+            "-m",
+            MODEL,
+            "--background",
+            str(tmp_path / "b.safetensors"),
+            "--motifs",
+            str(meme),
+            "-q",
+            "--device",
+            "cpu",
+            "-o",
+            str(tmp_path / "o.tsv"),
+        ],
+    )
     assert done.exit_code == 0 and "alleles" in done.stderr
     written = pd.read_csv(tmp_path / "o.tsv", sep="\t", keep_default_na=False, na_values=[""])
     assert list(written) == list(table)
@@ -199,7 +215,7 @@ BAD = {
     "motifs": ({"motifs": "nothing.meme"}, "nothing.meme: no such MEME file"),
     "background": ({"background": "nothing.safetensors"}, "nothing.safetensors: not a background file"),
     "target": ({"targets": ["tf9"]}, "no target 'tf9'"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", BAD)

@@ -135,8 +135,11 @@ def test_letters_of_rna_are_read(tmp_path, model, contig):
     path = write_vcf(tmp_path, [(pos, "T", "<DUP>"), (pos, "T", "A,,C")])
     alleles = read_alleles(path)
     assert [(a, STATUS_TEXTS[s]) for a, s in zip(alleles.alt_texts().to_pylist(), alleles.status.tolist())] == [
-        ("<DUP>", "symbolic allele"), ("A", SCORED), ("", "ALT has an empty entry"), ("C", SCORED),
-    ]  # fmt: skip
+        ("<DUP>", "symbolic allele"),
+        ("A", SCORED),
+        ("", "ALT has an empty entry"),
+        ("C", SCORED),
+    ]
 
 
 def test_each_variant_is_scored_on_its_genes_strand(tmp_path, stranded, contig, caplog):

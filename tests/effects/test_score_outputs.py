@@ -287,8 +287,10 @@ def test_names_that_differ_in_punctuation_have_keys_of_their_own(tmp_path, model
     with pysam.VariantFile(str(tmp_path / "o.vcf")) as file:
         described = {k: file.header.info[k].description for k in file.header.info if k.startswith("REGZOO_DIFF")}
         assert {k: d.split(",")[0] for k, d in described.items()} == {
-            "REGZOO_DIFF_m_1": "diff of m-1", "REGZOO_DIFF_m_1_2": "diff of m_1", "REGZOO_DIFF__": "diff of é",
-        }  # fmt: skip
+            "REGZOO_DIFF_m_1": "diff of m-1",
+            "REGZOO_DIFF_m_1_2": "diff of m_1",
+            "REGZOO_DIFF__": "diff of é",
+        }
         assert set(described) <= set(next(iter(file)).info)
 
 

@@ -16,13 +16,30 @@ NO_INTERVALS = json.dumps({"fasta_file": str(FASTA)})
     ("arguments", "message"),
     [
         (["info", "No/Model", "--source", "regzoo"], "error: model No/Model doesn't exist"),
-        (["predict", MODEL, "--source", "regzoo", f"--dataloader_args={NO_INTERVALS}", "-o", "o.tsv"],
-         "missing 1 required positional argument: 'intervals_file'; `kipoi info MODEL` lists the arguments"),
-        (["veff", "score_variants", MODEL, "--source", "regzoo", f"--dataloader_args={NO_INTERVALS}", "-i", str(VCF),
-          "-o", "o.vcf", "-s", "nosuch"], "error: No scoring method was chosen"),
+        (
+            ["predict", MODEL, "--source", "regzoo", f"--dataloader_args={NO_INTERVALS}", "-o", "o.tsv"],
+            "missing 1 required positional argument: 'intervals_file'; `kipoi info MODEL` lists the arguments",
+        ),
+        (
+            [
+                "veff",
+                "score_variants",
+                MODEL,
+                "--source",
+                "regzoo",
+                f"--dataloader_args={NO_INTERVALS}",
+                "-i",
+                str(VCF),
+                "-o",
+                "o.vcf",
+                "-s",
+                "nosuch",
+            ],
+            "error: No scoring method was chosen",
+        ),
         (["predict", MODEL, "--source", "regzoo", "--dataloader_args={", "-o", "o.tsv"], "not valid YAML"),
     ],
-)  # fmt: skip
+)
 def test_wrong_input(arguments, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["kipoi"])

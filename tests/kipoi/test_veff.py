@@ -138,8 +138,22 @@ def test_mutation_maps_equal_a_direct_computation(kipoi_command, regions, tmp_pa
         start = int(records[1].split("\t")[1]) - 1 - (101 // 2 - 1)
     out, picture = tmp_path / "map.h5", tmp_path / "map.png"
     kipoi_command("veff", "create_mutation_map", MODEL, "--source", "regzoo", ARGS, "-r", path, "-o", out, "-s", "diff")
-    kipoi_command("veff", "plot_mutation_map", "-f", out, "--input_entry", "0", "--model_seq_input", "seq",
-        "--scoring_key", "diff", "--model_output", "tf3", "-o", picture)  # fmt: skip
+    kipoi_command(
+        "veff",
+        "plot_mutation_map",
+        "-f",
+        out,
+        "--input_entry",
+        "0",
+        "--model_seq_input",
+        "seq",
+        "--scoring_key",
+        "diff",
+        "--model_output",
+        "tf3",
+        "-o",
+        picture,
+    )
     assert picture.stat().st_size > 5000
     import kipoi_veff
 
@@ -190,8 +204,20 @@ def test_the_command_gives_the_plugins_own_numbers(kipoi_command, official, gold
     fasta = shared_data("genome", "chr20_1mb.fa")
     path, golden = golden_vcf
     arguments = json.dumps({"fasta_file": str(fasta)})
-    kipoi_command("veff", "score_variants", official, "--source", "dir", f"--dataloader_args={arguments}", "-i", path,
-        "-o", tmp_path / "o.vcf", "-s", *KIPOI_SCORES)  # fmt: skip
+    kipoi_command(
+        "veff",
+        "score_variants",
+        official,
+        "--source",
+        "dir",
+        f"--dataloader_args={arguments}",
+        "-i",
+        path,
+        "-o",
+        tmp_path / "o.vcf",
+        "-s",
+        *KIPOI_SCORES,
+    )
     for name in KIPOI_SCORES:
         np.testing.assert_allclose(
             plugin_scores(tmp_path / "o.vcf", name), golden[f"score_{name}"], atol=tolerance(name), rtol=0

@@ -147,8 +147,20 @@ def test_a_model_with_kipoiseqs_dataloader_is_scored(kipoiseq_model, kipoi_comma
     out = tmp_path / "o.vcf"
     fasta = shutil.copy(FASTA, tmp_path / "genome.fa")  # kipoiseq writes an index beside it
     arguments = json.dumps({"fasta_file": str(fasta)})
-    kipoi_command("veff", "score_variants", kipoiseq_model, "--source", "dir", f"--dataloader_args={arguments}",
-                  "-i", VCF, "-o", out, "-s", "diff")  # fmt: skip
+    kipoi_command(
+        "veff",
+        "score_variants",
+        kipoiseq_model,
+        "--source",
+        "dir",
+        f"--dataloader_args={arguments}",
+        "-i",
+        VCF,
+        "-o",
+        out,
+        "-s",
+        "diff",
+    )
     table = score_variants(MODEL, VCF, FASTA, scores=["diff"])
     table = table[(table.ref.str.len() == 1) & (table["alt"].str.len() == 1)]
     name = next(name for name in info_ids(out) if name.endswith("_DIFF"))

@@ -26,10 +26,15 @@ def blocks():
 
 
 def expected():
-    return pd.DataFrame({
-        "name": ['say "x"', "b c", "", "d", "é", "d"], "start": [1, 2, 2**40, 0, 1, 2],
-        "diff:tf0": NUMBERS, "diff:é": NUMBERS[::-1], "score": NUMBERS,
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "name": ['say "x"', "b c", "", "d", "é", "d"],
+            "start": [1, 2, 2**40, 0, 1, 2],
+            "diff:tf0": NUMBERS,
+            "diff:é": NUMBERS[::-1],
+            "score": NUMBERS,
+        }
+    )
 
 
 def write(output):

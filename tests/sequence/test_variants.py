@@ -85,8 +85,18 @@ def test_every_reason_that_letters_give(tmp_path):
     alts = [".", "", "*", "<*>", "<DUP>", "A[chr2:5[", "]X]A", "R", "A", "uu", "C"]
     path.write_text(COLUMNS + "\nc\t5\t.\ta\t" + ",".join(alts) + "\t.\t.\t.\nc\t5\t.\tA1\tC\t.\t.\t.\n")
     S = Status
-    expected = [S.NO_ALTERNATE, S.EMPTY_ALTERNATE, S.REMOVED, S.REMOVED, *[S.SYMBOLIC] * 3, S.ALT_LETTERS, S.ALT_IS_REF,
-                S.SCORED, S.SCORED, S.REF_LETTERS]  # fmt: skip
+    expected = [
+        S.NO_ALTERNATE,
+        S.EMPTY_ALTERNATE,
+        S.REMOVED,
+        S.REMOVED,
+        *[S.SYMBOLIC] * 3,
+        S.ALT_LETTERS,
+        S.ALT_IS_REF,
+        S.SCORED,
+        S.SCORED,
+        S.REF_LETTERS,
+    ]
     assert read_alleles(path).status.tolist() == expected
 
 
@@ -150,8 +160,9 @@ def test_tables_and_strings_give_the_alleles_of_the_same_vcf():
     assert [(*row[:3], *row[4:]) for row in rows_of(read_alleles(strings))] == [(*r[:3], *r[4:]) for r in expected]
     assert rows_of(read_alleles(frame.drop(columns="id").astype({"pos": float})))[0][3] == "."
     assert rows_of(read_alleles(["HLA:A:7:a:g,<DEL>"])) == [
-        (1, "HLA:A", 7, ".", "A", "G", "scored"), (1, "HLA:A", 7, ".", "A", "<DEL>", "symbolic allele"),
-    ]  # fmt: skip
+        (1, "HLA:A", 7, ".", "A", "G", "scored"),
+        (1, "HLA:A", 7, ".", "A", "<DEL>", "symbolic allele"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -32,9 +32,14 @@ def sources(tmp_path):
     (tmp_path / "a.narrowPeak").write_text("".join(lines))
     (tmp_path / "b.bed").write_text("".join(f"{c}\t290\t600\n{c}\t5200\t5400\n" for c in contigs))
     (tmp_path / "black.bed").write_text("chr2\t4500\t4510\n")
-    options = {"genome": "g.fa", "tracks": {"A": "a.narrowPeak", "B": "b.bed"}, "blacklist": "black.bed",
-               "windows": {"length": 300, "bin": 100}, "negatives": {"kind": "gc_matched"},
-               "split": {"dev": ["chr7"], "test": ["chr8"]}}  # fmt: skip
+    options = {
+        "genome": "g.fa",
+        "tracks": {"A": "a.narrowPeak", "B": "b.bed"},
+        "blacklist": "black.bed",
+        "windows": {"length": 300, "bin": 100},
+        "negatives": {"kind": "gc_matched"},
+        "split": {"dev": ["chr7"], "test": ["chr8"]},
+    }
     (tmp_path / "set.yaml").write_text(yaml.safe_dump(options))
     return tmp_path, contigs, options
 
@@ -156,8 +161,11 @@ def test_near_duplicates_are_left_out_and_repeats_matched(sources):
         for start in range(0, 5800, 410):
             texts[name][start : start + 200] = [base.lower() for base in texts[name][start : start + 200]]
     (folder / "g.fa").write_text("".join(f">{n}\n{''.join(t)}\n" for n, t in texts.items()))
-    options |= {"windows": {"length": 300, "bin": 100, "near_duplicates": 0.8}, "tracks": {"A": "a.narrowPeak"},
-                "negatives": {"kind": "gc_repeat_matched", "ratio": 2}}  # fmt: skip
+    options |= {
+        "windows": {"length": 300, "bin": 100, "near_duplicates": 0.8},
+        "tracks": {"A": "a.narrowPeak"},
+        "negatives": {"kind": "gc_repeat_matched", "ratio": 2},
+    }
     (folder / "set.yaml").write_text(yaml.safe_dump(options))
     manifest = build(folder / "set.yaml", folder / "set.h5", progress=False)
     assert manifest["left out"]["nearly the same as another"] == 1

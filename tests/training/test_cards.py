@@ -40,9 +40,11 @@ def metrics_of(split_rows):
         **{s: {"rows": n} for s, n in split_rows.items()},
     }
     return {
-        "parameters": 7, "input_length": 30, **{split: {"a": entry, "b": entry} for split in split_rows},
+        "parameters": 7,
+        "input_length": 30,
+        **{split: {"a": entry, "b": entry} for split in split_rows},
         "data": {"targets": {"a": counts, "b": counts}, "merged_rows": 0, "contradictory_labels": 0},
-    }  # fmt: skip
+    }
 
 
 def test_kipoi_reads_authors_citation_data_and_tags(recipe):
@@ -59,8 +61,12 @@ def test_a_card_has_metrics_within_sources_and_the_specificity_of_targets(recipe
     metrics = metrics_of({"dev": 5, "test": 6})
     means = {"rows": 6, "targets": 2, "positive": 0.25, "mcc": 0.5, "auroc": 0.81, "average_precision": 0.6}
     metrics["by_source"] = {"test": {"chr22": means, "other": means | {"auroc": 0.92}}}
-    metrics["specificity"] = {"test": {"a": {"best_other": "b", "difference": 0.2, "p": 1e-9},
-                                       "b": {"best_other": "a", "difference": -0.1, "p": 0.01}}}  # fmt: skip
+    metrics["specificity"] = {
+        "test": {
+            "a": {"best_other": "b", "difference": 0.2, "p": 1e-9},
+            "b": {"best_other": "a", "difference": -0.1, "p": 0.01},
+        }
+    }
     card = model_card(load_recipe(recipe), metrics, {}, "How.")
     assert "| source | rows | targets | positive | MCC × 100 | AUROC | average precision |" in card
     assert (

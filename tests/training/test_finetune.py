@@ -30,9 +30,20 @@ from training.run import Run, run_folder, write
 from training.search import search
 
 MOTIF = "TGACTCAT"
-LM = {"tokenizer": {"kind": "six_mers"},
-      "network": {"kind": "transformer", "hidden": 16, "layers": 2, "heads": 2, "feed_forward": 32, "norm": "pre",
-                  "positions": "rotary", "gate": "silu", "output_bias": False}}  # fmt: skip
+LM = {
+    "tokenizer": {"kind": "six_mers"},
+    "network": {
+        "kind": "transformer",
+        "hidden": 16,
+        "layers": 2,
+        "heads": 2,
+        "feed_forward": 32,
+        "norm": "pre",
+        "positions": "rotary",
+        "gate": "silu",
+        "output_bias": False,
+    },
+}
 
 
 def write_table(path, rng, rows, value):
@@ -270,9 +281,15 @@ def test_a_finished_run_is_evaluated_and_predicts(recipe, tmp_path):
 
 def test_a_search_stops_poor_trials_resumes_and_writes_the_best_recipe(recipe, tmp_path):
     path = tmp_path / "s.yaml"
-    content = {"recipe": "recipes/small.yaml", "trials": 3, "fixed": {"optimiser.epochs": 2},
-               "space": {"optimiser.learning_rate": {"low": 0.001, "high": 0.1, "log": True},
-                         "optimiser.batch_size": [30, 60]}}  # fmt: skip
+    content = {
+        "recipe": "recipes/small.yaml",
+        "trials": 3,
+        "fixed": {"optimiser.epochs": 2},
+        "space": {
+            "optimiser.learning_rate": {"low": 0.001, "high": 0.1, "log": True},
+            "optimiser.batch_size": [30, 60],
+        },
+    }
     path.write_text(yaml.safe_dump(content))
     first = search(path)
     assert sum(first["trials"].values()) == 3

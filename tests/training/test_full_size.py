@@ -25,8 +25,15 @@ from training.run import run_folder
 
 RECIPES = ROOT / "training" / "recipes"
 SMALL = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
-BERT = {"model_type": "bert", "architectures": ["BertForMaskedLM"], "hidden_act": "gelu", "layer_norm_eps": 1e-12,
-        "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1, "pad_token_id": 0}  # fmt: skip
+BERT = {
+    "model_type": "bert",
+    "architectures": ["BertForMaskedLM"],
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-12,
+    "hidden_dropout_prob": 0.1,
+    "attention_probs_dropout_prob": 0.1,
+    "pad_token_id": 0,
+}
 ESM = {
     "model_type": "esm",
     "architectures": ["EsmForMaskedLM"],
@@ -52,8 +59,10 @@ def write_backbone(kind, folder):
         tokenizer = BPE(folder / "tokenizer.json")
         config = BERT | SMALL | {"vocab_size": 64, "type_vocab_size": 2, "alibi_starting_size": 512}
     elif kind == "dnabert":
-        tokenizer, config = OverlappingKmers(6), BERT | SMALL | {
-            "vocab_size": 4101, "type_vocab_size": 2, "max_position_embeddings": 512}  # fmt: skip
+        tokenizer, config = (
+            OverlappingKmers(6),
+            BERT | SMALL | {"vocab_size": 4101, "type_vocab_size": 2, "max_position_embeddings": 512},
+        )
     else:
         tokenizer, config = SixMers(), ESM | SMALL
     save_pretrained(LanguageModel(kind, MaskedLM(make_config(config)).eval(), tokenizer, config), folder)

@@ -46,13 +46,26 @@ def recipe(tmp_path, monkeypatch):
     monkeypatch.delenv("REGZOO_DATA", raising=False)
     write_tables(tmp_path, np.random.default_rng(0))
     path = tmp_path / "any.yaml"
-    path.write_text(yaml.safe_dump({
-        "kind": "fit", "model": "Test/strings", "title": "A test", "limits": "Of a test.",
-        "data": {"format": "label_strings", "folder": ".", "description": "Made up.", "length": 80, "overlap_kmer": 30,
-                 "files": {"train": "train.tsv", "dev": "valid.tsv", "test": "test.tsv"}},
-        "architecture": {"name": "motif_resnet", "arguments": {"motifs": 8, "width": 8, "dilations": [[1]]}},
-        "optimiser": {"epochs": 1, "batch_size": 16, "learning_rate": 0.01, "precision": "float32"},
-    }))  # fmt: skip
+    path.write_text(
+        yaml.safe_dump(
+            {
+                "kind": "fit",
+                "model": "Test/strings",
+                "title": "A test",
+                "limits": "Of a test.",
+                "data": {
+                    "format": "label_strings",
+                    "folder": ".",
+                    "description": "Made up.",
+                    "length": 80,
+                    "overlap_kmer": 30,
+                    "files": {"train": "train.tsv", "dev": "valid.tsv", "test": "test.tsv"},
+                },
+                "architecture": {"name": "motif_resnet", "arguments": {"motifs": 8, "width": 8, "dilations": [[1]]}},
+                "optimiser": {"epochs": 1, "batch_size": 16, "learning_rate": 0.01, "precision": "float32"},
+            }
+        )
+    )
     return path
 
 
@@ -162,6 +175,8 @@ def test_targets_with_one_class_in_test_have_no_metrics_there(recipe):
     fit(recipe, threads=1)
     evaluate_run(recipe)
     metrics = Run(recipe).metrics()
-    assert metrics["test"] == {} and metrics["by_source"]["test"] == {} and set(metrics["dev"]) == {
-        "CTCF_K562", "CTCF_HeLa-S3", "MAX_K562"
-    }  # fmt: skip
+    assert (
+        metrics["test"] == {}
+        and metrics["by_source"]["test"] == {}
+        and set(metrics["dev"]) == {"CTCF_K562", "CTCF_HeLa-S3", "MAX_K562"}
+    )

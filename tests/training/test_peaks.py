@@ -40,8 +40,10 @@ def test_covered_bases_equal_a_count_over_bases(genome):
 
 def test_a_tiled_genome_is_labelled_by_half_a_bin(genome):
     """DeepSEA's rule: a 200-bp bin is positive if more than half of it, here half at the least, is covered."""
-    tracks = [Peaks(*(np.array(v) for v in ([0, 0], [150, 400], [300, 499], [200, 450]))),
-              Peaks(*(np.array(v) for v in ([1], [0], [3000], [1500])))]  # fmt: skip
+    tracks = [
+        Peaks(*(np.array(v) for v in ([0, 0], [150, 400], [300, 499], [200, 450]))),
+        Peaks(*(np.array(v) for v in ([1], [0], [3000], [1500]))),
+    ]
     numbers, starts = tiles(genome, 200)
     assert len(numbers) == 25 + 15
     labels = overlap_labels(numbers, starts, starts + 200, tracks)

@@ -31,12 +31,17 @@ from training.section import read_section
 
 RECIPES = ROOT / "training" / "recipes"
 PLAIN = {
-    "kind": "fit", "model": "Test/small", "title": "A test", "limits": "Of a test.",
+    "kind": "fit",
+    "model": "Test/small",
+    "title": "A test",
+    "limits": "Of a test.",
     "data": {"folder": "data", "tasks": {"a": "."}, "description": "Made-up sequences.", "overlap_kmer": 20},
     "architecture": {"name": "motif_resnet", "arguments": {"motifs": 8, "width": 8, "dilations": [[1]]}},
-    "augmentation": {"shift": 1}, "adapters": None, "published": {"other": [1.0]},
+    "augmentation": {"shift": 1},
+    "adapters": None,
+    "published": {"other": [1.0]},
     "optimiser": {"epochs": 1, "batch_size": 64, "learning_rate": 0.01, "precision": "float32", "betas": [0.9, 0.99]},
-}  # fmt: skip
+}
 PROBE = {
     "kind": "probe",
     "model": "Probe/x",

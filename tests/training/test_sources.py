@@ -48,12 +48,16 @@ def test_fasta_labels_by_file_and_by_header_and_tables_by_column(folder):
     kmers = [" ".join(s[i : i + 6] for i in range(35)) for s in d]
     (folder / "dev.tsv").write_text("sequence\tlabel\n" + "".join(f"{k}\t{i % 2}\n" for i, k in enumerate(kmers)))
     (folder / "dev.csv").write_text("x,y\n" + "".join(f"{s},{i % 2}\n" for i, s in enumerate(random_texts(rng, 4))))
-    data = section(format="files", files=[
-        {"path": "pos.fa.gz", "labels": {"one": 1}}, {"path": "neg.fa", "labels": {"one": 0}},
-        {"path": "clip.fasta", "labels": {"two": "class:([01])"}},
-        {"path": "dev.tsv", "split": "dev", "labels": {"one": "label"}},
-        {"path": "dev.csv", "split": "dev", "labels": {"two": "y"}, "sequence": "x"},
-    ])  # fmt: skip
+    data = section(
+        format="files",
+        files=[
+            {"path": "pos.fa.gz", "labels": {"one": 1}},
+            {"path": "neg.fa", "labels": {"one": 0}},
+            {"path": "clip.fasta", "labels": {"two": "class:([01])"}},
+            {"path": "dev.tsv", "split": "dev", "labels": {"one": "label"}},
+            {"path": "dev.csv", "split": "dev", "labels": {"two": "y"}, "sequence": "x"},
+        ],
+    )
     splits, report = load_examples(data)
     assert data.targets == ["one", "two"]
     assert texts(splits["train"]) == a + b + c and texts(splits["dev"])[:4] == d
@@ -69,10 +73,17 @@ def test_regressions_average_repeats_and_pad_what_is_shorter(folder):
     (folder / "t.txt").write_text("\n".join(lines) + "\n")
     (folder / "d.txt").write_text("".join(f"{s}\t{i}\t{i}\n" for i, s in enumerate(random_texts(rng, 3))))
     columns = ["sequence", "a", "b"]
-    data = section(format="files", task="regression", length=40, stranded=True, files=[
-        {"path": "t.txt", "columns": columns, "labels": {"a": "a", "b": "b"}},
-        {"path": "d.txt", "split": "dev", "columns": columns, "labels": {"a": "a", "b": "b"}},
-    ], overlap_kmer=40)  # fmt: skip
+    data = section(
+        format="files",
+        task="regression",
+        length=40,
+        stranded=True,
+        files=[
+            {"path": "t.txt", "columns": columns, "labels": {"a": "a", "b": "b"}},
+            {"path": "d.txt", "split": "dev", "columns": columns, "labels": {"a": "a", "b": "b"}},
+        ],
+        overlap_kmer=40,
+    )
     splits, report = load_examples(data)
     assert splits["train"].labels[0].tolist() == [2.0, 1.5] and report["merged_rows"] == 1
     assert texts(splits["train"])[8] == "NNNNN" + rows[1][:30] + "NNNNN"
@@ -163,8 +174,13 @@ def test_holdouts_keep_clusters_and_groups_whole_and_random_ones_keep_fractions(
     with pytest.raises(InputError, match="holdout.by: group needs records with groups"):
         split("group", group=None)
     (folder / "x.tsv").write_text("sequence\tlabel\n" + "".join(f"{s}\t{rng.normal()}\n" for s in rows))
-    values = section(format="files", task="regression", files=[{"path": "x.tsv", "labels": {"t": "label"}}],
-                     holdout={"by": "random", "dev": 0.2, "test": 0.1}, overlap_kmer=60)  # fmt: skip
+    values = section(
+        format="files",
+        task="regression",
+        files=[{"path": "x.tsv", "labels": {"t": "label"}}],
+        holdout={"by": "random", "dev": 0.2, "test": 0.1},
+        overlap_kmer=60,
+    )
     assert {name: len(part) for name, part in load_examples(values)[0].items()} == {"train": 140, "dev": 40, "test": 20}
 
 
@@ -212,8 +228,14 @@ def test_coordinates_are_read_from_a_genome_on_their_strand(folder):
             lines = [f"{i},chr1,{at + shift + 50 * i},{at + shift + 50 * i + 40 + i},{'+-'[i % 2]}" for i in range(9)]
             (folder / split / f"{name}.csv").write_text("id,region,start,end,strand\n" + "\n".join(lines) + "\n")
     classes = {"enhancer": "enhancer", "promoter": "promoter", "ocr": "ocr"}
-    data = section(format="coordinates", genome="g.fa", classes=classes, task="multiclass", length=40,
-                   holdout={"by": "random", "dev": 0.2})  # fmt: skip
+    data = section(
+        format="coordinates",
+        genome="g.fa",
+        classes=classes,
+        task="multiclass",
+        length=40,
+        holdout={"by": "random", "dev": 0.2},
+    )
     splits, _ = load_examples(data)
     assert data.targets == list(classes) and (splits["test"].labels.sum(axis=1) == 1).all()
     first = [decode(row) for row in splits["test"].codes[:2]]
@@ -244,8 +266,14 @@ def test_variants_become_windows_of_their_alternates(folder, caplog):
             wrong = "A" if genome["chr1"][9] != "A" else "C"
             lines.append(f"chr1\t10\t.\t{wrong}\tG\t.\t.\t.")
         (folder / f"{name}.vcf").write_text("\n".join(lines) + "\n")
-    data = section(format="variants", genome="g.fa", length=40, positive=["pos.vcf"], negative=["neg.vcf"],
-                   holdout={"by": "group", "dev": 0.34, "test": 0.33})  # fmt: skip
+    data = section(
+        format="variants",
+        genome="g.fa",
+        length=40,
+        positive=["pos.vcf"],
+        negative=["neg.vcf"],
+        holdout={"by": "group", "dev": 0.34, "test": 0.33},
+    )
     splits, _ = load_examples(data)
     assert {t: label for part in splits.values() for t, label in zip(texts(part), part.labels[:, 0])} == written
     for part in splits.values():  # a contig each
@@ -296,8 +324,14 @@ def test_griesemer_oligos_are_found_by_allele_and_what_has_none_is_told(folder, 
     head = ["mpra_variant_id", "log2FoldChange_Ref_K562", "log2FoldChange_Alt_K562"]
     lines = ["\t".join(head)] + [f"{n}\t{i}\t{-i}" for i, n in enumerate(names)] + ["gone\t1\t1"]
     (folder / "fastUTR_mpra.txt.gz").write_bytes(gzip.compress(("\n".join(lines) + "\n").encode()))
-    data = section(format="griesemer", task="regression", oligos=["a.fasta.gz"], cells=["K562"], stranded=True,
-                   holdout={"by": "group", "dev": 0.2, "test": 0.2})  # fmt: skip
+    data = section(
+        format="griesemer",
+        task="regression",
+        oligos=["a.fasta.gz"],
+        cells=["K562"],
+        stranded=True,
+        holdout={"by": "group", "dev": 0.2, "test": 0.2},
+    )
     splits, _ = load_examples(data)
     found = {text: value for part in splits.values() for text, value in zip(texts(part), part.labels[:, 0])}
     assert found == {oligo[2 * i + a]: value for i in range(30) for a, value in ((0, i), (1, -i))}

@@ -156,15 +156,19 @@ def _places(options, genome, tracks, blacklist):
         listed = (
             Coverage(blacklist.numbers, blacklist.starts, blacklist.ends).bases(numbers, starts, starts + length) > 0
         )
-    numbers, starts, left_out = numbers[inside & ~listed], starts[inside & ~listed], {
-        "over a contig's end": int((~inside).sum()), "blacklisted": int((inside & listed).sum())
-    }  # fmt: skip
+    numbers, starts, left_out = (
+        numbers[inside & ~listed],
+        starts[inside & ~listed],
+        {"over a contig's end": int((~inside).sum()), "blacklisted": int((inside & listed).sum())},
+    )
     keep, repeated = _distinct(genome, numbers, starts, length)
     numbers, starts = numbers[keep], starts[keep]
     left_out |= {"repeated on either strand": repeated}
     if options.windows.near_duplicates:
-        parts = (genome.windows(numbers[at : at + CHUNK], starts[at : at + CHUNK], length)
-                 for at in range(0, len(numbers), CHUNK))  # fmt: skip
+        parts = (
+            genome.windows(numbers[at : at + CHUNK], starts[at : at + CHUNK], length)
+            for at in range(0, len(numbers), CHUNK)
+        )
         near = near_duplicates(parts, options.windows.near_duplicates)
         numbers, starts = numbers[~near], starts[~near]
         left_out |= {"nearly the same as another": int(near.sum())}
@@ -264,9 +268,14 @@ class _Writer:
             columns["signal"] = (len(signal),), np.float32
         for name, (shape, kind) in columns.items():
             out.create_dataset(
-                name, (0, *shape), kind, maxshape=(None, *shape), chunks=(1024, *shape), compression="gzip",
+                name,
+                (0, *shape),
+                kind,
+                maxshape=(None, *shape),
+                chunks=(1024, *shape),
+                compression="gzip",
                 compression_opts=1,
-            )  # fmt: skip
+            )
 
     def add(self, codes, labels, numbers, starts, split, peak):
         """Append windows."""
@@ -306,9 +315,13 @@ class _Writer:
             "windows": {split: int(self.counts[i].sum()) for i, split in enumerate(SPLITS)},
             "negatives": {split: int(self.counts[i, 1]) for i, split in enumerate(SPLITS)},
             "positive": {split: dict(zip(targets, self.positive[i].tolist())) for i, split in enumerate(SPLITS)},
-            "leakage": {"kmer": LEAK_KMER, "one of so many looked at": SAMPLE, "shared": shared,
-                        "looked at": {s: len(k) for s, k in zip(SPLITS, self.kmers)}},
-        }  # fmt: skip
+            "leakage": {
+                "kmer": LEAK_KMER,
+                "one of so many looked at": SAMPLE,
+                "shared": shared,
+                "looked at": {s: len(k) for s, k in zip(SPLITS, self.kmers)},
+            },
+        }
 
 
 def read_built(path: Path, targets: list[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:

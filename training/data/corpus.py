@@ -42,8 +42,9 @@ def read_sequences(path: Path) -> list[np.ndarray]:
         records = re.split(r"^>.*\n", text, flags=re.M)[1:]
         sequences = ["".join(record.split()) for record in records]
     else:
-        sequences = [field for line in text.splitlines() for field in re.split(r"[\t,]", line)
-                     if _SEQUENCE.fullmatch(field)]  # fmt: skip
+        sequences = [
+            field for line in text.splitlines() for field in re.split(r"[\t,]", line) if _SEQUENCE.fullmatch(field)
+        ]
     if not sequences:
         raise InputError(f"{path}: no sequence in it")
     return [encode_checked(sequence, f"{path}, sequence {i}") for i, sequence in enumerate(sequences, 1)]
@@ -118,8 +119,12 @@ def load_corpus(section: Corpus) -> tuple[dict[int, np.ndarray], dict[int, np.nd
     dropped = {"evaluation": 0, "repeated": 0, "unknown": 0}
     for length, rows in train.items():
         known = (rows == UNKNOWN).mean(axis=1) <= UNKNOWN_FRACTION
-        apart = np.concatenate([~is_among(kmer_hashes(part, k), avoid).any(axis=1)
-                                for part in np.array_split(rows, -(-len(rows) // CHUNK))])  # fmt: skip
+        apart = np.concatenate(
+            [
+                ~is_among(kmer_hashes(part, k), avoid).any(axis=1)
+                for part in np.array_split(rows, -(-len(rows) // CHUNK))
+            ]
+        )
         _, first = np.unique(window_hashes(rows), return_index=True)
         single = np.zeros(len(rows), dtype=bool)
         single[first] = True

@@ -64,9 +64,9 @@ def shares_kmer(codes: np.ndarray, others: np.ndarray, k: int) -> np.ndarray:
     """
     k = min(k, codes.shape[1], others.shape[1])
     known = np.unique(np.concatenate([kmer_hashes(part, k)[_known(part, k)] for part in _chunks(others)]))
-    return np.concatenate([
-        (is_among(kmer_hashes(part, k), known) & _known(part, k)).any(axis=1) for part in _chunks(codes)
-    ])  # fmt: skip
+    return np.concatenate(
+        [(is_among(kmer_hashes(part, k), known) & _known(part, k)).any(axis=1) for part in _chunks(codes)]
+    )
 
 
 def window_hashes(codes: np.ndarray, stranded: bool = False) -> np.ndarray:

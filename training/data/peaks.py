@@ -88,10 +88,14 @@ def read_bigbed(path: str | Path) -> Intervals:
     contigs, starts, ends, columns = zip(*rows)
     numbers = np.arange(1, len(rows) + 1)
     return Intervals(
-        contigs=np.array(contigs), starts=np.array(starts, dtype=np.int64), ends=np.array(ends, dtype=np.int64),
+        contigs=np.array(contigs),
+        starts=np.array(starts, dtype=np.int64),
+        ends=np.array(ends, dtype=np.int64),
         names=np.array([rest[0] if rest else str(n) for n, rest in zip(numbers, columns)]),
-        strands=np.full(len(rows), "."), lines=numbers, columns=list(columns),
-    )  # fmt: skip
+        strands=np.full(len(rows), "."),
+        lines=numbers,
+        columns=list(columns),
+    )
 
 
 def open_big(path: str | Path, kind: str) -> Any:

@@ -37,8 +37,14 @@ class CoordinatesData(Source):
         genome = Genome(self.root / self.genome)
         for split, folder in self.files.items():
             for target, name in self.classes.items():
-                path = next((p for p in (self.root / folder / f"{name}.csv.gz", self.root / folder / f"{name}.csv")
-                             if p.is_file()), None)  # fmt: skip
+                path = next(
+                    (
+                        p
+                        for p in (self.root / folder / f"{name}.csv.gz", self.root / folder / f"{name}.csv")
+                        if p.is_file()
+                    ),
+                    None,
+                )
                 if path is None:
                     raise InputError(f"{self.root / folder}: no {name}.csv or {name}.csv.gz")
                 sequences, groups = self._sequences(path, genome)

@@ -24,8 +24,10 @@ class LabelStringsData(Source):
 
     format: Literal["label_strings"]
     files: dict[Literal["train", "dev", "test"], str] = {
-        "train": "train.tsv.gz", "dev": "valid.tsv.gz", "test": "test.tsv.gz"
-    }  # fmt: skip
+        "train": "train.tsv.gz",
+        "dev": "valid.tsv.gz",
+        "test": "test.tsv.gz",
+    }
     tasks: str = Field("tasks.tsv", description="table with one row per task")
     names: list[str] = Field(["TF", "cell"], min_length=1, description="columns of `tasks` that name a target")
 
