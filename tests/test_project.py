@@ -118,3 +118,11 @@ def test_environments_of_models_install_this_library_from_where_it_is(monkeypatc
         monkeypatch.setenv("REGZOO_REPOSITORY", repository)
         found = kipoi.get_model_descr(SHIPPED[0], source="regzoo").dependencies.pip
         assert f"regzoo @ {expected}" in found
+
+
+def test_the_architecture_page_lists_every_module():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    sections = dict(re.findall(r"### (\S+)\n(.*?)(?=\n### |\Z)", text, re.S))
+    for package in ("regzoo", "training"):
+        for path in (ROOT / package).rglob("*.py"):
+            assert f"| `{path.name}` |" in sections[str(path.parent.relative_to(ROOT))], path
