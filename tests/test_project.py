@@ -10,6 +10,7 @@ import yaml
 from packaging.markers import Marker
 from packaging.requirements import Requirement
 
+import regzoo.kipoi  # noqa: F401 - patches kipoi
 from regzoo.nets.checkpoint import file_digest
 from regzoo.sequence import from_one_hot
 from regzoo.zoo import catalogue, load_model, load_module, read_targets

@@ -166,7 +166,7 @@ def parse_locus(text: str) -> tuple[str, int, int]:
         raise InputError(f"locus {text!r}: expected CONTIG:START-END, such as chr1:1,550-1,650")
     start, end = (int(found[key].replace(",", "")) for key in ("start", "end"))
     if not 1 <= start <= end <= 10**12:
-        raise InputError(f"locus {text!r}: START must be at least 1 and not after the end (END)")
+        raise InputError(f"locus {text!r}: the start must be at least 1 and not after the end")
     return found["contig"], start - 1, end
 
 
