@@ -184,6 +184,8 @@ def scan(
     >>> regzoo.scan("MotifResNet/ctcf-pu1", "hg38.fa", regions="chr20", targets=["CTCF"])   # doctest: +SKIP
     """
     check_choice("precision", precision, PRECISIONS)
+    if seed < 0:
+        raise InputError(f"seed: expected 0 or more, got {seed}")
     loaded = load_model(model, device)
     outputs = [] if output is None else [output] if isinstance(output, (str, Path)) else list(output)
     options = _Options(loaded, step, threshold, fdr, min_length, max_length, precision, batch_size)
@@ -247,6 +249,8 @@ class _Options:
     batch_size: int
 
     def __post_init__(self):
+        if self.given_step is not None and not isinstance(self.given_step, (int, np.integer)):
+            raise InputError(f"step: expected a whole number of bases, got {self.given_step!r}")
         length = self.model.input_length
         incremental = Evaluator(self.model, precision=self.precision).incremental
         pools = incremental.pools if incremental is not None and incremental.shares else 0

@@ -296,6 +296,8 @@ BAD = {
     "unknown bases": ({"regions": "b:301-420"}, "hold no known base"),
     "step 0": ({"step": 0}, "step: expected 1 to 40"),
     "step 41": ({"step": 41}, "step: expected 1 to 40"),
+    "step 2.5": ({"step": 2.5}, "step: expected a whole number of bases, got 2.5"),
+    "a seed": ({"seed": -1}, "seed: expected 0"),
     "a target": ({"targets": ["c"]}, "no target 'c'"),
     "a threshold": ({"threshold": 50}, "can reach, got 50"),
     "two thresholds": ({"threshold": 0.5, "fdr": 0.1}, "either a threshold or an fdr"),
@@ -451,6 +453,7 @@ def test_overlap_in_regions(genome, caplog):
         ("b:1,190-1,202", {}, "reaches beyond its contig, which has 1201"),
         ("y:1-2", {}, "no contig 'y'"),
         ("b:1-9", {"permutations": 0}, "permutations: expected 1"),
+        ("b:1-9", {"seed": -1}, "seed: expected 0"),
     ):
         with pytest.raises(InputError, match=message):
             regzoo.overlap(elements, known, genome, **options)

@@ -70,6 +70,8 @@ def overlap(
     """
     if permutations < 1:
         raise InputError(f"permutations: expected 1 or more, got {permutations}")
+    if seed < 0:
+        raise InputError(f"seed: expected 0 or more, got {seed}")
     opened = as_genome(genome)
     if regions is None:
         numbers = np.arange(len(opened.contigs))
