@@ -24,6 +24,7 @@ from regzoo.options import ATTRIBUTIONS, check_choice, distinct
 from regzoo.output.files import finished_file, refuse_overwrite
 from regzoo.output.hdf5 import NewHdf5
 from regzoo.output.tables import TSV, Matrix, Schema, check_suffix, open_table
+from regzoo.output.tracks import require_bigwig, write_bigwig
 from regzoo.pictures import DPI, SUFFIXES, require_packages
 from regzoo.sequence import Genome, decode
 from regzoo.sequence.codes import UNKNOWN, one_hot, reverse_complement
@@ -366,7 +367,7 @@ def _check_outputs(outputs, places, targets):
         if suffix in (".npz", ".bw") and targets != 1:
             raise OutputError(f"{path}: holds one target, but there are {targets}; choose one")
         if suffix == ".bw":
-            require_packages(path, "pybigtools")
+            require_bigwig()
 
 
 def _write(outputs, found: Iterable[Explanation], names: list[str], genome: Genome) -> None:
@@ -404,7 +405,8 @@ def _open(path, names, genome):
             with open(temporary, "wb") as handle:
                 np.savez_compressed(handle, one_hot=hot, hypothetical_contribs=contribs)
         elif suffix == ".bw":
-            _write_bigwig(temporary, results, genome)
+            sizes = dict(zip(genome.contigs, genome.lengths.tolist()))
+            write_bigwig(temporary, _mean_contributions(results, genome), sizes, path)
         else:
             results[0].plot(temporary)
 
@@ -426,20 +428,16 @@ def _hdf5_writer(file) -> Callable[[Explanation], None]:
     return write
 
 
-def _write_bigwig(path, results, genome):
-    import pybigtools
-
+def _mean_contributions(results, genome):
+    """Blocks of a bigWig: the mean contribution of each base of each contig."""
     sums: dict[str, list[np.ndarray]] = {}
     for result in results:
         low = max(0, -result.start)
         high = min(len(result.reference), int(genome.lengths[genome.number(result.contig)]) - result.start)
         positions = np.arange(result.start + low, result.start + high)
         sums.setdefault(result.contig, []).append(np.stack([positions, result.contributions[low:high, 0]]))
-    values = []
     for contig in sorted(sums):
         positions, found = np.concatenate(sums[contig], axis=1)
         unique, rows = np.unique(positions.astype(np.int64), return_inverse=True)
         mean = np.bincount(rows, found) / np.bincount(rows)
-        values += [(contig, int(p), int(p) + 1, float(v)) for p, v in zip(unique, mean)]
-    sizes = dict(zip(genome.contigs, genome.lengths.tolist()))
-    pybigtools.open(str(path), "w").write(sizes, iter(values))
+        yield contig, unique, unique + 1, mean.astype(np.float32)

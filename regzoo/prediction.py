@@ -19,6 +19,7 @@ from regzoo.model import Model
 from regzoo.options import CENTRES, PRECISIONS, check_choice, distinct
 from regzoo.output.files import finished_file, refuse_overwrite
 from regzoo.output.tables import TABLES, Matrix, check_suffix, closing_table, open_table
+from regzoo.output.tracks import BEDGRAPH
 from regzoo.sequence.codes import UNKNOWN
 from regzoo.sequence.genome import as_genome
 from regzoo.sequence.intervals import (
@@ -31,7 +32,6 @@ from regzoo.sequence.intervals import (
 )
 from regzoo.zoo import load_models
 
-BEDGRAPH = (".bedgraph", ".bg")
 _NOT_FINITE = "prediction not finite"
 _BATCHES_PER_BLOCK = 16
 
