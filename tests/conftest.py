@@ -17,7 +17,7 @@ from safetensors.torch import save_file  # noqa: E402
 
 from regzoo.nets import build  # noqa: E402
 from regzoo.register import register  # noqa: E402
-from regzoo.sequence import Genome  # noqa: E402
+from regzoo.sequence import Genome, one_hot  # noqa: E402
 from regzoo.tokenizers import train_bpe  # noqa: E402
 from regzoo.zoo import catalogue, zoo_folder  # noqa: E402
 
@@ -52,6 +52,12 @@ def run(command, *arguments, expect=0, cwd=None, env=None):
     )
     assert done.returncode == expect, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout, done.stderr
+
+
+def full_pass(model, codes):
+    """Predictions by the module's own forward pass, which shares no code with incremental evaluation."""
+    with torch.inference_mode():
+        return model.module(torch.from_numpy(one_hot(np.asarray(codes)))).numpy()
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from regzoo.errors import InputError, OutputError, RegzooError
 from regzoo.prediction import predict
 from regzoo.sequence import Genome, read_bed, reverse_complement
 from regzoo.zoo import load_model
-from tests.conftest import BED, FASTA, MODEL, ROOT, run
+from tests.conftest import BED, FASTA, MODEL, ROOT, full_pass, run
 
 TARGETS = [f"tf{i}" for i in range(5)]
 
@@ -31,7 +31,7 @@ def codes():
 
 
 def test_every_format_holds_the_predictions(tmp_path, model, codes):
-    expected, bed = model.predict(codes), read_bed(BED)
+    expected, bed = full_pass(model, codes), read_bed(BED)
     for suffix in ("tsv", "tsv.gz", "parquet", "h5"):
         found = predict(model, BED, FASTA, batch_size=3, output=tmp_path / f"o.{suffix}")
         assert found.statuses == {"ok": len(bed)} and found.padded == found.unknown == 0
@@ -158,7 +158,7 @@ def test_windows_around_summits(tmp_path, model):
         table = pd.read_csv(tmp_path / "o.tsv", sep="\t")
         assert list(table.window_start) == [first - 50, 3200 - 50] and list(table.start) == [1000, 3000]
         windows = Genome(FASTA).windows(np.zeros(2, int), table.window_start, 101)
-        np.testing.assert_allclose(table.tf0, model.predict(windows)[:, 0], atol=2e-6)
+        np.testing.assert_allclose(table.tf0, full_pass(model, windows)[:, 0], atol=2e-6)
 
 
 def test_standard_input_and_output(tmp_path, monkeypatch):
@@ -248,6 +248,6 @@ def test_profiles_are_a_column_a_bin(tmp_path, profile_model):
     table = pd.read_csv(tmp_path / "o.tsv", sep="\t")
     model, genome, bed = load_model(profile_model, device="cpu"), Genome(FASTA), read_bed(BED)
     numbers = np.array([genome.number(c) for c in bed.contigs])
-    expected = model.predict(genome.windows(numbers, bed.resized(512), 512))[:, 1]
+    expected = full_pass(model, genome.windows(numbers, bed.resized(512), 512))[:, 1]
     columns = [f"b:{i}" for i in range(expected.shape[1])]
     np.testing.assert_allclose(table[columns], expected, rtol=1e-5)

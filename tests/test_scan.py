@@ -17,7 +17,7 @@ from regzoo.errors import InputError, ModelError, OutputError
 from regzoo.nets import build
 from regzoo.output import tracks
 from regzoo.sequence import Genome, decode, reverse_complement
-from tests.conftest import FASTA, MODEL
+from tests.conftest import FASTA, MODEL, full_pass
 
 L = 40
 
@@ -138,7 +138,7 @@ def test_published_architectures_share_and_are_exact(name, arguments, step, monk
     options = scanning._Options(model, step, 0.0, None, None, None, "float32", 64)
     values = scanning._Predictor(options, scanning._tracks(model, (), None))(np.array(codes), starts)
     monkeypatch.setattr(model, "_folded", lambda: None)
-    expected = model.predict(np.stack([codes[s : s + length] for s in starts]))
+    expected = full_pass(model, np.stack([codes[s : s + length] for s in starts]))
     assert options.shared is not None
     np.testing.assert_allclose(values, expected, atol=1e-5)
 
@@ -166,7 +166,7 @@ def test_elements_are_merged_windows(genome, tmp_path, monkeypatch, threshold):
     frame, seen = regzoo.scan(model, genome, step=11, threshold=threshold), 0
     for contig in ("b", "z"):
         starts, codes = cut(genome, contig, 0, len(genome.codes(contig)), 11)
-        for target, values in zip(model.targets, model.predict(codes).T):
+        for target, values in zip(model.targets, full_pass(model, codes).T):
             expected = elements_by_hand(starts, values, threshold)
             own = frame[(frame.chrom == contig) & (frame.target == target)]
             seen += len(expected)
@@ -223,7 +223,7 @@ def test_both_strands_are_predicted_by_themselves_where_it_is_asked(genome):
     frame = regzoo.scan(model, genome, regions="z", threshold=0.0, step=12)
     assert frame[["target", "strand"]].to_numpy().tolist() == [["a.plus", "+"], ["a.minus", "-"]]
     starts, codes = cut(genome, "z", 0, 503, 12)
-    forward, reverse = model.predict(codes)[:, 0], model.predict(reverse_complement(codes))[:, 0]
+    forward, reverse = full_pass(model, codes)[:, 0], full_pass(model, reverse_complement(codes))[:, 0]
     np.testing.assert_allclose(frame.value, [forward.max(), reverse.max()], atol=1e-5)
     assert frame.summit.tolist() == [starts[forward.argmax()] + 20, starts[reverse.argmax()] + 20]
     assert regzoo.scan(model, genome, regions="z", threshold=0.0, use_strand=False).strand.tolist() == ["."]
@@ -266,7 +266,7 @@ def test_the_fdr_is_that_of_shuffled_windows(genome, tmp_path):
     shuffled = scanning._shuffled(codes.copy(), np.random.default_rng([0, 0, 0]))
     starts = np.array([s for s in range(0, 19_961, 10) if (codes[s : s + L] < 4).any()])
     windows = np.arange(L) + starts[:, None]
-    real, null = model.predict(codes[windows])[:, 0], model.predict(shuffled[windows])[:, 0]
+    real, null = full_pass(model, codes[windows])[:, 0], full_pass(model, shuffled[windows])[:, 0]
     ratio = {t: np.sum(null >= t) / np.sum(real >= t) for t in np.unique(real)}
     threshold = found.attrs["thresholds"]["a"]
     assert threshold == min(t for t in ratio if ratio[t] <= 0.05) > real.min() and found.windows.sum() == np.sum(

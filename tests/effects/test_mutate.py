@@ -3,6 +3,7 @@
 import gzip
 import resource
 import sys
+from functools import partial
 
 import h5py
 import numpy as np
@@ -20,7 +21,7 @@ from regzoo.evaluate.transfer import transfer
 from regzoo.nets import build
 from regzoo.sequence import Genome, decode, encode_many, reverse_complement
 from regzoo.zoo import Model, ZooModule, load_model
-from tests.conftest import FASTA, MODEL, run
+from tests.conftest import FASTA, MODEL, full_pass, run
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,9 @@ def test_effects_equal_separately_changed_windows(start, end, insertions, model)
     result = saturation_mutagenesis(model, f"chr1:{start + 1}-{end}", genome, insertions=insertions)
     assert result.alleles == (ALLELES + INSERTIONS if insertions else ALLELES)
     assert result.effects.shape == (end - start, len(result.alleles), 5)
-    expected = expected_changes(model, decode(genome.codes("chr1")), start, end, result.alleles, model.predict)
+    expected = expected_changes(
+        model, decode(genome.codes("chr1")), start, end, result.alleles, partial(full_pass, model)
+    )
     assert np.abs(result.effects.reshape(-1, 5) - expected).max() <= 1e-5
     own = result.reference
     assert np.abs(result.effects[np.arange(len(own)), own]).max() <= 1e-6
@@ -69,7 +72,7 @@ def test_joined_windows_on_both_strands(strands):
     assert evaluator.incremental.steps_worthwhile(1, 1000, spliced=True) == len(evaluator.incremental.steps)
 
     def predict(codes):
-        forward, reverse = model.predict(codes), model.predict(reverse_complement(codes))
+        forward, reverse = full_pass(model, codes), full_pass(model, reverse_complement(codes))
         return {"forward": forward, "reverse": reverse, "mean": (forward + reverse) / 2}[strands]
 
     result = saturation_mutagenesis(model, "chr1:2001-2080", genome, insertions=True, strands=strands)

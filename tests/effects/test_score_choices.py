@@ -16,7 +16,7 @@ from regzoo.errors import InputError, RegzooError
 from regzoo.sequence import Genome, decode, encode_many, read_alleles
 from regzoo.sequence.alleles import STATUS_TEXTS
 from regzoo.zoo import load_model
-from tests.conftest import FASTA, MODEL, VCF
+from tests.conftest import FASTA, MODEL, VCF, full_pass
 from tests.effects.alleles import SCORED, make_alleles
 
 HEADER = "##fileformat=VCFv4.2\n##contig=<ID=chr1>\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
@@ -196,8 +196,8 @@ def test_a_ref_that_differs_can_take_the_fastas_place(tmp_path, model, contig):
             (contig[: row.pos - 1] + letters + contig[row.pos - 1 + len(row.ref) :])[start : start + model.input_length]
             for letters in (row.ref, row.alt)
         ]
-        np.testing.assert_allclose(row[7:12], model.predict(encode_many(sides))[0], atol=2e-6)
-        np.testing.assert_allclose(row[12:17], model.predict(encode_many(sides))[1], atol=2e-6)
+        np.testing.assert_allclose(row[7:12], full_pass(model, encode_many(sides))[0], atol=2e-6)
+        np.testing.assert_allclose(row[12:17], full_pass(model, encode_many(sides))[1], atol=2e-6)
     with pytest.raises(InputError, match="no treatment of REF mismatches 'ignore'"):
         table_of(tmp_path, model, path, ref_mismatch="ignore")
 

@@ -20,7 +20,7 @@ from regzoo.effects.windows import allele_windows, variant_offset
 from regzoo.errors import InputError, OutputError, RegzooError
 from regzoo.sequence import Genome, decode, encode_many
 from regzoo.zoo import load_model, model_folder
-from tests.conftest import FASTA, MODEL, VCF, run
+from tests.conftest import FASTA, MODEL, VCF, full_pass, run
 from tests.effects.alleles import SCORED, make_alleles
 
 HEADER = (
@@ -120,7 +120,7 @@ def test_every_record_comes_out_in_order_with_a_score_or_a_reason(tmp_path, mode
     ]
     for row in table[table.status == SCORED].itertuples():
         pair = string_windows(c, row.pos, row.ref, row.alt, model.input_length)
-        ref, alt = model.predict(encode_many(pair))[:, 0]
+        ref, alt = full_pass(model, encode_many(pair))[:, 0]
         assert float(row[8]) == pytest.approx(ref, abs=2e-6)
         assert float(table.loc[row.Index, "alt:tf0"]) == pytest.approx(alt, abs=2e-6)
         assert float(table.loc[row.Index, "diff:tf0"]) == pytest.approx(alt - ref, abs=4e-6)
