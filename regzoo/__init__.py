@@ -78,8 +78,8 @@ __all__ = [
 def __getattr__(name):
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
-    if name == "kipoi":  # Kipoi resolves `regzoo.kipoi.ZooModel` by attributes
-        return importlib.import_module("regzoo.kipoi")
+    if name in ("evaluate", "nets", "kipoi"):  # Kipoi resolves `regzoo.kipoi.ZooModel` by attributes
+        return importlib.import_module(f"regzoo.{name}")
     raise AttributeError(f"module 'regzoo' has no attribute {name!r}")
 
 

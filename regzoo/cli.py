@@ -97,7 +97,7 @@ Quiet = Annotated[bool, _option("--quiet", "-q", help="No progress bar")]
 
 @app.command()
 def ls(
-    model: Annotated[str | None, typer.Argument(help="Print the targets of this model, one a line")] = None,
+    model: Annotated[str | None, typer.Argument(help="Print the targets of this model, one per line")] = None,
     status: Annotated[str | None, _option("--status", help="trained, official or recipe")] = None,
     data: Annotated[str | None, _option("--data", help="Part of a data set's name, such as tf-human")] = None,
     target: Annotated[str | None, _option("--target", "-t", help="Part of a target's name, such as CTCF")] = None,
@@ -223,7 +223,10 @@ def scan(
     ] = None,
     fdr: Annotated[
         float | None,
-        _option("--fdr", help="Choose the threshold: ratio of windows called in shuffled and in real sequence"),
+        _option(
+            "--fdr",
+            help="Choose the threshold at which this ratio of the windows called in real sequence is called in shuffled",
+        ),
     ] = None,
     min_length: Annotated[int | None, _option("--min-length", min=1, help="Leave out shorter elements")] = None,
     max_length: Annotated[int | None, _option("--max-length", min=1, help="Leave out longer elements")] = None,
@@ -237,7 +240,9 @@ def scan(
     compare: Annotated[
         str | None, _option("--compare", help="BED file of known intervals: print overlap and enrichment")
     ] = None,
-    seed: Annotated[int, _option("--seed", min=0, help="Of the shuffled sequence and of the shifts of --compare")] = 0,
+    seed: Annotated[
+        int, _option("--seed", min=0, help="Seed of the shuffled sequence and of the shifts of --compare")
+    ] = 0,
     precision: Precision = "float32",
     batch_size: BatchSize = 64,
     device: Device = "auto",
@@ -481,7 +486,7 @@ def mutate(
         output=output or "-",
         progress=not quiet,
     )
-    print(f"{count} loci -> {', '.join(output or ['standard output'])}", file=sys.stderr)
+    print(f"{count} {'locus' if count == 1 else 'loci'} -> {', '.join(output or ['standard output'])}", file=sys.stderr)
 
 
 @app.command()
@@ -502,7 +507,7 @@ def explain(
             help="Explain the reverse strand of intervals on '-' (default: only for models of RNA and promoters)",
         ),
     ] = None,
-    seed: Annotated[int, _option("--seed", help="Of the shuffled sequences")] = 0,
+    seed: Annotated[int, _option("--seed", help="Seed of the shuffled sequences")] = 0,
     device: Device = "auto",
     output: Annotated[
         list[str],
@@ -594,13 +599,19 @@ def alleles(
     targets: Targets = (),  # type: ignore[assignment]
     step: Annotated[
         int | None,
-        _option("--step", min=0, help="Shift of windows; the largest prediction counts; 0: centred only"),
+        _option(
+            "--step",
+            min=0,
+            help="Bases between shifted windows, of which the largest prediction is reported; default a quarter of the "
+            "window; 0: only the centred window",
+        ),
     ] = None,
     threshold: Annotated[
-        float, _option("--threshold", help="Probability from which on a window is of the class")
+        float, _option("--threshold", help="Smallest probability of a window that is of the class")
     ] = 0.5,
     background: Annotated[
-        str | None, _option("--background", help="Of `regzoo background`; default that of the model, where it has one")
+        str | None,
+        _option("--background", help="File of `regzoo background`; default that of the model, where it has one"),
     ] = None,
     motifs: Annotated[
         str | None, _option("--motifs", help="MEME file: report the motif that is broken or made")
@@ -625,7 +636,7 @@ def alleles(
 ) -> None:
     """Report what each allele does: classes before and after, gain or loss, percentile, motif, in words and ranked.
 
-    Example: regzoo alleles credible_set.vcf --genome hg38.fa --model MotifResNet/tf-dream --best -o alleles.tsv
+    Example: regzoo alleles credible_set.vcf --genome hg38.fa --model MotifResNet/tf-human --best -o alleles.tsv
     """
     from regzoo.effects.allele_report import alleles as run
 
@@ -660,12 +671,12 @@ def background(
     spectrum: Annotated[
         str, _option("--spectrum", help=f"{_listed(SPECTRA)}; or a VCF, whose contexts and alternates are matched")
     ] = "human",
-    scores: Annotated[list[str], _option("--score", "-s", help="As of `regzoo score`; repeat for more")] = (),  # type: ignore[assignment]
-    seed: Annotated[int, _option("--seed", help="Of the random variants")] = 0,
+    scores: Annotated[list[str], _option("--score", "-s", help="Score, as for `regzoo score`; repeat for more")] = (),  # type: ignore[assignment]
+    seed: Annotated[int, _option("--seed", help="Seed of the random variants")] = 0,
     precision: Precision = "float32",
     batch_size: BatchSize = 64,
     device: Device = "auto",
-    output: Annotated[str, _option("--output", "-o", help=".safetensors")] = ...,  # type: ignore[assignment]
+    output: Annotated[str, _option("--output", "-o", help="A .safetensors file")] = ...,  # type: ignore[assignment]
     quiet: Quiet = False,
 ) -> None:
     """Make the distribution of a model's scores over background variants, for percentiles and p-values.
@@ -695,7 +706,7 @@ def background(
 @app.command()
 def compare(
     models: Annotated[
-        list[str], typer.Argument(help="Names or directories; the first is compared with each other one")
+        list[str], typer.Argument(help="Names or directories; each other one is compared with the first")
     ],
     data: Annotated[
         list[str], _option("--data", "-d", help=f"TARGET=FILE: a target of the models, and {LABELLED_HELP}")
@@ -737,7 +748,7 @@ def transfer(
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Score every target against every data set's labels: trained on one cell type, tested on another.
+    """Evaluate every target on the labels of every data set: trained on one cell type, tested on another.
 
     Example: regzoo transfer MotifResNet/tf-human -d tf0=tf/0/test.csv -d tf1=tf/1/test.csv -o transfer.png
     """
@@ -764,7 +775,10 @@ def _report(statuses: Counter, what: str, output: str | None, notes: Counter | N
 
 @app.command()
 def fetch(model: Annotated[str, typer.Argument(help="An official model, such as DeepSEA/predict")]) -> None:
-    """Download the weights of an official model, verify them, and convert them to safetensors."""
+    """Download the weights of an official model, verify them, and convert them to safetensors.
+
+    Example: regzoo fetch DeepSEA/predict
+    """
     from regzoo.zoo import load_model
 
     load_model(model, device="cpu")

@@ -62,10 +62,12 @@ def main() -> None:
     run("kipoi", "predict", *source, "-o", out / "predict.tsv")
     run("kipoi", "veff", "score_variants", *source, "-i", args.vcf, "-o", out / "veff.vcf", "-s", "diff", "logit")
     in_python(args.model, loader, out / "python.tsv")
-    run("regzoo", "score", args.vcf, "--fasta", args.fasta, "--model", args.model, "-o", out / "score.tsv")
-    run("regzoo", "predict", args.bed, "--fasta", args.fasta, "--model", args.model, "-o", out / "labelled.tsv")
+    run("regzoo", "score", args.vcf, "--genome", args.fasta, "--model", args.model, "-o", out / "score.tsv")
+    run("regzoo", "predict", args.bed, "--genome", args.fasta, "--model", args.model, "-o", out / "labelled.tsv")
+    best = ("--best", "-o", out / "alleles.tsv")
+    run("regzoo", "alleles", args.vcf, "--genome", args.fasta, "--model", args.model, *best)
     print(f"\nOutputs are in {out.resolve()}:")
-    for name in ("predict.tsv", "veff.vcf", "python.tsv", "score.tsv", "labelled.tsv"):
+    for name in ("predict.tsv", "veff.vcf", "python.tsv", "score.tsv", "labelled.tsv", "alleles.tsv"):
         show(out / name)
 
 

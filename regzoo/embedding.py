@@ -14,7 +14,7 @@ from tqdm import tqdm
 from regzoo.errors import InputError
 from regzoo.model import Model
 from regzoo.nets.sequence_model import POOLINGS, encode_codes, pool
-from regzoo.options import PER, PRECISIONS, check_choice
+from regzoo.options import PER, PRECISIONS, check_at_least, check_choice
 from regzoo.output.files import refuse_overwrite
 from regzoo.output.tables import Schema, Vector, check_suffix, open_table
 from regzoo.sequence.codes import UNKNOWN, encode_checked
@@ -91,6 +91,7 @@ def embed(
     """
     check_choice("choice of vectors", per, PER)
     check_choice("precision", precision, PRECISIONS)
+    check_at_least(1, batch_size=batch_size)
     if output is not None:
         check_suffix(output, (".h5", ".hdf5", ".parquet"), stdout=False)
         refuse_overwrite(output, [given for given in (inputs, genome) if isinstance(given, (str, Path))])

@@ -20,7 +20,7 @@ from regzoo.errors import InputError, ModelError, OutputError
 from regzoo.model import Model
 from regzoo.nets.deeplift import layers_without_rule, multipliers
 from regzoo.nets.sequence_model import LanguageModelNet
-from regzoo.options import ATTRIBUTIONS, check_choice, distinct
+from regzoo.options import ATTRIBUTIONS, check_at_least, check_choice, distinct
 from regzoo.output.files import finished_file, refuse_overwrite
 from regzoo.output.hdf5 import NewHdf5
 from regzoo.output.tables import TSV, Matrix, Schema, check_suffix, open_table
@@ -85,13 +85,8 @@ class Explanation:
 
     def to_frame(self) -> pd.DataFrame:
         """One row for each base: chrom, pos (1-based), name, ref, and the contribution to each target."""
-        fixed = {
-            "chrom": self.contig,
-            "pos": np.arange(self.start, self.start + len(self.reference)) + 1,
-            "name": self.name,
-            "ref": list(decode(self.reference)),
-        }
-        return pd.concat([pd.DataFrame(fixed), pd.DataFrame(self.contributions, columns=self.targets)], axis=1)
+        targets = pd.DataFrame(self.contributions, columns=self.targets)
+        return pd.concat([pd.DataFrame(_bases(self)), targets], axis=1)
 
     def plot(self, path: str | Path | None = None, targets: Sequence[str] = ()) -> Figure:
         """Draw the sequence as a logo whose letters are as high as their contributions, a row for each target.
@@ -189,9 +184,8 @@ def explain(
     Greenside & Kundaje 2017, Lundberg & Lee 2017. Taylor approximation of mutagenesis: Sasse et al. 2024.
     """
     check_choice("method", method, ATTRIBUTIONS)
-    for name, value in (("references", references), ("steps", steps)):
-        if value < 1:
-            raise InputError(f"{name} must be at least 1, got {value}")
+    check_at_least(1, references=references, steps=steps)
+    check_at_least(0, seed=seed)
     outputs = [] if output is None else list(distinct(output if isinstance(output, (list, tuple)) else [output]))
     for path in outputs:
         check_suffix(path, OUTPUTS, stdout=False)
@@ -385,10 +379,7 @@ def _open(path, names, genome):
     if suffix in (*TSV, ".parquet"):
         schema: Schema = {"chrom": str, "pos": int, "name": str, "ref": str, "contributions": Matrix(names)}
         with open_table(path, schema) as table:
-            yield lambda result: table.write(
-                {c: result.to_frame()[c].to_numpy() for c in ("chrom", "pos", "name", "ref")}
-                | {"contributions": result.contributions}
-            )
+            yield lambda result: table.write(_bases(result) | {"contributions": result.contributions})
         return
     with finished_file(path) as temporary:
         if suffix == ".h5":
@@ -409,6 +400,17 @@ def _open(path, names, genome):
             write_bigwig(temporary, _mean_contributions(results, genome), sizes, path)
         else:
             results[0].plot(temporary)
+
+
+def _bases(result):
+    """Columns that say which base each row of a table is of."""
+    length = len(result.reference)
+    return {
+        "chrom": [result.contig] * length,
+        "pos": np.arange(result.start, result.start + length) + 1,
+        "name": [result.name] * length,
+        "ref": list(decode(result.reference)),
+    }
 
 
 def _hdf5_writer(file) -> Callable[[Explanation], None]:

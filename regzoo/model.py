@@ -10,7 +10,7 @@ from torch import nn
 
 from regzoo.activations import ACTIVATIONS
 from regzoo.errors import InputError, ModelError
-from regzoo.options import PRECISIONS, check_choice
+from regzoo.options import PRECISIONS, check_at_least, check_choice, close_names
 from regzoo.sequence.codes import encode_windows, one_hot
 from regzoo.strands import reverse_complement_one_hot, strand_mean
 
@@ -180,8 +180,6 @@ class Model:
         InputError
             If the model has no target of a name; the closest names are suggested.
         """
-        from regzoo.options import close_names
-
         if not targets:
             return list(range(len(self.targets)))
         index = {name: i for i, name in enumerate(self.targets)}
@@ -214,8 +212,7 @@ class Model:
             If the windows are of another length, shape or type, or an option is not valid.
         """
         check_choice("precision", precision, PRECISIONS)
-        if batch_size < 1:
-            raise InputError(f"{self.name}: batch_size must be at least 1, got {batch_size}")
+        check_at_least(1, batch_size=batch_size)
         codes = encode_windows(sequences, self.input_length, self.name)
         result = np.empty((len(codes), *self.output_shape), dtype=np.float32)
         device = self.device
@@ -292,6 +289,12 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
         raise InputError(f"no device {device!r}; use auto, cpu, cuda or cuda:N") from error
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
         raise InputError(f"device {device!r}: torch sees {torch.cuda.device_count()} CUDA devices on this machine")
+    try:
+        torch.zeros(1, device=found).cpu()
+    except (RuntimeError, AssertionError, ImportError) as error:  # a kind that this torch is built without, or 'meta'
+        raise InputError(
+            f"device {device!r}: torch cannot compute on it here; use auto, cpu, cuda or cuda:N"
+        ) from error
     return found
 
 

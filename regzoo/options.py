@@ -93,6 +93,13 @@ def check_choice(what: str, name: str, known: Iterable[str]) -> None:
         raise InputError(f"no {what} {name!r}; there are {', '.join(known)}")
 
 
+def check_at_least(least: int, **values: int) -> None:
+    """Raise an InputError that names the first of some options that is smaller than `least`."""
+    for name, value in values.items():
+        if value < least:
+            raise InputError(f"{name}: expected {least} or more, got {value}")
+
+
 def close_names(name: str, known: Iterable[str], shown: int = 8) -> str:
     """End of a message about an unknown name: the known names, or of many the closest ones."""
     known = list(known)
@@ -172,9 +179,7 @@ class Scoring:
             if isinstance(getattr(self, field), str):
                 raise InputError(f"{field}: expected a list, got the string {getattr(self, field)!r}")
             object.__setattr__(self, field, distinct(getattr(self, field)))
-        for field in ("grid", "batch_size"):
-            if getattr(self, field) < 1:
-                raise InputError(f"{field}: expected 1 or more, got {getattr(self, field)}")
+        check_at_least(1, grid=self.grid, batch_size=self.batch_size)
         for what, given, known in (
             ("score", [name for name in self.scores if "." not in name], SCORES),
             ("summary", self.summaries, SUMMARIES),

@@ -19,7 +19,7 @@ from regzoo.model import Model
 from regzoo.options import CENTRES, PRECISIONS, check_choice, distinct
 from regzoo.output.files import finished_file, refuse_overwrite
 from regzoo.output.tables import TABLES, Matrix, check_suffix, closing_table, open_table
-from regzoo.output.tracks import BEDGRAPH
+from regzoo.output.tracks import BEDGRAPH, mean_of_overlaps, write_bedgraph
 from regzoo.sequence.codes import UNKNOWN
 from regzoo.sequence.genome import as_genome
 from regzoo.sequence.intervals import (
@@ -331,9 +331,8 @@ class _BedGraph:
     """The windows that were read, sorted; where several overlap, the mean of their predictions."""
 
     def __init__(self, path, run):
-        self.out, self.genome, self.rows = open(path, "w"), run.genome, {}
-        name = run.names[0].replace('"', "'")
-        self.out.write(f'track type=bedGraph name="{name}" description="{run.models[0].name}"\n')
+        self.path, self.run = path, run
+        self.rows: dict[str, list[tuple[int, int, float]]] = {}
 
     def write(self, columns):
         ok = columns["status"] == "ok"
@@ -342,34 +341,11 @@ class _BedGraph:
             self.rows.setdefault(str(contig), []).append((start, end, value))
 
     def close(self):
-        with self.out:
-            for contig in sorted(self.rows):
-                size = self.genome.lengths[self.genome.number(contig)]
-                for start, end, value in mean_of_overlaps(np.array(self.rows[contig], dtype=float), size):
-                    self.out.write(f"{contig}\t{start:.0f}\t{end:.0f}\t{value:.7g}\n")
+        write_bedgraph(self.path, self._blocks(), self.run.names[0], self.run.models[0].name)
 
-
-def mean_of_overlaps(rows: np.ndarray, size: int) -> Iterator[tuple[float, float, float]]:
-    """Mean value of each stretch of a contig that the same intervals cover.
-
-    Parameters
-    ----------
-    rows : numpy.ndarray, float, shape (N, 3)
-        Start, end and value of each interval.
-    size : int
-        Bases of the contig; intervals are clipped to it.
-
-    Yields
-    ------
-    start, end, value : float
-        Sorted, not overlapping.
-    """
-    starts, ends, values = np.maximum(rows[:, 0], 0), np.minimum(rows[:, 1], size), rows[:, 2]
-    bounds = np.unique(np.concatenate([starts, ends]))
-    change, count = np.zeros(len(bounds)), np.zeros(len(bounds), dtype=np.int64)
-    for at, sign in ((np.searchsorted(bounds, starts), 1), (np.searchsorted(bounds, ends), -1)):
-        np.add.at(change, at, sign * values)
-        np.add.at(count, at, sign)
-    total, count = np.cumsum(change), np.cumsum(count)
-    for i in np.flatnonzero(count):
-        yield bounds[i], bounds[i + 1], total[i] / count[i]
+    def _blocks(self):
+        genome = self.run.genome
+        for contig in sorted(self.rows):
+            starts, ends, values = map(np.array, zip(*self.rows[contig]))
+            size = genome.lengths[genome.number(contig)]
+            yield contig, *mean_of_overlaps(np.maximum(starts, 0), np.minimum(ends, size), values)

@@ -21,7 +21,7 @@ from regzoo.effects.evaluator import Evaluator
 from regzoo.errors import InputError, ModelError, OutputError
 from regzoo.evaluate.overlap import FAR, Space, as_regions, compare_elements, located, merged
 from regzoo.model import Model
-from regzoo.options import PRECISIONS, check_choice, distinct
+from regzoo.options import PRECISIONS, check_at_least, check_choice, distinct
 from regzoo.output.files import finished_file, refuse_overwrite, write_errors
 from regzoo.output.tables import TABLES, check_suffix, open_table
 from regzoo.output.tracks import BEDGRAPH, BIGWIG, require_bigwig, write_bedgraph, write_bigwig
@@ -184,8 +184,7 @@ def scan(
     >>> regzoo.scan("MotifResNet/ctcf-pu1", "hg38.fa", regions="chr20", targets=["CTCF"])   # doctest: +SKIP
     """
     check_choice("precision", precision, PRECISIONS)
-    if seed < 0:
-        raise InputError(f"seed: expected 0 or more, got {seed}")
+    check_at_least(0, seed=seed)
     loaded = load_model(model, device)
     outputs = [] if output is None else [output] if isinstance(output, (str, Path)) else list(output)
     options = _Options(loaded, step, threshold, fdr, min_length, max_length, precision, batch_size)
@@ -267,8 +266,7 @@ class _Options:
         name, length = self.model.name, self.model.input_length
         if not 1 <= self.step <= length:
             raise InputError(f"step: expected 1 to {length}, the window of {name}; got {self.step}")
-        if self.batch_size < 1:
-            raise InputError(f"batch_size: expected 1 or more, got {self.batch_size}")
+        check_at_least(1, batch_size=self.batch_size)
         if self.fdr is not None and not 0 < self.fdr < 1:
             raise InputError(f"fdr: expected a fraction between 0 and 1, got {self.fdr}")
         if self.fdr is not None and self.threshold is not None:

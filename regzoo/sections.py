@@ -17,6 +17,20 @@ LARGEST = 2_000_000
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
+class _DistinctKeys(yaml.SafeLoader):
+    """YAML in which a mapping that repeats a key is an error; PyYAML keeps the last value."""
+
+    def compose_mapping_node(self, anchor):
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in seen:
+                    raise yaml.MarkedYAMLError(None, None, f"the key {key.value!r} is repeated", key.start_mark)
+                seen.add((key.tag, key.value))
+        return node
+
+
 class Section(BaseModel):
     """Section of a YAML file. Unknown keys are rejected, and values are not converted."""
 
@@ -35,7 +49,7 @@ def read_yaml(path: str | Path, error: type[RegzooError] = InputError) -> Any:
     Raises
     ------
     RegzooError
-        Of class `error`, if the file is missing, larger than `LARGEST`, not UTF-8, or not YAML.
+        Of class `error`, if the file is missing, larger than `LARGEST`, not UTF-8, or not YAML, or if it repeats a key.
     """
     path = Path(path)
     try:
@@ -47,7 +61,7 @@ def read_yaml(path: str | Path, error: type[RegzooError] = InputError) -> Any:
     except ValueError as problem:
         raise error(f"{path}: not UTF-8 text ({problem})") from problem
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, _DistinctKeys)
     except Exception as problem:  # YAMLError, or errors of invalid numbers and dates and of deep nesting
         raise error(f"{path}: not valid YAML: {type(problem).__name__}: {problem}") from problem
 

@@ -119,6 +119,38 @@ BAD_INPUTS = {
     ),
     "a device": (lambda: regzoo.load_model(MODEL, device="tpu:9"), InputError, "no device|torch sees"),
     "a missing GPU": (lambda: regzoo.load_model(MODEL, device="cuda:97"), InputError, "CUDA devices"),
+    "a device without memory": (lambda: regzoo.load_model(MODEL, device="meta"), InputError, "cannot compute on it"),
+    "a device of another kind": (lambda: regzoo.load_model(MODEL, device="xpu"), InputError, "cannot compute on it"),
+    "no batch of windows": (
+        lambda: regzoo.predict(MODEL, BED, FASTA, batch_size=0),
+        InputError,
+        "batch_size: expected",
+    ),
+    "no batch of changes": (
+        lambda: regzoo.saturation_mutagenesis(MODEL, "chr1:100-110", FASTA, batch_size=0),
+        InputError,
+        "batch_size: expected 1 or more, got 0",
+    ),
+    "no batch of tokens": (
+        lambda: regzoo.embed("LM/caduceus-mini", ["ACGT" * 9], batch_size=0),
+        InputError,
+        "batch_size: expected 1 or more, got 0",
+    ),
+    "a seed of shuffled sequences": (
+        lambda: regzoo.explain(MODEL, "chr1:100-110", FASTA, seed=-1),
+        InputError,
+        "seed: expected 0 or more, got -1",
+    ),
+    "a seed of random variants": (
+        lambda: regzoo.background(MODEL, FASTA, seed=-1),
+        InputError,
+        "seed: expected 0 or more, got -1",
+    ),
+    "random variants and others": (
+        lambda: regzoo.background(MODEL, FASTA, variants=["chr1:1600:A:T"], count=500),
+        InputError,
+        "give either these or variants",
+    ),
     "a status": (lambda: regzoo.list_models(status="done"), ModelError, "there are official, recipe, trained"),
     "a target": (lambda: regzoo.predict(MODEL, BED, FASTA, targets=["tf9"]), InputError, "no target 'tf9'"),
     "a mutated locus off its contig": (
@@ -316,3 +348,9 @@ def test_the_command_has_the_functions_names_order_and_defaults(command):
             assert ours[name].default is False and theirs["progress"].default is False
         elif ours[name].default not in (inspect.Parameter.empty, ...):
             assert ours[name].default == theirs[name].default, name
+
+
+@pytest.mark.parametrize("name", ["evaluate", "nets", "kipoi"])
+def test_modules_are_loaded_at_first_use(name, monkeypatch):
+    monkeypatch.delattr(regzoo, name, raising=False)  # as after `import regzoo` alone
+    assert getattr(regzoo, name) is sys.modules[f"regzoo.{name}"]

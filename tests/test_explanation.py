@@ -189,7 +189,7 @@ def test_language_models_have_mutagenesis_alone(language_model, genome):
 def test_what_is_refused(genome, tmp_path):
     for options, error, message in (
         ({"method": "magic"}, InputError, "no method 'magic'"),
-        ({"steps": 0}, InputError, "steps must be at least 1"),
+        ({"steps": 0}, InputError, "steps: expected 1 or more"),
         ({"targets": ["x"]}, InputError, "no target 'x'"),
         ({"output": tmp_path / "o.txt"}, OutputError, "unknown suffix"),
         ({"output": tmp_path / "o.npz"}, OutputError, "holds one target, but there are 5"),

@@ -56,7 +56,7 @@ def test_bedgraph_holds_the_windows_that_were_read_in_order(tmp_path, model):
     predict(model, bed, FASTA, targets=["tf3"], output=tmp_path / "o.tsv")
     windows = pd.read_csv(tmp_path / "o.tsv", sep="\t")
     lines = (tmp_path / "o.bedgraph").read_text().splitlines()
-    assert lines[0].startswith("track type=bedGraph")
+    assert lines[0] == f'track type=bedGraph name="tf3" description="{model.name}"'
     rows = [(c, int(s), int(e), float(v)) for c, s, e, v in (line.split("\t") for line in lines[1:])]
     assert rows == sorted(rows) and all(a[0] != b[0] or a[2] <= b[1] for a, b in zip(rows, rows[1:]))
     got = {(c, i): v for c, s, e, v in rows for i in range(s, e)}

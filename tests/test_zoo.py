@@ -243,6 +243,14 @@ def test_a_file_that_is_no_description_is_refused(content, folder):
         load_model(folder, device="cpu")
 
 
+@pytest.mark.parametrize(("line", "key"), [("args:", "args"), ("  activation: sigmoid", "activation")])
+def test_a_repeated_key_of_a_model_yaml_is_an_error(line, key, folder):
+    path = folder / "model.yaml"
+    path.write_text(path.read_text().replace(line, f"{line}\n{line}", 1))
+    with pytest.raises(ModelError, match=rf"(?s)model.yaml: not valid YAML.*the key '{key}' is repeated.*line \d+"):
+        load_model(folder, device="cpu")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

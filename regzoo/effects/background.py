@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from regzoo.errors import InputError, ModelError
-from regzoo.options import SPECTRA, check_choice
+from regzoo.options import SPECTRA, check_at_least, check_choice
 from regzoo.output.files import finished_file, refuse_overwrite
 from regzoo.sequence.alleles import Status
 from regzoo.sequence.codes import BASES, UNKNOWN
@@ -49,8 +49,8 @@ class Background:
         How they were made.
     """
 
-    levels: np.ndarray
-    quantiles: dict[str, np.ndarray]
+    levels: np.ndarray = field(repr=False)
+    quantiles: dict[str, np.ndarray] = field(repr=False)
     targets: list[str]
     count: int
     about: dict[str, Any] = field(default_factory=dict)
@@ -156,7 +156,8 @@ def background(
     genome : str, pathlib.Path or Genome
         FASTA or .2bit in which the variants lie.
     variants : VCF file, data frame or list, optional
-        Use these variants, as of `regzoo.score_variants`, instead of random ones.
+        Use these variants, as of `regzoo.score_variants`, instead of random ones. `count`, `regions`, `spectrum` and
+        `seed` cannot be given then.
     count : int
         Number of random single-base variants.
     regions : BED file, data frame or loci, optional
@@ -189,6 +190,9 @@ def background(
         if not str(output).endswith(".safetensors"):
             raise InputError(f"{output}: a background is written as .safetensors")
         refuse_overwrite(output, [given for given in (genome, variants) if isinstance(given, (str, Path))])
+    as_usual = count == 10_000 and regions is None and seed == 0 and isinstance(spectrum, str) and spectrum == "human"
+    if variants is not None and not as_usual:
+        raise InputError("count, regions, spectrum and seed are of random variants: give either these or variants")
     loaded, opened = load_model(model, device), as_genome(genome)
     given = variants
     if given is None:
@@ -310,8 +314,8 @@ def random_variants(
         If an option is not valid, or the sequence has too few known bases of the wanted contexts.
     """
     opened = as_genome(genome)
-    if count < 1:
-        raise InputError(f"count must be at least 1, got {count}")
+    check_at_least(1, count=count)
+    check_at_least(0, seed=seed)
     rates = _rates(spectrum, opened)
     contigs, starts, sizes = _spans(opened, regions)
     rng, found, drawn = np.random.default_rng(seed), [], 0

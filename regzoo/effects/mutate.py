@@ -17,7 +17,7 @@ from regzoo.effects.mutation_files import check_outputs, open_output
 from regzoo.effects.scores import score as compute_score
 from regzoo.effects.scoring import check_score
 from regzoo.errors import InputError
-from regzoo.options import STRANDS, check_choice, distinct
+from regzoo.options import STRANDS, check_at_least, check_choice, distinct
 from regzoo.output.files import refuse_overwrite
 from regzoo.sequence import Genome, decode, reverse_complement
 from regzoo.sequence.codes import UNKNOWN
@@ -196,6 +196,7 @@ def saturation_mutagenesis(
     for path in outputs:
         refuse_overwrite(path, paths)
     check_choice("choice of strands", strands, STRANDS)
+    check_at_least(1, batch_size=batch_size)
     loaded = load_model(model, device)
     check_score(loaded, score)
     columns = loaded.columns(targets)

@@ -160,6 +160,10 @@ def score_variants(
             )
     if strands_from and not strands_from.startswith("INFO:"):
         run.inputs.append(strands_from)
+    if background is not None and not percentile:
+        raise InputError("a background is used for percentiles only: ask for percentile too, or give no background")
+    if percentile and options.summaries:
+        raise InputError("percentiles are those of targets, not of summaries: give either percentile or summaries")
     if percentile and background is None and (options.offsets != (0,) or strands != "model" or strands_from):
         raise InputError(
             "the backgrounds that ship with models are of centred windows and the model's own strands; for offsets or "

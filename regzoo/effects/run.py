@@ -25,7 +25,7 @@ from regzoo.effects.windows import left_normalised
 from regzoo.effects.workers import computing
 from regzoo.effects.writers import Batch, ScoreTable, open_writer, score_schema, score_suffix
 from regzoo.errors import InputError, OutputError, RegzooError
-from regzoo.options import VCF_KEYS, check_choice
+from regzoo.options import VCF_KEYS, check_at_least, check_choice
 from regzoo.output.files import finished_file, refuse_overwrite
 from regzoo.output.tables import FrameTable
 from regzoo.sequence import Records, count_records, open_variants
@@ -89,8 +89,7 @@ class Run:
 
     def __post_init__(self):
         check_choice("way to write VCF keys", self.vcf_keys, VCF_KEYS)
-        if self.workers < 1:
-            raise InputError(f"workers: expected 1 or more, got {self.workers}")
+        check_at_least(1, workers=self.workers)
         self.suffix = "" if self.output is None else score_suffix(self.output)
         if self.suffix in ("", "-") and (self.resume or self.restart):
             what = "standard output" if self.suffix else "a returned table"

@@ -88,7 +88,7 @@ class Scorer:
         With distinct names.
     options : regzoo.options.Scoring
     backgrounds : dict of str to Background, optional
-        By model name: percentiles and p-values are added to the scores that a background has.
+        By model name: percentiles and p-values are added to the scores that a background has. Not with summaries.
 
     Attributes
     ----------
@@ -101,7 +101,8 @@ class Scorer:
     Raises
     ------
     InputError
-        If a model lacks a target, a score is not defined for its outputs, or two models have one name.
+        If a model lacks a target, a score is not defined for its outputs, a background has none of the scores, or two
+        models have one name.
     """
 
     def __init__(
@@ -124,13 +125,18 @@ class Scorer:
         self.ranked: dict[str, tuple[Background, str]] = {}
         for model, columns, scores in zip(models, self.columns, self.scores):
             targets = [model.targets[i] for i in columns]
+            background = (backgrounds or {}).get(model.name)
+            if background is not None and not set(scores) & set(background.quantiles):
+                raise InputError(
+                    f"the background of {model.name} has none of the scores {', '.join(scores)}; it has "
+                    f"{', '.join(background.quantiles)}"
+                )
             for name in scores:
                 check_score(model, name)
                 key = f"{model.name}:{name}" if len(models) > 1 else name
                 self.keys.append(key)
                 self.groups[key] = list(options.summaries) or targets
-                background = (backgrounds or {}).get(model.name)
-                if background is not None and name in background.quantiles and not options.summaries:
+                if background is not None and name in background.quantiles:
                     self.ranked[key] = background, name
                     self.groups |= {f"{key}_percentile": targets, f"{key}_p": targets}
                 if "absmax" in options.summaries:

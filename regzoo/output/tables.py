@@ -240,12 +240,16 @@ class TsvTable(Table):
         super().__init__(schema)
         self._file = sys.stdout.buffer if path is None else open(path, "wb")
         self._out = gzip.GzipFile("", "wb", 6, self._file, mtime=0) if compressed else self._file
+        for name in self.arrow.names:
+            _check_text(name, "the name of a column")
         self._out.write(("\t".join(self.arrow.names) + "\n").encode("utf-8", "surrogateescape"))
 
     def _write(self, columns):
         block = self._block(columns)
         if block.num_rows:
-            self._out.write(_lines(block))
+            lines = _lines(block)
+            _check_lines(lines, block)
+            self._out.write(lines)
 
     def close(self) -> None:
         """Finish the file."""
@@ -263,6 +267,25 @@ def _lines(block):
     cells = [pc.fill_null(column.combine_chunks().cast(pa.string()), "") for column in block.columns]
     lines = pc.binary_join_element_wise(*cells[:-1], pc.binary_join_element_wise(cells[-1], "", "\n"), "\t")
     return lines.buffers()[2]
+
+
+def _check_lines(lines, block):
+    """Raise an OutputError if a text of a block has a tab or a line end, of which the lines then have too many."""
+    data = lines.to_pybytes()
+    seen = [data.count(character) for character in (b"\t", b"\n", b"\r")]
+    if seen == [block.num_rows * (block.num_columns - 1), block.num_rows, 0]:
+        return
+    for name, column in zip(block.column_names, block.columns):
+        if not pa.types.is_floating(column.type) and not pa.types.is_integer(column.type):
+            for text in column.to_pylist():
+                _check_text(text, f"column {name}")
+
+
+def _check_text(text, what):
+    if text and any(character in text for character in "\t\n\r"):
+        raise OutputError(
+            f"{what}: {text!r} has a tab or a line end, which TSV cannot hold; rename it or write .parquet"
+        )
 
 
 class ParquetTable(Table):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ def require_bigwig() -> Any:
     return pybigtools
 
 
-def write_bedgraph(path: str | Path, blocks: Iterable[Block], name: str) -> None:
+def write_bedgraph(path: str | Path, blocks: Iterable[Block], name: str, description: str = "") -> None:
     """Write a bedGraph file.
 
     Parameters
@@ -34,13 +35,41 @@ def write_bedgraph(path: str | Path, blocks: Iterable[Block], name: str) -> None
     path : str or pathlib.Path
     blocks : iterable of (str, numpy.ndarray, numpy.ndarray, numpy.ndarray)
         Contig, starts, ends and values of intervals that do not overlap.
-    name : str
+    name, description : str
         Of the track.
     """
+    named, described = (re.sub(r"\s", " ", text.replace('"', "'")) for text in (name, description))
     with open(path, "w") as out:
-        out.write('track type=bedGraph name="{}"\n'.format(name.replace('"', "'")))
+        out.write(f'track type=bedGraph name="{named}"' + (f' description="{described}"\n' if described else "\n"))
         for contig, starts, ends, values in blocks:
             out.writelines(f"{contig}\t{s}\t{e}\t{v:.7g}\n" for s, e, v in zip(starts, ends, values.tolist()))
+
+
+def mean_of_overlaps(
+    starts: np.ndarray, ends: np.ndarray, values: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean value of each stretch of a contig that the same intervals cover.
+
+    Parameters
+    ----------
+    starts, ends : numpy.ndarray, int64, shape (N,)
+        0-based, half-open; none is empty.
+    values : numpy.ndarray, float, shape (N,)
+
+    Returns
+    -------
+    starts, ends : numpy.ndarray, int64, shape (M,)
+        Sorted, not overlapping.
+    values : numpy.ndarray, float64, shape (M,)
+    """
+    bounds = np.unique(np.concatenate([starts, ends]))
+    change, count = np.zeros(len(bounds)), np.zeros(len(bounds), dtype=np.int64)
+    for places, sign in ((np.searchsorted(bounds, starts), 1), (np.searchsorted(bounds, ends), -1)):
+        np.add.at(change, places, sign * values.astype(np.float64))
+        np.add.at(count, places, sign)
+    total, count = np.cumsum(change), np.cumsum(count)
+    covered = np.flatnonzero(count)
+    return bounds[covered], bounds[covered + 1], total[covered] / count[covered]
 
 
 def write_bigwig(path: str | Path, blocks: Iterable[Block], contigs: Mapping[str, int], given: str | Path) -> None:

@@ -16,11 +16,19 @@ from regzoo.errors import InputError, OutputError
 from regzoo.output.files import BGZF_END, write_errors
 
 
+#: How an input is written that is not a file.
+_AS_TEXT = {
+    "BED file": "a locus is written CONTIG:START-END, such as chr1:1,550-1,650",
+    "VCF file": "in Python, variants are given as a list, such as ['chr1:1602:C:A']",
+}
+
+
 def require_file(path: str | Path, what: str) -> Path:
     """`path` as a Path, or an InputError that names the missing file and what it is."""
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such {what}")
+        hint = f"; {_AS_TEXT[what]}" if what in _AS_TEXT and (":" in path.name or not path.suffix) else ""
+        raise InputError(f"{path}: no such {what}{hint}")
     return path
 
 

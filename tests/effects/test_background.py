@@ -11,7 +11,8 @@ from regzoo.effects import background as module
 from regzoo.effects.background import Background, background, of_model, random_variants, sketch
 from regzoo.errors import InputError, ModelError
 from regzoo.sequence import Genome, decode
-from tests.conftest import FASTA, MODEL, VCF
+from regzoo.zoo import read_targets
+from tests.conftest import FASTA, MODEL, ROOT, VCF
 
 
 @pytest.fixture(scope="module")
@@ -103,10 +104,29 @@ def test_files(tmp_path, genome):
             Background.load(tmp_path / f"{name}.safetensors")
 
 
+SHIPPED = sorted(path.parent for path in (ROOT / "models").glob("*/*/background.safetensors"))
+
+
+@pytest.mark.parametrize("folder", SHIPPED, ids=lambda path: "/".join(path.parts[-2:]))
+def test_shipped_backgrounds_belong_to_their_models(folder):
+    """Of 10,000 variants each, with rising quantiles for each target."""
+    name = "/".join(folder.parts[-2:])
+    found = of_model(name)
+    assert found.targets == read_targets(folder / "targets.txt") and found.count >= 9_900
+    assert found.about["model"] == name and "diff" in found.quantiles
+    assert (folder / "background.safetensors").stat().st_size < 100_000
+    for table in found.quantiles.values():
+        assert np.isfinite(table).all() and (np.diff(table, axis=1) >= 0).all() and (table[:, -1] > 0).all()
+
+
+def test_there_are_shipped_backgrounds():
+    assert ROOT / "models" / MODEL in SHIPPED
+
+
 def test_what_is_refused(tmp_path, genome, language_model):
     with pytest.raises(InputError, match="no spectrum 'mouse'"):
         random_variants(genome, 10, spectrum="mouse")
-    with pytest.raises(InputError, match="count must be at least 1"):
+    with pytest.raises(InputError, match="count: expected 1 or more"):
         random_variants(genome, 0)
     with pytest.raises(InputError, match="no interval lies on the genome"):
         random_variants(genome, 10, regions=["two:15,000-15,010"])
@@ -159,10 +179,18 @@ def test_scores_come_with_percentiles_in_every_output(genome, tmp_path):
         [model, "Basset/tf-human"], VCF, FASTA, background={MODEL: made, "Basset/tf-human": other}, **options
     )
     np.testing.assert_array_equal(both[f"{MODEL}:diff_percentile:tf3"], table["diff_percentile:tf3"])
-    assert regzoo.score_variants(
-        model, VCF, FASTA, background=made, summaries=["absmax"], percentile=True, scores=["diff"]
-    ).shape
+    with pytest.raises(InputError, match="percentiles are those of targets, not of summaries"):
+        regzoo.score_variants(model, VCF, FASTA, background=made, summaries=["absmax"], percentile=True)
+    with pytest.raises(InputError, match="a background is used for percentiles only"):
+        regzoo.score_variants(model, VCF, FASTA, background=made)
+    with pytest.raises(InputError, match=f"background of {MODEL} has none of the scores ref; it has diff"):
+        regzoo.score_variants(model, VCF, FASTA, background=made, percentile=True, scores=["ref"])
     with pytest.raises(InputError, match="of centred windows and the model's own strands"):
         regzoo.score_variants(model, VCF, FASTA, percentile=True, offsets=[-5, 5], background=None)
     with pytest.raises(ModelError, match="no background is given for Basset/tf-human"):
         regzoo.score_variants("Basset/tf-human", VCF, FASTA, background={MODEL: made}, percentile=True)
+
+
+def test_printed_background_has_no_arrays():
+    made = Background(np.linspace(0, 1, 801), {"diff": np.zeros((1, 801), np.float32)}, ["a"], 300, {"seed": 0})
+    assert repr(made) == "Background(targets=['a'], count=300, about={'seed': 0})"

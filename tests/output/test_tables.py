@@ -44,6 +44,23 @@ def write(output):
     return table
 
 
+@pytest.mark.parametrize("text", ["a\tb", "a\nb", "a\rb"])
+def test_tsv_refuses_text_that_would_break_its_lines(text, tmp_path):
+    """Other formats hold it. No file is left."""
+    schema = {"name": str, "kind": str, "start": int}
+    columns = {"name": ["x", text], "kind": pa.DictionaryArray.from_arrays([0, 0], ["k"]), "start": [1, 2]}
+    with pytest.raises(OutputError, match="column name: 'a.+b' has a tab or a line end"):
+        with open_table(tmp_path / "o.tsv", schema) as table:
+            table.write(columns)
+    with pytest.raises(OutputError, match="the name of a column: 'a.+b'"):
+        with open_table(tmp_path / "o.tsv", {text: str}):
+            pass
+    assert not list(tmp_path.iterdir())
+    with open_table(tmp_path / "o.parquet", schema) as table:
+        table.write(columns)
+    assert pd.read_parquet(tmp_path / "o.parquet").name.tolist() == ["x", text]
+
+
 @pytest.mark.parametrize("suffix", [".tsv", ".tsv.gz", ".TSV"])
 def test_tsv_gives_the_same_float32_when_it_is_read_back(suffix, tmp_path):
     path = tmp_path / f"o{suffix}"

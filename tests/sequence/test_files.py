@@ -15,7 +15,7 @@ import pytest
 from regzoo.errors import InputError, OutputError
 from regzoo.output.files import BgzipWriter, finished_file, refuse_overwrite
 from regzoo.output.hdf5 import NewHdf5
-from regzoo.sequence.files import check_complete, regular_file
+from regzoo.sequence.files import check_complete, regular_file, require_file
 
 
 def test_file_appears_when_complete(tmp_path):
@@ -146,3 +146,19 @@ def test_hdf5_on_full_disk_is_an_output_error(limit, tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "what", "hint"),
+    [
+        ("chr1:1,550", "BED file", "; a locus is written CONTIG:START-END, such as chr1:1,550-1,650"),
+        ("chr1", "BED file", "; a locus is written CONTIG:START-END, such as chr1:1,550-1,650"),
+        ("chr1:1602:C:A", "VCF file", "; in Python, variants are given as a list, such as ['chr1:1602:C:A']"),
+        ("peaks.bed", "BED file", ""),
+        ("hg38", "FASTA file", ""),
+    ],
+)
+def test_missing_file_whose_name_looks_like_text_says_how_text_is_written(name, what, hint):
+    with pytest.raises(InputError) as error:
+        require_file(name, what)
+    assert str(error.value) == f"{name}: no such {what}{hint}"
