@@ -118,6 +118,8 @@ def ls(
     if as_json:
         print(table.reset_index().to_json(orient="records", indent=1))
         return
+    if table.empty:
+        print("no model matches; `regzoo ls` lists all", file=sys.stderr)
     show_models(table, sys.stdout.isatty(), shutil.get_terminal_size().columns)
 
 
@@ -225,7 +227,7 @@ def scan(
         float | None,
         _option(
             "--fdr",
-            help="Choose the threshold at which this ratio of the windows called in real sequence is called in shuffled",
+            help="Choose the threshold: ratio of windows called in shuffled sequence to those called in real sequence",
         ),
     ] = None,
     min_length: Annotated[int | None, _option("--min-length", min=1, help="Leave out shorter elements")] = None,
@@ -602,7 +604,7 @@ def alleles(
         _option(
             "--step",
             min=0,
-            help="Bases between shifted windows, of which the largest prediction is reported; default a quarter of the "
+            help="Bases between shifted windows, whose largest prediction is reported; default a quarter of the "
             "window; 0: only the centred window",
         ),
     ] = None,

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from regzoo.errors import InputError, OutputError
 from regzoo.model import Model
-from regzoo.options import CENTRES, PRECISIONS, check_choice, distinct
+from regzoo.options import CENTRES, PRECISIONS, check_at_least, check_choice, distinct
 from regzoo.output.files import finished_file, refuse_overwrite
 from regzoo.output.tables import TABLES, Matrix, check_suffix, closing_table, open_table
 from regzoo.output.tracks import BEDGRAPH, mean_of_overlaps, write_bedgraph
@@ -126,6 +126,7 @@ def predict(
     >>> regzoo.predict("MotifResNet/tf-human", ["ACGT" * 25 + "A"])          # doctest: +SKIP
     """
     check_choice("precision", precision, PRECISIONS)
+    check_at_least(1, batch_size=batch_size)
     if centre is not None:
         check_choice("centre", centre, CENTRES)
     models = load_models(model, device)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 LARGEST = 5_000_000_000
 
 
-def catalogue():
+def catalogue() -> dict[str, dict[str, Any]]:
     """The index: model name -> its entry in zoo_index.yaml.
 
     Raises
@@ -42,7 +42,7 @@ def catalogue():
     return models
 
 
-def model_folder(name):
+def model_folder(name: str | Path) -> Path:
     """Folder of a model, by name or by the path of a model directory.
 
     Parameters
@@ -70,7 +70,7 @@ def model_folder(name):
     return zoo_folder() / "models" / name
 
 
-def read_targets(path):
+def read_targets(path: str | Path) -> list[str]:
     """Target names of a file, one a line, made distinct: a repeated name gets '#' and its index.
 
     Returns
@@ -103,7 +103,7 @@ def read_targets(path):
     return distinct
 
 
-def load_module(folder, name, **args):
+def load_module(folder: str | Path, name: str, **args: Any) -> ZooModule:
     """Build a model's module from the `args` of its model.yaml and load its weights.
 
     Nothing large is allocated, and nothing downloaded, before the arguments, the target names and the network's sizes
@@ -199,7 +199,7 @@ def _tokenizer(options, folder):
     return make_tokenizer(**options)
 
 
-def with_backbone(arguments):
+def with_backbone(arguments: dict[str, Any]) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Arguments with the tokenizer and network of the language model that a model stands on, and that one's weights.
 
     Parameters

@@ -354,3 +354,8 @@ def test_the_command_has_the_functions_names_order_and_defaults(command):
 def test_modules_are_loaded_at_first_use(name, monkeypatch):
     monkeypatch.delattr(regzoo, name, raising=False)  # as after `import regzoo` alone
     assert getattr(regzoo, name) is sys.modules[f"regzoo.{name}"]
+
+
+def test_no_model_that_matches_is_said():
+    done = CliRunner().invoke(cli.app, ["ls", "--target", "CTFC"])
+    assert done.exit_code == 0 and done.stderr == "no model matches; `regzoo ls` lists all\n"

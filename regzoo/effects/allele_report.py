@@ -248,7 +248,7 @@ def _posteriors(pip, table, variants):
         values = _info(variants, pip[5:])
         found = np.array([values[record - 1] for record in table["record"]])
     elif isinstance(pip, str) and pip in table:
-        found = pd.to_numeric(table[pip], errors="coerce").to_numpy(float)
+        found = _numbers(table[pip], f"column {pip!r}")
     else:
         given = _read_table(pip)
         keys = ["id"] if "id" in given and "pip" in given else ["chrom", "pos", "ref", "alt"]
@@ -256,7 +256,11 @@ def _posteriors(pip, table, variants):
             raise InputError(
                 f"{pip}: expected columns pip and id, or pip, chrom, pos, ref and alt; found {list(given)[:8]}"
             )
-        unique = given.drop_duplicates(keys).set_index(keys)["pip"]
+        unique = given.assign(pip=_numbers(given["pip"], f"{pip}: pip")).drop_duplicates([*keys, "pip"])
+        again = unique[unique.duplicated(keys)]
+        if len(again):
+            raise InputError(f"{pip}: {' '.join(map(str, again.iloc[0][keys]))} has several values of pip; keep one")
+        unique = unique.set_index(keys)["pip"]
         found = unique.reindex(pd.MultiIndex.from_frame(table[keys]) if len(keys) > 1 else table["id"]).to_numpy(float)
     if np.isnan(found).all():
         raise InputError(f"pip {pip!r}: no variant has a value")
@@ -265,6 +269,14 @@ def _posteriors(pip, table, variants):
         row = table.iloc[wrong[0]]
         raise InputError(f"pip {pip!r}: {row.chrom}:{row.pos} has {found[wrong[0]]:g}, which is not a probability")
     return found
+
+
+def _numbers(column, where):
+    """Values of a column, float64; NaN where one is missing, empty or '.'."""
+    try:
+        return pd.to_numeric(column.replace(["", "."], np.nan)).to_numpy(float)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{where}: expected numbers ({error})") from error
 
 
 def _info(variants, key):
@@ -276,7 +288,11 @@ def _info(variants, key):
         for line in lines:
             if line.startswith(b"#") or not line.strip():
                 continue
-            entries = dict(entry.partition("=")[::2] for entry in line.decode().split("\t")[7].rstrip("\n").split(";"))
+            try:
+                info = line.decode().split("\t")[7].rstrip("\n")
+            except (UnicodeDecodeError, IndexError) as error:
+                raise InputError(f"{variants}: INFO:{key} is read from VCF; convert BCF with bcftools view") from error
+            entries = dict(entry.partition("=")[::2] for entry in info.split(";"))
             try:
                 values.append(float(entries.get(key, "nan").split(",")[0]))
             except ValueError:

@@ -61,7 +61,7 @@ class ZeroShot:
 
 
 @torch.inference_mode()
-def base_log_probabilities(lm, codes, places):
+def base_log_probabilities(lm: LanguageModel, codes: np.ndarray, places: np.ndarray) -> np.ndarray:
     """Log p of A, C, G and T at one place of each window, which the model does not see.
 
     A single base: its token is masked. A 6-mer: its token is masked, and p sums over the 6-mers that have the base
@@ -168,7 +168,9 @@ def _normalised(log_p):
 
 
 @torch.inference_mode()
-def allele_log_likelihood(lm, codes, starts, ends):
+def allele_log_likelihood(
+    lm: LanguageModel, codes: np.ndarray, starts: np.ndarray, ends: np.ndarray
+) -> np.ndarray:
     """Log p of bases [start, end) of each window, which the model does not see.
 
     All tokens that cover them are masked at once and their log probabilities summed; with overlapping k-mers, whose
@@ -292,12 +294,3 @@ class ZeroShotScorer:
         change = np.full(places.shape, np.nan)
         change[inside] = np.abs(odds[1] - odds[0]).max(axis=1)
         return change
-
-
-def per_base_probabilities(lm, codes, batch=512):
-    """Probability of A, C, G and T at every base of one sequence, each hidden in turn; float64, shape (L, 4)."""
-    parts = []
-    for start in range(0, len(codes), batch):
-        places = np.arange(start, min(start + batch, len(codes)))
-        parts.append(np.exp(base_log_probabilities(lm, np.repeat(codes[None], len(places), axis=0), places)))
-    return np.concatenate(parts)

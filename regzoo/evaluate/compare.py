@@ -226,7 +226,8 @@ def _in_process(name, codes, batch_size, device):
             return pool.submit(_load_and_evaluate, name, codes, batch_size, device, torch.get_num_threads()).result()
         except BrokenProcessPool as error:
             raise ModelError(
-                f"{name}: its process was killed, possibly for lack of memory; try a smaller batch size"
+                f"{name}: its process ended early. Possible causes: too little memory (try a smaller batch size), or a "
+                "script without `if __name__ == '__main__':` around its code, which the new process runs again"
             ) from error
 
 

@@ -42,13 +42,13 @@ class NewHdf5(h5py.File):
         self._file = _KeepsErrors(path, "w+b")
         super().__init__(self._file, "w")
 
-    def check(self):
+    def check(self) -> None:
         """Raise the error of an earlier write, if there is one."""
         error, self._file.error = self._file.error, None
         if error is not None:
             raise error
 
-    def close(self):
+    def close(self) -> None:
         """Close the file."""
         super().close()
         self._file.close()

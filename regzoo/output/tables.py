@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,9 @@ import pyarrow.compute as pc
 
 from regzoo.errors import OutputError
 from regzoo.output.files import finished_file
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TSV = (".tsv", ".tsv.gz")
 HDF5 = (".h5", ".hdf5")
@@ -387,7 +390,7 @@ class FrameTable(Table):
     def _write(self, columns):
         self._blocks.append(self._block(columns))
 
-    def frame(self):
+    def frame(self) -> pd.DataFrame:
         """What was written.
 
         Returns

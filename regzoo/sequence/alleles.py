@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
-from regzoo.sequence.codes import CODE_OF_BYTE, UNKNOWN
+from regzoo.sequence.codes import CODE_OF_BYTE
 
 
 class Status(IntEnum):
@@ -237,8 +237,3 @@ def text_array(data: np.ndarray, starts: np.ndarray, lengths: np.ndarray, kind: 
     values = data[spans(starts, lengths)]
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(values))]
     return pa.Array.from_buffers(kind or pa.string(), len(starts), buffers)
-
-
-def known_codes(codes: np.ndarray) -> np.ndarray:
-    """Whether base codes are A, C, G or T, bool, same shape."""
-    return codes < UNKNOWN

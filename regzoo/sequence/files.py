@@ -15,7 +15,6 @@ from typing import IO
 from regzoo.errors import InputError, OutputError
 from regzoo.output.files import BGZF_END, write_errors
 
-
 #: How an input is written that is not a file.
 _AS_TEXT = {
     "BED file": "a locus is written CONTIG:START-END, such as chr1:1,550-1,650",

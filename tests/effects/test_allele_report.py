@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+import pysam
 import pytest
 from scipy.stats import false_discovery_control
 from typer.testing import CliRunner
@@ -236,3 +237,20 @@ def test_bad_tables_are_named(model, genome, tmp_path):
     pd.DataFrame({"id": [first.id], "pip": [1.5]}).to_csv(tmp_path / "p.tsv", sep="\t", index=False)
     with pytest.raises(InputError, match="1.5, which is not a probability"):
         regzoo.alleles(model, VCF, genome, pip=str(tmp_path / "p.tsv"))
+    for values, message in (
+        ([0.1, 0.2], f"{first.id} has several values of pip"),
+        (["0.1", "high"], "expected numbers"),
+    ):
+        pd.DataFrame({"id": [first.id] * 2, "pip": values}).to_csv(tmp_path / "p.tsv", sep="\t", index=False)
+        with pytest.raises(InputError, match=f"p.tsv: .*{message}"):
+            regzoo.alleles(model, VCF, genome, pip=str(tmp_path / "p.tsv"))
+    with pytest.raises(InputError, match="column 'PP': expected numbers"):
+        regzoo.alleles(model, read_variants(VCF).assign(PP="high"), genome, pip="PP")
+    with (
+        pysam.VariantFile(str(VCF)) as source,
+        pysam.VariantFile(str(tmp_path / "x.bcf"), "wb", header=source.header) as out,
+    ):
+        for record in source:
+            out.write(record)
+    with pytest.raises(InputError, match="x.bcf: INFO:PIP is read from VCF; convert BCF"):
+        regzoo.alleles(model, tmp_path / "x.bcf", genome, pip="INFO:PIP")

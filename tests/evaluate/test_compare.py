@@ -134,7 +134,7 @@ def test_killed_process_is_reported(data, monkeypatch):
             raise BrokenProcessPool
 
     monkeypatch.setattr(compare_module, "ProcessPoolExecutor", Killed)
-    with pytest.raises(ModelError, match=f"{MODEL}: its process was killed"):
+    with pytest.raises(ModelError, match=f"{MODEL}: its process ended early.*memory.*__main__"):
         compare([MODEL], [f"tf3={data[0]}"])
 
 
