@@ -135,7 +135,8 @@ def load_module(folder: str | Path, name: str, **args: Any) -> ZooModule:
     given = validated(Arguments, args, where, ModelError, "args.")
     targets = read_targets(inside(folder, given.targets, "args.targets"))
     weights = None if given.weights is None else inside(folder, given.weights, "args.weights")
-    arguments, shared, scale = dict(given.arguments), {}, given.arguments.get("adapter_scale")
+    arguments, scale = dict(given.arguments), given.arguments.get("adapter_scale")
+    shared: dict[str, torch.Tensor] = {}
     try:
         if "backbone" in arguments:
             if "adapter_scale" in arguments:

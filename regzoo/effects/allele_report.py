@@ -361,7 +361,7 @@ def _sentence(row, probabilities):
     if row.status != "scored":
         return ""
     change = f"({row.value_ref:.2f} → {row.value_alt:.2f})"
-    rank = "" if np.isnan(row.percentile) else f", percentile {min(row.percentile, 99.99):.2f}"
+    rank = "" if np.isnan(row.percentile) else f", percentile {min(row.percentile, 100 * (1 - row.p)):.2f}"
     small = row.percentile < _NOTABLE if rank else probabilities and abs(row.diff) < _NOTABLE_DIFFERENCE
     if small:
         return f"little effect on {row.target} {change}{rank}"

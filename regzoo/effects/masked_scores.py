@@ -168,9 +168,7 @@ def _normalised(log_p):
 
 
 @torch.inference_mode()
-def allele_log_likelihood(
-    lm: LanguageModel, codes: np.ndarray, starts: np.ndarray, ends: np.ndarray
-) -> np.ndarray:
+def allele_log_likelihood(lm: LanguageModel, codes: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
     """Log p of bases [start, end) of each window, which the model does not see.
 
     All tokens that cover them are masked at once and their log probabilities summed; with overlapping k-mers, whose

@@ -264,8 +264,9 @@ def _completed(waiting, scorer):
             known = result()
         except BrokenProcessPool as error:
             raise RegzooError(
-                "a worker process was killed, perhaps for lack of memory; give fewer --workers or a smaller "
-                "--batch-size"
+                "a worker process ended early. It was killed, perhaps for lack of memory: give fewer --workers or a "
+                "smaller --batch-size. Or a script has no `if __name__ == '__main__':` around its code, which a worker "
+                "runs again"
             ) from error
     scored = batch.alleles.take(rows)
     status = scorer.check_scores(scored, known)

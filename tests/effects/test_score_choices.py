@@ -247,6 +247,6 @@ def test_scores_by_functions_of_the_users_own(tmp_path, model, monkeypatch):
 def test_a_killed_worker_is_an_error_that_says_what_to_do(tmp_path, model, monkeypatch):
     (tmp_path / "kills_its_process.py").write_text("import os\ndef f(ref, alt): os._exit(9)\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(RegzooError, match="a worker process was killed, .*; give fewer --workers"):
+    with pytest.raises(RegzooError, match="a worker process ended early.*give fewer --workers.*__main__"):
         table_of(tmp_path, MODEL, scores=("kills_its_process.f",), workers=2)
     assert [p.name for p in tmp_path.iterdir() if "kills" not in p.name and p.name != "__pycache__"] == []
