@@ -31,5 +31,7 @@ def test_commands_and_python_of_the_readme_run(tmp_path):
     scores = pd.read_csv(example / "example/scores.tsv", sep="\t")
     assert (scores[scores.id.str.startswith("breaks_ap1")]["diff:tf3"].dropna() < 0).all()
     assert scores[scores.id.str.startswith("breaks_ap1")]["diff:tf3"].notna().any()
+    words = pd.read_csv(example / "example/alleles.tsv", sep="\t").set_index("id").effect
+    assert words["breaks_ets_28"].startswith("loses GABPA_MCF-7 (0.60 → 0.03), percentile 99.99")
     assert (tmp_path / "scored.vcf").read_text().startswith("##fileformat=VCF")
     assert all((folder / "locus.png").stat().st_size > 10_000 for folder in (tmp_path, example / "example"))
