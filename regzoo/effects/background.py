@@ -377,8 +377,7 @@ def _rates(spectrum, genome):
         raise InputError(f"no spectrum {spectrum!r}; use {', '.join(SPECTRA)}, or variants")
     seen = _read_variants(spectrum, genome)
     np.add.at(rates, seen, 1)
-    lengths = np.array([np.bincount(_contexts(_trinucleotides(genome, c)), minlength=65) for c in genome.contigs])
-    occurrences = np.maximum(lengths.sum(axis=0), 1)[:, None]
+    occurrences = np.maximum(sum(_context_counts(genome.codes(contig)) for contig in genome.contigs), 1)[:, None]
     rates = rates / occurrences
     rates[64] = 0
     if not rates.any():
@@ -386,9 +385,13 @@ def _rates(spectrum, genome):
     return rates
 
 
-def _trinucleotides(genome, contig):
-    codes = genome.codes(contig)
-    return np.lib.stride_tricks.sliding_window_view(codes, 3) if len(codes) > 2 else np.full((0, 3), UNKNOWN)
+def _context_counts(codes):
+    """Number of occurrences of each trinucleotide context in a contig, int64, shape (65,), counted in pieces."""
+    counts = np.zeros(65, dtype=np.int64)
+    for start in range(0, max(0, len(codes) - 2), _DRAWN_AT_ONCE):
+        piece = codes[start : start + _DRAWN_AT_ONCE + 2]
+        counts += np.bincount(_contexts(np.lib.stride_tricks.sliding_window_view(piece, 3)), minlength=65)
+    return counts
 
 
 def _read_variants(variants, genome):
