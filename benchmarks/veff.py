@@ -94,7 +94,7 @@ def main():
                 "-o",
                 folder / "own.vcf",
             )
-            difference = np.abs(scores(folder / "veff.vcf", ":DIFF") - scores(folder / "own.vcf", "REGZOO_DIFF")).max()
+            difference = np.abs(scores(folder / "veff.vcf", "_DIFF") - scores(folder / "own.vcf", "REGZOO_DIFF")).max()
             ratio = f"{veff[0] / own[0]:.2f} ({veff[1] / own[1]:.2f})"
             print(
                 f"| {name} | {veff[0]:.0f} ({veff[1]:.0f}) | {own[0]:.0f} ({own[1]:.0f}) | {ratio} | "
