@@ -25,7 +25,7 @@ from regzoo.output.files import finished_file, refuse_overwrite
 from regzoo.output.hdf5 import NewHdf5
 from regzoo.output.tables import TSV, Matrix, Schema, check_suffix, open_table
 from regzoo.output.tracks import require_bigwig, write_bigwig
-from regzoo.pictures import DPI, SUFFIXES, require_packages
+from regzoo.pictures import SUFFIXES, picture, require_packages
 from regzoo.sequence import Genome, decode
 from regzoo.sequence.codes import UNKNOWN, one_hot, reverse_complement
 from regzoo.sequence.genome import as_genome
@@ -98,6 +98,10 @@ class Explanation:
         targets : sequence of str
             All by default.
 
+        Returns
+        -------
+        matplotlib.figure.Figure
+
         Raises
         ------
         OutputError
@@ -107,17 +111,11 @@ class Explanation:
         """
         from regzoo.effects.picture import draw_contributions
 
-        if path is not None:
-            check_suffix(path, SUFFIXES, stdout=False)
-        require_packages(path or "the picture", "matplotlib", "logomaker")
         unknown = [target for target in targets if target not in self.targets]
         if unknown:
             raise InputError(f"no target {unknown[0]!r}; there are {', '.join(self.targets[:8])}")
-        figure = draw_contributions(self, list(targets) or self.targets)
-        if path is not None:
-            with finished_file(path) as temporary:
-                figure.savefig(temporary, dpi=DPI)
-        return figure
+        shown = list(targets) or self.targets
+        return picture(path, ("matplotlib", "logomaker"), lambda: draw_contributions(self, shown))
 
 
 def explain(

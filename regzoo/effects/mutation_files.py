@@ -17,7 +17,7 @@ from regzoo.errors import OutputError
 from regzoo.output.files import finished_file
 from regzoo.output.hdf5 import NewHdf5
 from regzoo.output.tables import TABLES, Matrix, check_suffix, open_table
-from regzoo.pictures import DPI, SUFFIXES, require_packages
+from regzoo.pictures import DPI, SUFFIXES, picture, require_packages
 from regzoo.sequence import decode
 
 if TYPE_CHECKING:
@@ -123,15 +123,8 @@ def _hdf5(path, targets, alleles, kind, model_name):
 
 def save_picture(result: Saturation, path: str | Path | None, targets: list[str]) -> Figure:
     """Draw one locus and write the picture if a path is given. See `Saturation.plot`."""
-    output = path or "the picture"
-    if path is not None and not str(path).endswith(SUFFIXES):
-        raise OutputError(f"{path}: unknown suffix; use one of {', '.join(SUFFIXES)}")
-    _check_picture(output, [len(result.reference)], len(targets))
-    figure = draw(result, targets)
-    if path is not None:
-        with finished_file(path) as temporary:
-            figure.savefig(temporary, dpi=DPI)
-    return figure
+    _check_picture(path or "the picture", [len(result.reference)], len(targets))
+    return picture(path, ("matplotlib", "logomaker"), lambda: draw(result, targets))
 
 
 def _picture(path, targets, alleles, kind, model_name):

@@ -25,7 +25,7 @@ from regzoo.evaluate.metrics import CORRELATIONS, METRICS, evaluate_predictions,
 from regzoo.evaluate.paired import delong, paired_bootstrap
 from regzoo.output.files import finished_file, refuse_overwrite
 from regzoo.output.tables import check_suffix
-from regzoo.pictures import DPI, SUFFIXES, require_packages
+from regzoo.pictures import SUFFIXES, picture, require_packages
 from regzoo.sequence.codes import fitted, one_hot
 from regzoo.zoo import load_model
 
@@ -103,14 +103,7 @@ class Comparison:
         OutputError
             If matplotlib or scikit-learn is not installed, or the suffix is unknown.
         """
-        if path is not None:
-            check_suffix(path, SUFFIXES, stdout=False)
-        require_packages(path or "the picture", "matplotlib", "scikit-learn")
-        figure = _figure(self.runs, self.sets)
-        if path is not None:
-            with finished_file(path) as temporary:
-                figure.savefig(temporary, dpi=DPI)
-        return figure
+        return picture(path, ("matplotlib", "scikit-learn"), lambda: _figure(self.runs, self.sets))
 
 
 def compare(

@@ -19,8 +19,7 @@ from regzoo.evaluate.metrics import CORRELATIONS, METRICS, auroc, bootstrap, has
 from regzoo.evaluate.paired import delong
 from regzoo.options import distinct
 from regzoo.output.files import finished_file
-from regzoo.output.tables import check_suffix
-from regzoo.pictures import DPI, SUFFIXES, require_packages
+from regzoo.pictures import SUFFIXES, picture
 from regzoo.prediction import columns_of_models
 from regzoo.sequence.codes import fitted
 from regzoo.zoo import load_models
@@ -62,14 +61,8 @@ class Transfer:
         OutputError
             If matplotlib is not installed, or the suffix is unknown.
         """
-        if path is not None:
-            check_suffix(path, SUFFIXES, stdout=False)
-        require_packages(path or "the picture", "matplotlib")
-        figure = _heat_map(self.matrix, sorted(self.table.metric.unique()), list(self.table.model.unique()))
-        if path is not None:
-            with finished_file(path) as temporary:
-                figure.savefig(temporary, dpi=DPI)
-        return figure
+        names = sorted(self.table.metric.unique()), list(self.table.model.unique())
+        return picture(path, ("matplotlib",), lambda: _heat_map(self.matrix, *names))
 
 
 def transfer(
