@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from regzoo.errors import InputError
 from regzoo.model import Model
-from regzoo.nets.sequence_model import POOLINGS, encode_codes, pool
+from regzoo.nets.sequence_model import POOLINGS, SEQUENCE_TOKENS, encode_codes, pool
 from regzoo.options import PER, PRECISIONS, check_at_least, check_choice
 from regzoo.output.files import refuse_overwrite
 from regzoo.output.tables import Schema, Vector, check_suffix, open_table
@@ -23,7 +23,6 @@ from regzoo.sequence.intervals import as_intervals
 from regzoo.tokenizers import per_base
 from regzoo.zoo import load_language_model
 
-_TOKENS = 64  # of a batch, for each sequence of the batch size
 GROUP = 256  # sequences encoded between two writes
 _GROUP_BASES = 1 << 22  # bases after which they are written anyway
 #: Most tokens that are read at once by a model whose positions have no limit of their own.
@@ -151,7 +150,7 @@ def vectors_of(lm, sequences, per="mean", layer=None, precision="float32", batch
     found: list[Any] = [None] * len(pieces)
     with torch.autocast(next(lm.net.parameters()).device.type, torch.bfloat16, enabled=precision == "bf16"):
         for rows, tokens, hidden in encode_codes(
-            lm.net, lm.tokenizer, pieces, layer=layer, tokens_per_batch=_TOKENS * batch_size
+            lm.net, lm.tokenizer, pieces, layer=layer, tokens_per_batch=SEQUENCE_TOKENS * batch_size
         ):
             hidden = hidden.float()
             if per in POOLINGS:

@@ -49,30 +49,33 @@ def export_language_model(recipe_path: str | Path) -> Path:
     arguments = _arguments(recipe, run.folder, folder)
     width = _write_weights(run.folder, folder, arguments)
     write_text(folder / "targets.txt", "".join(f"e{i}\n" for i in range(width)))
-    args = {
-        "architecture": "language_model",
-        "arguments": arguments,
-        "weights": "model.safetensors",
-        "sha256": file_digest(folder / "model.safetensors"),
-        "targets": "targets.txt",
-        "activation": "identity",
-    }
     info = kipoi_info(recipe, f"{recipe.title}; embeddings, mean over tokens; {metrics['parameters']:,} parameters.")
+    args = _args(arguments, folder / "model.safetensors")
     write_yaml(folder / "model.yaml", model_yaml(args, WINDOW, width, info, VALUE_SCORES, ("diff",)))
     write_expected(folder)
     write_text(folder / "README.md", _card(run, metrics))
-    update_index(
-        recipe.model,
-        {
-            "status": "trained",
-            "title": recipe.title,
-            "input_length": WINDOW,
-            "targets": width,
-            "parameters": metrics["parameters"],
-            "perplexity_per_base": metrics["held out"]["all"]["perplexity per base"]["model"],
-        },
-    )
+    entry = {
+        "status": "trained",
+        "title": recipe.title,
+        "input_length": WINDOW,
+        "targets": width,
+        "parameters": metrics["parameters"],
+        "perplexity_per_base": metrics["held out"]["all"]["perplexity per base"]["model"],
+    }
+    update_index(recipe.model, entry)
     return folder
+
+
+def _args(arguments, weights):
+    """Section `args` of model.yaml."""
+    return {
+        "architecture": "language_model",
+        "arguments": arguments,
+        "weights": weights.name,
+        "sha256": file_digest(weights),
+        "targets": "targets.txt",
+        "activation": "identity",
+    }
 
 
 def _arguments(recipe, run_folder, folder):

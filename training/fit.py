@@ -75,16 +75,19 @@ def fit(
     metrics |= evaluate_splits(recipe.data, splits, predictions)
     if dry_run:
         shutil.rmtree(folder)
-        return {
-            "dry run": {
-                "steps": steps,
-                "hours": round(loop.minutes / loop.step * steps / 60, 2),
-                "peak_memory_mb": round(metrics["peak_memory_mb"]),
-            }
-        } | metrics
+        return {"dry run": _estimate(loop, steps, metrics)} | metrics
     run.write_metrics(metrics)
     loop.finish({"dev": metrics["dev"]}, ["model.safetensors", "metrics.json"])
     return metrics
+
+
+def _estimate(loop, steps, metrics):
+    """Hours and memory of a run of `steps` steps, from a few of them."""
+    return {
+        "steps": steps,
+        "hours": round(loop.minutes / loop.step * steps / 60, 2),
+        "peak_memory_mb": round(metrics["peak_memory_mb"]),
+    }
 
 
 def _facts(recipe, splits, network, loop):

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from regzoo.nets import load_pretrained, save_pretrained
+from regzoo.nets.language_models import LanguageModel
 from regzoo.nets.sequence_model import make_language_model, make_tokenizer
 from regzoo.sequence.codes import reverse_complement
 from regzoo.tokenizers import Tokenizer, Tokens, train_bpe
@@ -96,6 +97,12 @@ class _MaskedTokens(nn.Module):
         return F.cross_entropy(self.network.logits(self.network.encode(ids, mask)[chosen]).float(), truth)
 
 
+def _new(recipe, train, folder):
+    """A language model with random weights."""
+    tokenizer = prepare_tokenizer(recipe, train, folder)
+    return LanguageModel("zoo", make_language_model(tokenizer, **recipe.network), tokenizer, {})
+
+
 def pretrain(recipe_path: str | Path, threads: int | None = None, track: str | None = None) -> dict[str, Any]:
     """Train a language model, or resume its run; weights and metrics are written to the run's folder.
 
@@ -130,12 +137,8 @@ def pretrain(recipe_path: str | Path, threads: int | None = None, track: str | N
         torch.set_num_threads(threads)
     train, held_out, report = load_corpus(recipe.corpus)
     torch.manual_seed(recipe.seed)
-    if recipe.start:
-        start = load_pretrained(recipe.start)
-        tokenizer, network = start.tokenizer, start.net
-    else:
-        tokenizer = prepare_tokenizer(recipe, train, folder)
-        network = make_language_model(tokenizer, **recipe.network)
+    start = load_pretrained(recipe.start) if recipe.start else _new(recipe, train, folder)
+    tokenizer, network = start.tokenizer, start.net
     fixed = recipe.model_dump(mode="json", exclude=PROSE)
     plan = Plan(folder, fixed, recipe.seed, recipe.optimiser.steps, recipe.optimiser.save_every, track=track)
     loop = Loop(network, _MaskedTokens(network), _Batches(train, tokenizer, recipe), recipe.optimiser, plan)

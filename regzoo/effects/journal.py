@@ -83,23 +83,12 @@ class Journal:
                 names = sorted(p.name for p in self.folder.iterdir())
             except FileNotFoundError:
                 continue
-            foreign = [n for n in names if not _OURS.fullmatch(n)] or (names if _LOCK not in names else [])
-            if foreign:
-                raise OutputError(
-                    f"{self.folder}: finished batches of {self.output} go there, but it holds other files "
-                    f"({foreign[0]}); move them or choose another output"
-                )
+            self._refuse_foreign(names)
             try:
                 lock = open(self.folder / _LOCK, "a+")
             except FileNotFoundError:
                 continue
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                lock.seek(0)
-                holder = lock.read().strip()
-                lock.close()
-                raise OutputError(f"{self.output}: another run is writing it ({holder or 'just started'})") from None
+            self._lock_file(lock)
             if os.path.exists(lock.name) and os.path.samestat(os.stat(lock.name), os.fstat(lock.fileno())):
                 self._lock = lock
                 lock.truncate(0)
@@ -108,6 +97,25 @@ class Journal:
                 return
             lock.close()
         raise OutputError(f"{self.folder}: cannot lock this folder")
+
+    def _refuse_foreign(self, names):
+        """Raise an OutputError if the folder holds files that no run has written."""
+        foreign = [n for n in names if not _OURS.fullmatch(n)] or (names if _LOCK not in names else [])
+        if foreign:
+            raise OutputError(
+                f"{self.folder}: finished batches of {self.output} go there, but it holds other files "
+                f"({foreign[0]}); move them or choose another output"
+            )
+
+    def _lock_file(self, lock):
+        """Lock an open file; if another process has, close it and raise an OutputError that names the process."""
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            holder = lock.read().strip()
+            lock.close()
+            raise OutputError(f"{self.output}: another run is writing it ({holder or 'just started'})") from None
 
     def _prepare(self):
         note, kept = self.folder / "request.json", len(self._batches())

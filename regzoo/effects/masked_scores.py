@@ -14,8 +14,8 @@ from regzoo.effects.strands import Strands
 from regzoo.effects.windows import allele_windows, check_alleles, contig_numbers, unknown_bases
 from regzoo.errors import InputError
 from regzoo.nets.language_models import LanguageModel
-from regzoo.nets.sequence_model import in_batches
-from regzoo.options import ZERO_SHOT, check_choice, distinct
+from regzoo.nets.sequence_model import SEQUENCE_TOKENS, TOKENS, in_batches
+from regzoo.options import ZERO_SHOT, check_at_least, check_choice, distinct
 from regzoo.sequence import Alleles, Genome
 from regzoo.sequence.alleles import Status, all_of
 from regzoo.sequence.codes import UNKNOWN
@@ -37,6 +37,8 @@ class ZeroShot:
         Bases of the window that the model reads.
     around : int
         Bases on each side of the variant over which its influence is measured.
+    batch_size : int
+        Windows of 64 tokens in one pass; fewer of longer ones, more of shorter ones.
 
     Raises
     ------
@@ -47,6 +49,7 @@ class ZeroShot:
     scores: Sequence[str] = ("p_ref", "llr")
     length: int = 512
     around: int = 10
+    batch_size: int = 64
 
     def __post_init__(self):
         if isinstance(self.scores, str):
@@ -56,12 +59,15 @@ class ZeroShot:
             raise InputError(f"no score is given; there are {', '.join(ZERO_SHOT)}")
         for name in self.scores:
             check_choice("zero-shot score", name, ZERO_SHOT)
+        check_at_least(1, batch_size=self.batch_size)
         if self.length <= 2 * self.around:
             raise InputError(f"a window of {self.length} bases does not hold {self.around} on each side of its variant")
 
 
 @torch.inference_mode()
-def base_log_probabilities(lm: LanguageModel, codes: np.ndarray, places: np.ndarray) -> np.ndarray:
+def base_log_probabilities(
+    lm: LanguageModel, codes: np.ndarray, places: np.ndarray, tokens_per_batch: int = TOKENS
+) -> np.ndarray:
     """Log p of A, C, G and T at one place of each window, which the model does not see.
 
     A single base: its token is masked. A 6-mer: its token is masked, and p sums over the 6-mers that have the base
@@ -74,6 +80,7 @@ def base_log_probabilities(lm: LanguageModel, codes: np.ndarray, places: np.ndar
     lm : regzoo.nets.language_models.LanguageModel
     codes : numpy.ndarray, uint8, shape (N, L)
     places : numpy.ndarray, int, shape (N,)
+    tokens_per_batch : int
 
     Returns
     -------
@@ -84,14 +91,15 @@ def base_log_probabilities(lm: LanguageModel, codes: np.ndarray, places: np.ndar
     if not isinstance(tokenizer, (SingleBases, SixMers, OverlappingKmers)):
         four = np.repeat(codes, 4, axis=0)
         four[np.arange(len(four)), np.repeat(places, 4)] = np.tile(np.arange(4, dtype=np.uint8), len(codes))
-        return _normalised(_sum_of_covering(lm, four, np.repeat(places, 4), np.repeat(places, 4) + 1).reshape(-1, 4))
+        at = np.repeat(places, 4)
+        return _normalised(_sum_of_covering(lm, four, at, at + 1, tokens_per_batch).reshape(-1, 4))
     tokens = tokenizer.encode(codes)
     covering = (tokens.starts <= places[:, None]) & (places[:, None] < tokens.ends)
     ids = np.where(covering, tokenizer.mask, tokens.ids)
     # Of several tokens that cover the base, the middle one.
     count = covering.sum(axis=1)
     read = covering.argmax(axis=1) + (count - 1) // 2
-    log_p = _at(lm.net, ids, tokens.mask, rows, read)
+    log_p = _at(lm.net, ids, tokens.mask, rows, read, tokens_per_batch)
     offset = places - tokens.starts[rows, read]
     letters = _letters(tokenizer)
     result = np.empty((len(codes), 4))
@@ -111,10 +119,10 @@ def _letters(tokenizer):
     return table
 
 
-def _at(net, ids, mask, rows, places):
+def _at(net, ids, mask, rows, places, tokens_per_batch):
     """Log p over the vocabulary at one token of each row, in batches by token count, float32."""
     result, lengths = np.empty((len(rows), net.vocabulary), dtype=np.float32), mask.sum(axis=1)
-    for group in in_batches(lengths):
+    for group in in_batches(lengths, tokens_per_batch):
         for same in _of_one_length(net, group, lengths):
             width = int(lengths[same].max())
             hidden = _encoded(net, ids[same, :width], mask[same, :width])
@@ -141,13 +149,13 @@ def _of_one_length(net, rows, lengths):
     return [rows[lengths[rows] == n] for n in np.unique(lengths[rows])]
 
 
-def _sum_of_covering(lm, codes, starts, ends):
+def _sum_of_covering(lm, codes, starts, ends, tokens_per_batch):
     """Sum of log p of the tokens that cover bases [start, end) of each row, all of them masked, float64, (N,)."""
     tokens = lm.tokenizer.encode(codes)
     covering = (tokens.starts < ends[:, None]) & (tokens.ends > starts[:, None])
     ids, lengths = np.where(covering, lm.tokenizer.mask, tokens.ids), tokens.lengths
     result = np.zeros(len(codes))
-    for group in in_batches(lengths):
+    for group in in_batches(lengths, tokens_per_batch):
         for same in _of_one_length(lm.net, group, lengths):
             width = int(lengths[same].max())
             part, mask = covering[same, :width], tokens.mask[same, :width]
@@ -168,7 +176,9 @@ def _normalised(log_p):
 
 
 @torch.inference_mode()
-def allele_log_likelihood(lm: LanguageModel, codes: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+def allele_log_likelihood(
+    lm: LanguageModel, codes: np.ndarray, starts: np.ndarray, ends: np.ndarray, tokens_per_batch: int = TOKENS
+) -> np.ndarray:
     """Log p of bases [start, end) of each window, which the model does not see.
 
     All tokens that cover them are masked at once and their log probabilities summed; with overlapping k-mers, whose
@@ -179,18 +189,19 @@ def allele_log_likelihood(lm: LanguageModel, codes: np.ndarray, starts: np.ndarr
     lm : regzoo.nets.language_models.LanguageModel
     codes : numpy.ndarray, uint8, shape (N, L)
     starts, ends : numpy.ndarray, int, shape (N,)
+    tokens_per_batch : int
 
     Returns
     -------
     numpy.ndarray, float64, shape (N,)
     """
     if not isinstance(lm.tokenizer, OverlappingKmers):
-        return _sum_of_covering(lm, codes, starts, ends)
+        return _sum_of_covering(lm, codes, starts, ends, tokens_per_batch)
     widths = ends - starts
     rows = np.repeat(np.arange(len(codes)), widths)
     places = np.concatenate([np.arange(a, b) for a, b in zip(starts, ends)])
     bases = codes[rows, places]
-    log_p = base_log_probabilities(lm, codes[rows], places)
+    log_p = base_log_probabilities(lm, codes[rows], places, tokens_per_batch)
     values = np.where(bases < UNKNOWN, log_p[np.arange(len(rows)), np.minimum(bases, 3)], np.log(0.25))
     return np.bincount(rows, values, minlength=len(codes))
 
@@ -212,6 +223,7 @@ class ZeroShotScorer:
 
     def __init__(self, genome: str | Path | Genome, lm: LanguageModel, options: ZeroShot):
         self.genome, self.lm, self.options = as_genome(genome), lm, options
+        self.tokens = SEQUENCE_TOKENS * options.batch_size
         self.batch_size, self.normalise = 0, False
         self.groups: dict[str, list[str]] = {"zero_shot": list(options.scores)}
         self.named: dict[str, list[str]] = {}
@@ -248,7 +260,7 @@ class ZeroShotScorer:
         rows = np.flatnonzero(self._defined(alleles, "p_ref"))
         columns = {name: table[:, i] for i, name in enumerate(self.options.scores)}
         if len(rows) and wanted & {"p_ref", "llr"}:
-            log_p = base_log_probabilities(self.lm, ref[rows], first[rows])
+            log_p = base_log_probabilities(self.lm, ref[rows], first[rows], self.tokens)
             own, other = (log_p[np.arange(len(rows)), side[rows, first[rows]]] for side in (ref, alt))
             for name, values in (("p_ref", np.exp(own)), ("llr", other - own)):
                 if name in wanted:
@@ -270,7 +282,7 @@ class ZeroShotScorer:
             return np.empty(0)
         more = (alleles.ref_length != alleles.alt_length).astype(np.int64)
         sides = [
-            allele_log_likelihood(self.lm, side, first, np.minimum(first + length + more, side.shape[1]))
+            allele_log_likelihood(self.lm, side, first, np.minimum(first + length + more, side.shape[1]), self.tokens)
             for side, length in ((ref, alleles.ref_length), (alt, alleles.alt_length))
         ]
         return sides[1] - sides[0]
@@ -287,7 +299,7 @@ class ZeroShotScorer:
         rows = np.repeat(np.arange(len(ref)), len(shifts))[inside.ravel()]
         odds = []
         for side in (ref, alt):
-            p = np.exp(base_log_probabilities(self.lm, side[rows], places[inside]))
+            p = np.exp(base_log_probabilities(self.lm, side[rows], places[inside], self.tokens))
             odds.append(np.log2(p + SMALLEST) - np.log2(1 - p + SMALLEST))
         change = np.full(places.shape, np.nan)
         change[inside] = np.abs(odds[1] - odds[0]).max(axis=1)

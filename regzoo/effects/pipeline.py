@@ -151,25 +151,10 @@ def score_variants(
     )
     run = Run(variants, genome, output, vcf_keys, workers, resume, restart, progress)
     models = load_models(model, device)
-    for one in models:
-        if one.stranded and strands == "model" and not strands_from:
-            logger.warning(
-                "%s reads one strand, and all variants are scored on the forward strand; --strands-from takes the "
-                "strand of each variant's gene, --strands sets one for all",
-                one.name,
-            )
+    _warn_of_strands(models, options)
     if strands_from and not strands_from.startswith("INFO:"):
         run.inputs.append(strands_from)
-    if background is not None and not percentile:
-        raise InputError("a background is used for percentiles only: ask for percentile too, or give no background")
-    if percentile and options.summaries:
-        raise InputError("percentiles are those of targets, not of summaries: give either percentile or summaries")
-    if percentile and background is None and (options.offsets != (0,) or strands != "model" or strands_from):
-        raise InputError(
-            "the backgrounds that ship with models are of centred windows and the model's own strands; for offsets or "
-            "other strands, give a background made with the same options"
-        )
-    backgrounds = {one.name: background_of(one.name, background) for one in models} if percentile else {}
+    backgrounds = _backgrounds(models, options, percentile, background)
     run.request = {
         "backgrounds": {name: found.digest() for name, found in backgrounds.items()},
         "models": [request.of_model(one) for one in models],
@@ -177,6 +162,32 @@ def score_variants(
         "options": dataclasses.asdict(options),
     }
     return run(partial(Scorer, models=models, options=options, backgrounds=backgrounds))
+
+
+def _warn_of_strands(models, options):
+    for one in models:
+        if one.stranded and options.strands == "model" and not options.strands_from:
+            logger.warning(
+                "%s reads one strand, and all variants are scored on the forward strand; --strands-from takes the "
+                "strand of each variant's gene, --strands sets one for all",
+                one.name,
+            )
+
+
+def _backgrounds(models, options, percentile, background):
+    """Model name -> Background; empty without percentiles."""
+    if background is not None and not percentile:
+        raise InputError("a background is used for percentiles only: ask for percentile too, or give no background")
+    if not percentile:
+        return {}
+    if options.summaries:
+        raise InputError("percentiles are those of targets, not of summaries: give either percentile or summaries")
+    if background is None and (options.offsets != (0,) or options.strands != "model" or options.strands_from):
+        raise InputError(
+            "the backgrounds that ship with models are of centred windows and the model's own strands; for offsets or "
+            "other strands, give a background made with the same options"
+        )
+    return {one.name: background_of(one.name, background) for one in models}
 
 
 def zero_shot(
@@ -187,6 +198,7 @@ def zero_shot(
     scores: Sequence[str] = ("p_ref", "llr"),
     length: int = 512,
     around: int = 10,
+    batch_size: int = 64,
     vcf_keys: str = "packed",
     workers: int = 1,
     resume: bool = False,
@@ -207,6 +219,8 @@ def zero_shot(
         Bases of the window that the model reads.
     around : int
         Bases on each side of the variant over which its influence is measured.
+    batch_size : int
+        Windows of 64 tokens in one pass; fewer of longer ones, more of shorter ones.
     variants, genome, vcf_keys, workers, resume, restart, device, output, progress
         See `score_variants`.
 
@@ -220,7 +234,7 @@ def zero_shot(
     regzoo.RegzooError
         If an input, the model, a score or the output is not valid. No output is written then.
     """
-    options = ZeroShot(scores, length, around)
+    options = ZeroShot(scores, length, around, batch_size)
     run = Run(variants, genome, output, vcf_keys, workers, resume, restart, progress)
     lm = load_language_model(model, device)
     run.request = {"models": request.of_language_model(lm), "options": dataclasses.asdict(options)}

@@ -120,29 +120,32 @@ class Scorer:
         self.evaluators = [Evaluator(model, options.incremental, options.precision) for model in models]
         self.columns = columns_of_models(models, options.targets)
         self.scores = [options.scores or default_scores(model) for model in models]
-        self.groups, self.named = {}, {}
+        self.groups: dict[str, list[str]] = {}
+        self.named: dict[str, list[str]] = {}
         self.keys: list[str] = []  # of tables that are computed; those of percentiles are derived from them
         self.ranked: dict[str, tuple[Background, str]] = {}
         for model, columns, scores in zip(models, self.columns, self.scores):
-            targets = [model.targets[i] for i in columns]
-            background = (backgrounds or {}).get(model.name)
-            if background is not None and not set(scores) & set(background.quantiles):
-                raise InputError(
-                    f"the background of {model.name} has none of the scores {', '.join(scores)}; it has "
-                    f"{', '.join(background.quantiles)}"
-                )
-            for name in scores:
-                check_score(model, name)
-                key = f"{model.name}:{name}" if len(models) > 1 else name
-                self.keys.append(key)
-                self.groups[key] = list(options.summaries) or targets
-                if background is not None and name in background.quantiles:
-                    self.ranked[key] = background, name
-                    self.groups |= {f"{key}_percentile": targets, f"{key}_p": targets}
-                if "absmax" in options.summaries:
-                    self.named[key] = targets
+            self._add_tables(model, [model.targets[i] for i in columns], scores, (backgrounds or {}).get(model.name))
         self.strands = Strands(options.strands_from, self.genome) if options.strands_from else None
         self._offsets = {model.input_length: self._moved(model.input_length) for model in models}
+
+    def _add_tables(self, model, targets, scores, background):
+        """Name the tables of a model's scores, and their columns."""
+        if background is not None and not set(scores) & set(background.quantiles):
+            raise InputError(
+                f"the background of {model.name} has none of the scores {', '.join(scores)}; it has "
+                f"{', '.join(background.quantiles)}"
+            )
+        for name in scores:
+            check_score(model, name)
+            key = f"{model.name}:{name}" if len(self.evaluators) > 1 else name
+            self.keys.append(key)
+            self.groups[key] = list(self.options.summaries) or targets
+            if background is not None and name in background.quantiles:
+                self.ranked[key] = background, name
+                self.groups |= {f"{key}_percentile": targets, f"{key}_p": targets}
+            if "absmax" in self.options.summaries:
+                self.named[key] = targets
 
     def _moved(self, length):
         """Offsets by which windows move from where `variant_offset` puts them."""

@@ -311,12 +311,6 @@ def _compare(rows, known, permutations, rng):
     covered = merged(starts, ends)
     overlapping = _distinct(source[touches(starts, ends, others)])
     found = int(touches(*others, covered).sum())
-    ours, theirs, union = (
-        int(np.sum(e - s))
-        for s, e in (covered, others, merged(np.append(starts, known.starts), np.append(ends, known.ends)))
-    )
-    both = ours + theirs - union
-    inside, outside = both * (space.size - union), (ours - both) * (theirs - both)
     shifted = np.array(
         [_distinct(source[_touches_shifted(starts, ends, low, high, others, rng)]) for _ in range(permutations)]
     )
@@ -328,12 +322,20 @@ def _compare(rows, known, permutations, rng):
         "known": len(known.starts),
         "found": found,
         "recall": _ratio(found, len(known.starts)),
-        "jaccard": both / union,
-        "odds_ratio": _ratio(inside, outside),
+        **_base_overlap(covered, others, space.size),
         "expected": expected,
         "enrichment": _ratio(overlapping, expected),
         "p": (1 + int(np.sum(shifted >= overlapping))) / (1 + permutations),
     }
+
+
+def _base_overlap(covered, others, size):
+    """Jaccard index and odds ratio by bases, of two sets of merged intervals in a space of `size` bases."""
+    joined = merged(np.append(covered[0], others[0]), np.append(covered[1], others[1]))
+    ours, theirs, union = (int(np.sum(ends - starts)) for starts, ends in (covered, others, joined))
+    both = ours + theirs - union
+    odds = _ratio(both * (size - union), (ours - both) * (theirs - both))
+    return {"jaccard": both / union, "odds_ratio": odds}
 
 
 def _touches_shifted(starts, ends, low, high, others, rng):

@@ -24,8 +24,10 @@ TOKENIZERS: dict[str, type[Tokenizer]] = {
 }
 Pooling = Literal["mean", "cls", "max"]
 POOLINGS = get_args(Pooling)
-#: Tokens in one batch.
-TOKENS = 4096
+#: Tokens of a batch, for each sequence of the batch size.
+SEQUENCE_TOKENS = 64
+#: Tokens of a batch by default.
+TOKENS = 64 * SEQUENCE_TOKENS
 
 
 def make_tokenizer(kind: str, **options: Any) -> Tokenizer:

@@ -62,6 +62,20 @@ def test_every_place_of_a_sequence(language_model):
         np.testing.assert_allclose(got[place], expected_base(lm, text, place), atol=1e-5)
 
 
+def test_batches_of_any_size_give_the_same_probabilities(language_model, monkeypatch):
+    lm = load_language_model(language_model)
+    codes = np.repeat(Genome(FASTA).codes("chr1")[500 : 500 + 40][None], 12, axis=0)
+    sizes, encode_ = [], lm.net.encode
+    monkeypatch.setattr(lm.net, "encode", lambda ids, mask: (sizes.append(ids.numel()), encode_(ids, mask))[1])
+    whole = base_log_probabilities(lm, codes, np.arange(12))
+    most = max(sizes)
+    sizes.clear()
+    np.testing.assert_allclose(base_log_probabilities(lm, codes, np.arange(12), 64), whole, atol=2e-5)
+    assert len(sizes) > 1 and max(sizes) <= 64 < most
+    with pytest.raises(InputError, match="batch_size"):
+        zero_shot(lm, VCF, FASTA, batch_size=0)
+
+
 def test_scores_of_a_vcf(language_model, tmp_path):
     lm = load_language_model(language_model)
     scores = ("p_ref", "llr", "vis_mean", "vis_max")

@@ -18,7 +18,8 @@ from tests.conftest import ROOT
 from tests.training.commands import passes_kipoi_test, train
 from training.baseline import fit_baseline
 from training.data import load_examples
-from training.data.corpus import load_corpus, read_sequences
+from training.data.corpus import load_corpus
+from training.data.records import read_sequences
 from training.evaluate import evaluate_run
 from training.export_lm import export_language_model
 from training.pretrain import choose_masked, corrupted, pretrain

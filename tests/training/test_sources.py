@@ -91,6 +91,32 @@ def test_regressions_average_repeats_and_pad_what_is_shorter(folder):
     assert report["targets"]["a"]["dev"] == {"rows": 3, "mean": 1.0, "sd": pytest.approx(np.std([0, 1, 2]))}
 
 
+def test_labels_average_columns_and_rows_of_evaluation_sets_are_left_out(folder):
+    rng = np.random.default_rng(2)
+    rows = random_texts(rng, 12, 60)
+    lines = [f"{s}\t{i}\t{i + 1}" for i, s in enumerate(rows[:6])] + [f"{rows[6]}\tNA\t4", f"{rows[7]}\tNA\t"]
+    (folder / "t.tsv").write_text("sequence\ta\tb\n" + "\n".join(lines) + "\n")
+    (folder / "d.tsv").write_text("sequence\ta\n" + "".join(f"{s}\t{i}\n" for i, s in enumerate(rows[8:])))
+    element = decode(reverse_complement(encode(rows[2][:30])))
+    write_fasta(folder / "elements.fa", [("e", "ACGT" * 10 + element + "T" * 25), ("short", "ACGTTGCA" * 4)])
+    files = [
+        {"path": "t.tsv", "labels": {"both": ["a", "b"]}},
+        {"path": "d.tsv", "split": "dev", "labels": {"both": "a"}},
+    ]
+    options = {"format": "files", "task": "regression", "overlap_kmer": 30}
+    whole = load_examples(section(files=files, **options))[0]["train"]
+    assert whole.labels[:, 0].tolist() == [0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 4.0]
+    splits, report = load_examples(section(files=files, evaluation=["elements.fa"], **options))
+    assert texts(splits["train"]) == [row for row in rows[:7] if row != rows[2]]
+    assert report["targets"]["both"]["train"]["overlapping"] == 1
+    assert len(splits["dev"]) == 4
+    with pytest.raises(InputError, match="missing.fa"):
+        load_examples(section(files=files, evaluation=["missing.fa"], **options))
+    files[0] = {"path": "elements.fa", "labels": {"both": ["a", "b"]}}
+    with pytest.raises(InputError, match="a list of columns need a table"):
+        load_examples(section(files=files, **options))
+
+
 @pytest.mark.parametrize(
     ("name", "content", "options", "message"),
     [

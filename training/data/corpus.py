@@ -1,86 +1,18 @@
 """Sequences to pretrain on, without those that overlap evaluation sets."""
 
-import re
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from regzoo.errors import InputError
-from regzoo.sequence.codes import UNKNOWN, encode_checked
+from regzoo.sequence.codes import UNKNOWN
 from training.data.overlap import is_among, kmer_hashes, window_hashes
-from training.data.records import read_text
-from training.data.sources import data_root
+from training.data.records import cut_windows
+from training.data.sources import find_files
 from training.recipe import Corpus
 
-_SEQUENCE = re.compile(r"[ACGTUNacgtun]{20,}")
 UNKNOWN_FRACTION = 0.1  # windows with a larger fraction of unknown bases are dropped
 CHUNK = 20_000  # windows whose k-mers are hashed at once
-
-
-def read_sequences(path: Path) -> list[np.ndarray]:
-    """Read every sequence of a FASTA file or of a table, plain or gzipped.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        In a table, every field of 20 or more letters of DNA or RNA, and nothing else, is a sequence.
-
-    Returns
-    -------
-    list of numpy.ndarray, uint8
-        Base codes.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read or has no sequence.
-    """
-    text = read_text(path)
-    if text.startswith(">"):
-        records = re.split(r"^>.*\n", text, flags=re.M)[1:]
-        sequences = ["".join(record.split()) for record in records]
-    else:
-        sequences = [
-            field for line in text.splitlines() for field in re.split(r"[\t,]", line) if _SEQUENCE.fullmatch(field)
-        ]
-    if not sequences:
-        raise InputError(f"{path}: no sequence in it")
-    return [encode_checked(sequence, f"{path}, sequence {i}") for i, sequence in enumerate(sequences, 1)]
-
-
-def cut_windows(paths: Iterable[Path], longest: int) -> dict[int, np.ndarray]:
-    """Cut the sequences of files into windows, by length.
-
-    Parameters
-    ----------
-    paths : iterable of pathlib.Path
-    longest : int
-        Longer sequences are cut into pieces of this length; a shorter last piece is left out.
-
-    Returns
-    -------
-    dict of int to numpy.ndarray, uint8, shape (N, length)
-    """
-    windows: dict[int, list[np.ndarray]] = {}
-    for path in paths:
-        for codes in read_sequences(path):
-            pieces = len(codes) // longest
-            rows = codes[: pieces * longest].reshape(pieces, longest) if pieces else codes[None]
-            windows.setdefault(rows.shape[1], []).append(rows)
-    return {length: np.concatenate(parts) for length, parts in sorted(windows.items())}
-
-
-def find_files(patterns: Iterable[str]) -> list[Path]:
-    """Paths that match globs relative to REGZOO_DATA, in order; an InputError names a pattern without match."""
-    root, found = data_root(""), []
-    for pattern in patterns:
-        paths = sorted(root.glob(pattern))
-        if not paths:
-            raise InputError(f"{root / pattern}: no such file; set REGZOO_DATA to the folder of the data")
-        found += paths
-    return found
 
 
 def load_corpus(section: Corpus) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray], dict[str, Any]]:

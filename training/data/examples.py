@@ -10,7 +10,8 @@ from regzoo.errors import InputError
 from regzoo.sequence.codes import fitted
 from training.data.holdout import held_out
 from training.data.overlap import CHUNK, shares_kmer, window_hashes
-from training.data.sources import SPLITS, Source
+from training.data.records import cut_windows
+from training.data.sources import SPLITS, Source, find_files
 
 logger = logging.getLogger(__name__)
 
@@ -43,9 +44,9 @@ class Examples:
 def load_examples(data: Source) -> tuple[dict[str, Examples], dict[str, Any]]:
     """Read a recipe's data section.
 
-    Training rows that share a k-mer (`data.overlap_kmer`, on either strand) with a dev or test row of any target are
-    dropped. Training rows with the same window, on either strand unless `data.stranded`, are merged: contradictory
-    labels become missing, values of regressions are averaged.
+    Training rows that share a k-mer (`data.overlap_kmer`, on either strand) with a dev or test row of any target, or
+    with a sequence of `data.evaluation`, are dropped. Training rows with the same window, on either strand unless
+    `data.stranded`, are merged: contradictory labels become missing, values of regressions are averaged.
 
     Parameters
     ----------
@@ -69,7 +70,9 @@ def load_examples(data: Source) -> tuple[dict[str, Examples], dict[str, Any]]:
         _hold_out(data, parts, groups)
     targets = _target_counts(data, parts)
     train = parts.pop("train")
-    overlap = shares_kmer(train.codes, np.concatenate([part.codes for part in parts.values()]), data.overlap_kmer)
+    others = [np.concatenate([part.codes for part in parts.values()])]
+    others += cut_windows(find_files(data.evaluation), 1 << 30).values()
+    overlap = np.any([shares_kmer(train.codes, codes, data.overlap_kmer) for codes in others], axis=0)
     overlapping = known(train.labels[overlap]).sum(axis=0)
     if overlap.any():
         train = train.take(~overlap)

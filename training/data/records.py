@@ -4,6 +4,7 @@ import csv
 import gzip
 import re
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pandas as pd
 from regzoo.errors import InputError
 from regzoo.sequence.codes import encode_checked
 
+_SEQUENCE = re.compile(r"[ACGTUNacgtun]{20,}")
 MISSING = {"", "NA", "NaN", "nan", "."}
 
 
@@ -119,3 +121,56 @@ def _joined(words, path, line):
         if len(word) != len(before) or before[1:] != word[:-1]:
             raise InputError(f"{path}, line {line}: {before} {word} are not overlapping k-mers")
     return words[0] + "".join(word[-1] for word in words[1:])
+
+
+def read_sequences(path: Path) -> list[np.ndarray]:
+    """Read every sequence of a FASTA file or of a table, plain or gzipped.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        In a table, every field of 20 or more letters of DNA or RNA, and nothing else, is a sequence.
+
+    Returns
+    -------
+    list of numpy.ndarray, uint8
+        Base codes.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read or has no sequence.
+    """
+    text = read_text(path)
+    if text.startswith(">"):
+        records = re.split(r"^>.*\n", text, flags=re.M)[1:]
+        sequences = ["".join(record.split()) for record in records]
+    else:
+        sequences = [
+            field for line in text.splitlines() for field in re.split(r"[\t,]", line) if _SEQUENCE.fullmatch(field)
+        ]
+    if not sequences:
+        raise InputError(f"{path}: no sequence in it")
+    return [encode_checked(sequence, f"{path}, sequence {i}") for i, sequence in enumerate(sequences, 1)]
+
+
+def cut_windows(paths: Iterable[Path], longest: int) -> dict[int, np.ndarray]:
+    """Cut the sequences of files into windows, by length.
+
+    Parameters
+    ----------
+    paths : iterable of pathlib.Path
+    longest : int
+        Longer sequences are cut into pieces of this length; a shorter last piece is left out.
+
+    Returns
+    -------
+    dict of int to numpy.ndarray, uint8, shape (N, length)
+    """
+    windows: dict[int, list[np.ndarray]] = {}
+    for path in paths:
+        for codes in read_sequences(path):
+            pieces = len(codes) // longest
+            rows = codes[: pieces * longest].reshape(pieces, longest) if pieces else codes[None]
+            windows.setdefault(rows.shape[1], []).append(rows)
+    return {length: np.concatenate(parts) for length, parts in sorted(windows.items())}

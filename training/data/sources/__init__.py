@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Tag
 
-from training.data.sources.base import SPLITS, Holdout, Piece, Source, data_root
+from training.data.sources.base import SPLITS, Holdout, Piece, Source, data_root, find_files
 from training.data.sources.built import BuiltData
 from training.data.sources.coordinates import CoordinatesData
 from training.data.sources.deepsea import DeepseaData
@@ -34,4 +34,4 @@ Data = Annotated[
     Discriminator(_format),
 ]
 
-__all__ = ["SPLITS", "Data", "Holdout", "Piece", "Source", "data_root"]
+__all__ = ["SPLITS", "Data", "Holdout", "Piece", "Source", "data_root", "find_files"]

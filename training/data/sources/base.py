@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
+from regzoo.errors import InputError
 from training.section import Section
 
 SPLITS = ("train", "dev", "test")
@@ -75,6 +76,10 @@ class Source(Section):
     overlap_kmer: int = Field(
         40, gt=0, description="drop training rows that share a k-mer of this length with dev or test"
     )
+    evaluation: list[str] = Field(
+        [],
+        description="globs of other data that the model will be evaluated on; training rows that overlap are dropped",
+    )
     rare_targets: bool = Field(
         False, description="accept targets with one class only in dev or test; they have no metrics there"
     )
@@ -99,3 +104,14 @@ def data_root(folder: str) -> Path:
     """`folder` relative to REGZOO_DATA, or to the working directory if that is not set."""
     root = os.environ.get("REGZOO_DATA")
     return Path(root) / folder if root else Path(folder)
+
+
+def find_files(patterns: Iterable[str]) -> list[Path]:
+    """Paths that match globs relative to REGZOO_DATA, in order; an InputError names a pattern without match."""
+    root, found = data_root(""), []
+    for pattern in patterns:
+        paths = sorted(root.glob(pattern))
+        if not paths:
+            raise InputError(f"{root / pattern}: no such file; set REGZOO_DATA to the folder of the data")
+        found += paths
+    return found

@@ -50,10 +50,10 @@ class LabelledFile(Section):
 
     path: str
     split: Literal["train", "dev", "test"] = "train"
-    labels: dict[str, float | str] = Field(
+    labels: dict[str, float | str | list[str]] = Field(
         min_length=1,
-        description="target -> a number for all records, a column of a table, or a regular expression for FASTA "
-        "headers whose group is the label",
+        description="target -> a number for all records, a column of a table, columns whose known values are "
+        "averaged, or a regular expression for FASTA headers whose group is the label",
     )
     columns: list[str] | None = Field(None, description="names of the columns of a table without header")
     sequence: str = Field("sequence", description="column of sequences, or of overlapping k-mers")
@@ -69,17 +69,24 @@ class LabelledFile(Section):
         else:
             table = read_table(path, self.columns)
             sequences = table_sequences(column(table, self.sequence, path), path)
-            labels = {
-                target: numbers(column(table, rule, path), path)
-                if isinstance(rule, str)
-                else np.full(len(table), rule, np.float32)
-                for target, rule in self.labels.items()
-            }
+            labels = {target: self._of_columns(rule, table, path) for target, rule in self.labels.items()}
             groups = list(column(table, self.group, path)) if self.group else None
         return Piece(path, self.split, sequences, labels, groups)
 
     @staticmethod
+    def _of_columns(rule, table, path):
+        if isinstance(rule, float):
+            return np.full(len(table), rule, np.float32)
+        columns = [rule] if isinstance(rule, str) else rule
+        values = np.stack([numbers(column(table, name, path), path) for name in columns])
+        known = ~np.isnan(values)
+        total = np.where(known, values, 0).sum(axis=0)
+        return np.divide(total, known.sum(axis=0), out=np.full(len(table), np.nan, np.float32), where=known.any(axis=0))
+
+    @staticmethod
     def _of_headers(rule, headers, path):
+        if isinstance(rule, list):
+            raise InputError(f"{path}: labels from a list of columns need a table, and this is a FASTA file")
         if not isinstance(rule, str):
             return np.full(len(headers), rule, np.float32)
         try:
