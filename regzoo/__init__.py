@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from regzoo.errors import InputError, ModelError, OutputError, RegzooError
 
 if TYPE_CHECKING:
+    from regzoo.attention_maps import attention
     from regzoo.effects.allele_report import alleles
     from regzoo.effects.background import Background, background
     from regzoo.effects.mutate import saturation_mutagenesis
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from regzoo.prediction import predict
     from regzoo.scanning import scan
     from regzoo.sequence import Genome
-    from regzoo.zoo import list_models, load_model
+    from regzoo.suites.run import benchmark
+    from regzoo.zoo import fetch, list_models, load_model
 
 __version__ = "0.2.0"
 
@@ -35,10 +37,13 @@ _HOMES = {
     "Genome": "regzoo.sequence.genome",
     "Model": "regzoo.model",
     "alleles": "regzoo.effects.allele_report",
+    "attention": "regzoo.attention_maps",
     "background": "regzoo.effects.background",
+    "benchmark": "regzoo.suites.run",
     "compare": "regzoo.evaluate.compare",
     "embed": "regzoo.embedding",
     "explain": "regzoo.explanation",
+    "fetch": "regzoo.zoo",
     "list_models": "regzoo.zoo",
     "load_model": "regzoo.zoo",
     "overlap": "regzoo.evaluate.overlap",
@@ -59,10 +64,13 @@ __all__ = [
     "OutputError",
     "RegzooError",
     "alleles",
+    "attention",
     "background",
+    "benchmark",
     "compare",
     "embed",
     "explain",
+    "fetch",
     "list_models",
     "load_model",
     "overlap",

@@ -24,7 +24,9 @@ from regzoo.options import (
     SCORES,
     SPECTRA,
     STRANDS,
+    SUITES,
     SUMMARIES,
+    THRESHOLDS,
     VCF_KEYS,
     ZERO_SHOT,
 )
@@ -82,6 +84,10 @@ Precision = Annotated[str, _option("--precision", help=_listed(PRECISIONS))]
 BatchSize = Annotated[int, _option("--batch-size", min=1, help="Windows in one pass of the network")]
 Device = Annotated[str, _option("--device", help="auto (a GPU where there is one), cpu, cuda or cuda:N")]
 Strands = Annotated[str, _option("--strands", help=_listed(STRANDS))]
+Calibrated = Annotated[
+    bool,
+    _option("--calibrated", help="Calibrate probabilities: log odds divided by the temperature of the validation data"),
+]
 Workers = Annotated[int, _option("--workers", min=1, help="Processes; they share the CPU's threads")]
 Resume = Annotated[bool, _option("--resume", help="Continue an interrupted run of the same command")]
 Restart = Annotated[bool, _option("--restart", help="Discard what an interrupted run left, and start again")]
@@ -164,6 +170,10 @@ def predict(
         ),
     ] = None,
     strict: Annotated[bool, _option("--strict", help="Refuse windows over a contig's end instead of padding")] = False,
+    threshold_from: Annotated[
+        str | None, _option("--threshold-from", help=f"Also write calls (columns call:TARGET). {_listed(THRESHOLDS)}")
+    ] = None,
+    calibrated: Calibrated = False,
     precision: Precision = "float32",
     batch_size: BatchSize = 64,
     device: Device = "auto",
@@ -194,6 +204,8 @@ def predict(
         centre=centre,
         use_strand=use_strand,
         strict=strict,
+        threshold_from=threshold_from,
+        calibrated=calibrated,
         precision=precision,
         batch_size=batch_size,
         device=device,
@@ -230,6 +242,10 @@ def scan(
             help="Choose the threshold: ratio of windows called in shuffled sequence to those called in real sequence",
         ),
     ] = None,
+    threshold_from: Annotated[
+        str | None, _option("--threshold-from", help=f"Instead of --threshold. {_listed(THRESHOLDS)}")
+    ] = None,
+    calibrated: Calibrated = False,
     min_length: Annotated[int | None, _option("--min-length", min=1, help="Leave out shorter elements")] = None,
     max_length: Annotated[int | None, _option("--max-length", min=1, help="Leave out longer elements")] = None,
     use_strand: Annotated[
@@ -274,6 +290,8 @@ def scan(
         targets=targets,
         threshold=threshold,
         fdr=fdr,
+        threshold_from=threshold_from,
+        calibrated=calibrated,
         min_length=min_length,
         max_length=max_length,
         use_strand=use_strand,
@@ -401,6 +419,7 @@ def zero_shot(
     ),  # type: ignore[assignment]
     length: Annotated[int, _option("--length", min=12, help="Bases that the model sees")] = 512,
     around: Annotated[int, _option("--around", min=1, help="Bases on each side for the influence scores")] = 10,
+    batch_size: BatchSize = 64,
     vcf_keys: VcfKeys = "packed",
     workers: Workers = 1,
     resume: Resume = False,
@@ -422,6 +441,7 @@ def zero_shot(
         scores=scores,
         length=length,
         around=around,
+        batch_size=batch_size,
         device=device,
         vcf_keys=vcf_keys,
         workers=workers,
@@ -495,9 +515,13 @@ def mutate(
 def explain(
     model: OneModel,
     inputs: Annotated[
-        list[str], typer.Argument(help="Loci such as chr1:1,550-1,650, or one BED file; the window around each centre")
+        list[str],
+        typer.Argument(
+            help="Loci such as chr1:1,550-1,650, variants CHROM:POS:REF:ALT, a BED or VCF file; or without --genome a "
+            "FASTA file of windows"
+        ),
     ],
-    genome: GenomeFile,
+    genome: Annotated[str | None, _option(*GENOME_NAMES, help=GENOME_HELP)] = None,
     method: Annotated[str, _option("--method", help=_listed(ATTRIBUTIONS))] = "integrated_gradients",
     targets: Targets = (),  # type: ignore[assignment]
     references: Annotated[int, _option("--references", min=1, help="Shuffled sequences to start from")] = 10,
@@ -543,6 +567,54 @@ def explain(
         progress=not quiet,
     )
     print(f"{count} windows -> {', '.join(output)}", file=sys.stderr)
+
+
+@app.command()
+def attention(
+    model: LanguageModelName,
+    inputs: Annotated[
+        str,
+        typer.Argument(help="FASTA file of sequences; or with --genome a BED file (- for standard input) or a locus"),
+    ],
+    genome: Annotated[str | None, _option(*GENOME_NAMES, help=GENOME_HELP)] = None,
+    layers: Annotated[
+        list[int], _option("--layer", help="Layers to average, from 1, -1 for the last; repeat for more; default -1")
+    ] = (),  # type: ignore[assignment]
+    heads: Annotated[list[int], _option("--head", help="Heads to average, from 1; repeat for more; default all")] = (),  # type: ignore[assignment]
+    rollout: Annotated[
+        bool, _option("--rollout", help="Attention rollout over all layers, instead of the attention of some")
+    ] = False,
+    batch_size: BatchSize = 64,
+    device: Device = "auto",
+    output: Annotated[
+        list[str],
+        _option(
+            "--output",
+            "-o",
+            help=".h5, .tsv, .tsv.gz, .parquet, .bw, or of one sequence .png, .svg or .pdf; repeat for more",
+        ),
+    ] = ...,  # type: ignore[assignment]
+    quiet: Quiet = False,
+) -> None:
+    """Show how much a transformer's first token attends to each base.
+
+    Example: regzoo attention chr1:1,550-1,650 --genome hg38.fa --model NT-mini/tf-human -o locus.png
+    """
+    from regzoo.attention_maps import attention as run
+
+    count = run(
+        model,
+        inputs,
+        genome,
+        layers=layers,
+        heads=heads,
+        rollout=rollout,
+        batch_size=batch_size,
+        device=device,
+        output=output,
+        progress=not quiet,
+    )
+    print(f"{count} sequences -> {', '.join(output)}", file=sys.stderr)
 
 
 @app.command()
@@ -609,8 +681,12 @@ def alleles(
         ),
     ] = None,
     threshold: Annotated[
-        float, _option("--threshold", help="Smallest probability of a window that is of the class")
-    ] = 0.5,
+        float | None, _option("--threshold", help="Smallest probability of a window that is of the class; default 0.5")
+    ] = None,
+    threshold_from: Annotated[
+        str | None, _option("--threshold-from", help=f"Instead of --threshold. {_listed(THRESHOLDS)}")
+    ] = None,
+    calibrated: Calibrated = False,
     background: Annotated[
         str | None,
         _option("--background", help="File of `regzoo background`; default that of the model, where it has one"),
@@ -627,12 +703,25 @@ def alleles(
             ".tsv or .csv file with columns pip and id, or pip, chrom, pos, ref and alt",
         ),
     ] = None,
+    phased: Annotated[
+        bool,
+        _option("--phased", help="Also report haplotypes: phased alleles of a sample that fit into a window together"),
+    ] = False,
+    sample: Annotated[
+        str | None, _option("--sample", help="Sample whose haplotypes these are; needed if the VCF has several")
+    ] = None,
     best: Annotated[bool, _option("--best", help="Only the target with the largest effect of each allele")] = False,
     precision: Precision = "float32",
     batch_size: BatchSize = 64,
     device: Device = "auto",
     output: Annotated[
-        str | None, _option("--output", "-o", help=".tsv, .tsv.gz, .parquet or .h5; default TSV on standard output")
+        str | None,
+        _option(
+            "--output",
+            "-o",
+            help=".tsv, .tsv.gz, .parquet or .h5; .vcf, .vcf.gz or .bcf: the records with INFO fields added; default "
+            "TSV on standard output",
+        ),
     ] = None,
     quiet: Quiet = False,
 ) -> None:
@@ -649,10 +738,14 @@ def alleles(
         targets=targets,
         step=step,
         threshold=threshold,
+        threshold_from=threshold_from,
+        calibrated=calibrated,
         background=background,
         motifs=motifs,
         orientation=orientation,
         pip=pip,
+        phased=phased,
+        sample=sample,
         best=best,
         precision=precision,
         batch_size=batch_size,
@@ -760,6 +853,67 @@ def transfer(
     print(found.matrix.to_markdown(floatfmt=".3f"))
 
 
+@app.command()
+def benchmark(
+    suite: Annotated[str, typer.Argument(help=_listed(SUITES))],
+    models: Annotated[
+        list[str],
+        _option(
+            "--model",
+            "-m",
+            help="Name or directory of a model, or a file of scores (.tsv, .csv, .parquet) with columns data_set, id "
+            "and one for each target; repeat for more; default only the baseline and published figures",
+        ),
+    ] = (),  # type: ignore[assignment]
+    data: Annotated[
+        str | None, _option("--data", "-d", help="Folder with the suite's data files; default REGZOO_DATA")
+    ] = None,
+    genome: Annotated[
+        str | None,
+        _option(*GENOME_NAMES, help="GRCh38, for variants of the suite alleles whose sequence is not in the tables"),
+    ] = None,
+    targets: Annotated[
+        list[str],
+        _option(
+            "--target",
+            "-t",
+            help="Target to report on all rows; repeat for more; by default one is chosen on half of the rows and "
+            "reported on the others",
+        ),
+    ] = (),  # type: ignore[assignment]
+    seed: Annotated[int, _option("--seed", min=0, help="Seed of the halves and of random forests")] = 0,
+    batch_size: BatchSize = 64,
+    device: Device = "auto",
+    rows: Annotated[
+        str | None, _option("--rows", help="Write the rows that are scored, with ids and sequences, as .tsv or .csv")
+    ] = None,
+    output: Annotated[
+        list[str] | None, _option("--output", "-o", help="Also write .json, .md or .tsv; repeat for more")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Evaluate models on published data by a fixed protocol, beside a baseline and published figures.
+
+    Example: regzoo benchmark alleles --model MotifResNet/tf-human --data data -o alleles.json
+    """
+    from regzoo.suites.run import benchmark as run
+
+    found = run(
+        suite,
+        models,
+        data,
+        genome=genome,
+        targets=targets,
+        seed=seed,
+        batch_size=batch_size,
+        device=device,
+        rows=rows,
+        output=output,
+        progress=not quiet,
+    )
+    print(found.to_markdown())
+
+
 def _intervals(given: list[str]) -> str | list[str]:
     """One BED file as a path; loci as a list."""
     one_file = len(given) == 1 and (given[0] == "-" or Path(given[0]).exists() or ":" not in given[0])
@@ -776,14 +930,21 @@ def _report(statuses: Counter, what: str, output: str | None, notes: Counter | N
 
 
 @app.command()
-def fetch(model: Annotated[str, typer.Argument(help="An official model, such as DeepSEA/predict")]) -> None:
+def fetch(
+    model: Annotated[str, typer.Argument(help="An official model, such as DeepSEA/predict")],
+    from_file: Annotated[
+        str | None, _option("--from", metavar="FILE", help="The authors' file, if you have it; its MD5 is verified")
+    ] = None,
+) -> None:
     """Download the weights of an official model, verify them, and convert them to safetensors.
+
+    The first use of a model does this, too.
 
     Example: regzoo fetch DeepSEA/predict
     """
-    from regzoo.zoo import load_model
+    from regzoo.zoo import fetch as run
 
-    load_model(model, device="cpu")
+    run(model, from_file)
     print(f"{model} is ready")
 
 

@@ -11,9 +11,11 @@ import torch
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from regzoo.description import read_description
 from regzoo.errors import RegzooError
+from regzoo.nets.checkpoint import file_digest
 from regzoo.sections import read_yaml
-from regzoo.zoo import catalogue, zoo_folder
+from regzoo.zoo import catalogue, model_folder, zoo_folder
 
 _INSTALL = "run `make env` in the checkout"
 
@@ -40,7 +42,7 @@ class Check:
 
 def diagnose() -> list[Check]:
     """Check this installation."""
-    checks = [_python(), _packages(), _command(), _plugin(), _zoo(), _source()]
+    checks = [_python(), _packages(), _command(), _plugin(), _zoo(), _source(), _official()]
     devices = ["cpu"] + [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     checks.append(Check("torch devices", True, ", ".join(devices)))
     return checks
@@ -113,3 +115,22 @@ def _source():
     except (RegzooError, ValueError):  # no zoo, which has its own check, or not a valid path
         passed = False
     return Check("kipoi source", passed, f"{SOURCE} -> {path}", fix)
+
+
+def _official():
+    """Check the official weights in the cache. Those that are missing are downloaded when they are needed."""
+    ready: list[tuple[str, Path]] = []
+    wrong: list[tuple[str, Path]] = []
+    try:
+        for name in [name for name, entry in catalogue().items() if entry.get("status") == "official"]:
+            official = read_description(model_folder(name)).args.official
+            if official and official.file.is_file():
+                (ready if file_digest(official.file, "md5") == official.md5 else wrong).append((name, official.file))
+    except (RegzooError, OSError) as error:
+        fix = "set REGZOO_HOME to the checkout, and REGZOO_CACHE to a folder that you can read"
+        return Check("official weights", False, str(error), fix)
+    names = ", ".join(name for name, _ in wrong or ready)
+    if wrong:
+        fix = f"remove {' '.join(str(path) for _, path in wrong)}"
+        return Check("official weights", False, f"wrong MD5: {names}", fix)
+    return Check("official weights", True, names or "none in the cache; downloaded at first use")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from tqdm import tqdm
 
 from regzoo.errors import InputError
 from regzoo.model import Model
+from regzoo.nets.language_models import LanguageModel
 from regzoo.nets.sequence_model import POOLINGS, SEQUENCE_TOKENS, encode_codes, pool
 from regzoo.options import PER, PRECISIONS, check_at_least, check_choice
 from regzoo.output.files import refuse_overwrite
@@ -20,7 +22,7 @@ from regzoo.output.tables import Schema, Vector, check_suffix, open_table
 from regzoo.sequence.codes import UNKNOWN, encode_checked
 from regzoo.sequence.genome import as_genome
 from regzoo.sequence.intervals import as_intervals
-from regzoo.tokenizers import per_base
+from regzoo.tokenizers import Tokenizer, per_base
 from regzoo.zoo import load_language_model
 
 GROUP = 256  # sequences encoded between two writes
@@ -94,15 +96,12 @@ def embed(
     if output is not None:
         check_suffix(output, (".h5", ".hdf5", ".parquet"), stdout=False)
         refuse_overwrite(output, [given for given in (inputs, genome) if isinstance(given, (str, Path))])
-    regions, source = _regions(inputs, genome)
+    regions, source = read_regions(inputs, genome)
     lm = load_language_model(model, device)
-    _check(regions, lm.tokenizer, source)
+    check_regions(regions, lm.tokenizer, source)
     schema: Schema = {"name": str, "chrom": str, "start": int, "end": int, "embedding": Vector(lm.net.hidden)}
     total = sum(len(region.codes) for region in regions)
-    about = {
-        "model": str(getattr(model, "name", model) if isinstance(model, (str, Path, Model)) else lm.kind),
-        "per": per,
-    }
+    about = {"model": name_of(model, lm), "per": per}
     table: Any
     with (
         open_table(output, schema, about) as table,
@@ -112,6 +111,11 @@ def embed(
             found = vectors_of(lm, [region.codes for region in group], per, layer, precision, batch_size, bar.update)
             table.write(_columns(group, found))
     return table.frame() if output is None else len(regions)
+
+
+def name_of(model: Any, lm: LanguageModel) -> str:
+    """What to call a language model that was given as `embed` takes it."""
+    return str(getattr(model, "name", model) if isinstance(model, (str, Path, Model)) else lm.kind)
 
 
 def _columns(regions, found):
@@ -124,7 +128,15 @@ def _columns(regions, found):
 
 
 @torch.inference_mode()
-def vectors_of(lm, sequences, per="mean", layer=None, precision="float32", batch_size=64, advance=None):
+def vectors_of(
+    lm: LanguageModel,
+    sequences: Sequence[np.ndarray],
+    per: str = "mean",
+    layer: int | None = None,
+    precision: str = "float32",
+    batch_size: int = 64,
+    advance: Callable[[int], Any] | None = None,
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Vectors of several sequences.
 
     Parameters
@@ -221,21 +233,23 @@ def _joined(parts, offsets, per, length):
 
 
 @dataclass
-class _Region:
+class Region:
+    """A sequence with its place on a contig."""
+
     name: str
     contig: str
     start: int
     codes: np.ndarray
 
 
-def _regions(inputs, genome):
-    """The sequences to embed, and what to call their source in errors."""
+def read_regions(inputs: Any, genome: Any) -> tuple[list[Region], str]:
+    """Sequences or intervals as of `embed`, and what to call their source in errors."""
     if genome is None:
         if isinstance(inputs, (list, tuple)) and all(isinstance(text, str) for text in inputs):
             rows = [encode_checked(text, f"sequence {i}") for i, text in enumerate(inputs)]
-            return [_Region(str(i), "", 0, one) for i, one in enumerate(rows)], "the sequences"
+            return [Region(str(i), "", 0, one) for i, one in enumerate(rows)], "the sequences"
         fasta = as_genome(inputs)
-        return [_Region(name, name, 0, fasta.codes(name)) for name in fasta.contigs], str(fasta.path)
+        return [Region(name, name, 0, fasta.codes(name)) for name in fasta.contigs], str(fasta.path)
     opened, (intervals, source) = as_genome(genome), as_intervals(inputs)
     regions = []
     for i, (contig, start, end) in enumerate(zip(intervals.contigs.tolist(), intervals.starts, intervals.ends)):
@@ -248,13 +262,13 @@ def _regions(inputs, genome):
             raise InputError(f"{where}: {contig}:{start}-{end} reaches over the contig's end at {len(codes)}")
         named = intervals.unit == "line" and not intervals.columns[i]
         name = f"{contig}:{start}-{end}" if named else str(intervals.names[i])
-        regions.append(_Region(name, contig, int(start), codes[start:end]))
+        regions.append(Region(name, contig, int(start), codes[start:end]))
     return regions, source
 
 
 def _groups(regions):
     """Lists of regions that are encoded together."""
-    group: list[_Region] = []
+    group: list[Region] = []
     bases = 0
     for region in regions:
         if group and (len(group) == GROUP or bases + len(region.codes) > _GROUP_BASES):
@@ -265,7 +279,8 @@ def _groups(regions):
     yield group
 
 
-def _check(regions, tokenizer, path):
+def check_regions(regions: list[Region], tokenizer: Tokenizer, path: str) -> None:
+    """Raise an InputError for a sequence that the tokenizer cannot read."""
     for region in regions:
         size = len(region.codes)
         if size < tokenizer.shortest:

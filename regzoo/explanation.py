@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,19 +16,18 @@ from tqdm import tqdm
 from regzoo.effects.evaluator import Evaluator
 from regzoo.effects.mutate import locus_effects
 from regzoo.errors import InputError, ModelError, OutputError
+from regzoo.explanation_files import OUTPUTS, bases_of, check_outputs, write_explanations
+from regzoo.explanation_windows import Window, explained_windows
 from regzoo.model import Model
 from regzoo.nets.deeplift import layers_without_rule, multipliers
 from regzoo.nets.sequence_model import LanguageModelNet
 from regzoo.options import ATTRIBUTIONS, check_at_least, check_choice, distinct
-from regzoo.output.files import finished_file, refuse_overwrite
-from regzoo.output.hdf5 import NewHdf5
-from regzoo.output.tables import TSV, Matrix, Schema, check_suffix, open_table
-from regzoo.output.tracks import require_bigwig, write_bigwig
-from regzoo.pictures import SUFFIXES, picture, require_packages
-from regzoo.sequence import Genome, decode
+from regzoo.output.files import refuse_overwrite
+from regzoo.output.tables import check_suffix
+from regzoo.pictures import picture
+from regzoo.sequence import Genome
 from regzoo.sequence.codes import UNKNOWN, one_hot, reverse_complement
 from regzoo.sequence.genome import as_genome
-from regzoo.sequence.intervals import as_intervals, is_narrow_peak, locate_windows, refuse_problems
 from regzoo.sequence.shuffle import shuffled_dinucleotides
 from regzoo.strands import reverse_complement_one_hot
 from regzoo.zoo import load_model
@@ -39,7 +37,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-OUTPUTS = (".h5", ".npz", *TSV, ".parquet", ".bw", *SUFFIXES)
 _GRADIENT_BATCH = 64  # windows in one backward pass
 
 
@@ -86,7 +83,7 @@ class Explanation:
     def to_frame(self) -> pd.DataFrame:
         """One row for each base: chrom, pos (1-based), name, ref, and the contribution to each target."""
         targets = pd.DataFrame(self.contributions, columns=self.targets)
-        return pd.concat([pd.DataFrame(_bases(self)), targets], axis=1)
+        return pd.concat([pd.DataFrame(bases_of(self)), targets], axis=1)
 
     def plot(self, path: str | Path | None = None, targets: Sequence[str] = ()) -> Figure:
         """Draw the sequence as a logo whose letters are as high as their contributions, a row for each target.
@@ -121,7 +118,7 @@ class Explanation:
 def explain(
     model: Any,
     inputs: Any,
-    genome: Any,
+    genome: Any = None,
     *,
     method: str = "integrated_gradients",
     targets: Sequence[str] = (),
@@ -135,15 +132,18 @@ def explain(
 ) -> Explanation | list[Explanation] | int:
     """Explain predictions base by base.
 
-    The window of the model's length around the centre of each interval is explained. What is explained is the output
-    before the activation (log odds, for models of probabilities), since a saturated probability has no gradient.
+    The window of the model's length around the centre of each interval or variant is explained, by its effect on the
+    output before the activation (log odds, for models of probabilities), since a saturated probability has no gradient.
 
     Parameters
     ----------
     model : str, pathlib.Path or Model
     inputs : str, pathlib.Path, list of str or pandas.DataFrame
-        Intervals, as of `regzoo.predict`.
-    genome : str, pathlib.Path or Genome
+        Intervals, as of `regzoo.predict`. A VCF or BCF file, or variants CHROM:POS:REF:ALT: the windows of the
+        reference and the alternate of each allele, and for substitutions also their difference. Without `genome`:
+        sequences of the model's window length, as a list of strings or a FASTA file.
+    genome : str, pathlib.Path or Genome, optional
+        Needed for intervals and variants.
     method : str
         A key of `regzoo.options.ATTRIBUTIONS`.
     targets : sequence of str
@@ -169,7 +169,8 @@ def explain(
     Returns
     -------
     Explanation, list of Explanation, or int
-        One result for one locus given as a string, otherwise a list; with `output`, the number of intervals.
+        One result for one locus given as a string, otherwise a list; with `output`, the number of results. Results of
+        variants are named ID_ref, ID_alt and ID_difference, and have the positions of the reference window.
 
     Raises
     ------
@@ -188,31 +189,40 @@ def explain(
     for path in outputs:
         check_suffix(path, OUTPUTS, stdout=False)
         refuse_overwrite(path, [given for given in (inputs, genome) if isinstance(given, (str, Path))])
-    loaded, opened = load_model(model, device), as_genome(genome)
+    loaded = load_model(model, device)
     columns = loaded.columns(targets)
     explainer = _Explainer(loaded, columns, method, references, steps, seed)
-    places = _places(inputs, opened, loaded, use_strand)
-    _check_outputs(outputs, places, len(columns))
-    found = (
-        explainer(opened, *place) for place in tqdm(places, desc="explaining", unit=" windows", disable=not progress)
-    )
+    opened = None if genome is None else as_genome(genome)
+    windows = explained_windows(inputs, opened, loaded, use_strand)
+    check_outputs(outputs, len(windows), len(columns))
+    if opened is None and any(str(path).endswith(".bw") for path in outputs):
+        raise OutputError("a .bw file needs a genome: give intervals and a genome, or another output")
+    found = _results(explainer, tqdm(windows, desc="explaining", unit=" windows", disable=not progress))
     if outputs:
-        _write(outputs, found, explainer.names, opened)
-        return len(places)
+        write_explanations(outputs, found, explainer.names, opened)
+        return len(windows)
     results = list(found)
     return results[0] if isinstance(inputs, str) and len(results) == 1 else results
 
 
-def _places(inputs, genome, model, use_strand):
-    """(contig, start, name, whether the reverse strand is read) of each window."""
-    intervals, source = as_intervals(inputs)
-    centred = intervals.around_summits(source) if is_narrow_peak(source) else intervals
-    numbers, starts, problems = locate_windows(centred, genome, model.input_length)
-    refuse_problems(intervals, genome, source, problems)
-    reverse = model.stranded if use_strand is None else use_strand
-    minus = (intervals.strands == "-") & reverse
-    contigs = [genome.contigs[number] for number in numbers]
-    return list(zip(contigs, starts.tolist(), intervals.names.tolist(), minus.tolist()))
+def _results(explainer, windows):
+    """The explanation of each window, and of each substitution the difference of its alleles."""
+    earlier: list[Explanation] = []
+    for window in windows:
+        if window.difference:
+            ref, alt = earlier
+            result = replace(
+                alt,
+                name=window.name,
+                contributions=alt.contributions - ref.contributions,
+                hypothetical=alt.hypothetical - ref.hypothetical,
+                prediction=alt.prediction - ref.prediction,
+                baseline=alt.baseline - ref.baseline,
+            )
+        else:
+            result = explainer(window)
+            earlier = [*earlier, result][-2:]
+        yield result
 
 
 class _Explainer:
@@ -234,21 +244,19 @@ class _Explainer:
         if method == "deeplift":
             _check_rules(model)
 
-    def __call__(self, genome: Genome, contig: str, start: int, name: str, minus: bool) -> Explanation:
-        length = self.model.input_length
-        codes = genome.windows(np.array([genome.number(contig)]), np.array([start]), length)[0]
-        read = reverse_complement(codes) if minus else codes
-        hypothetical, prediction, baseline = self._explained(read, genome, contig, start, minus)
-        if minus:
+    def __call__(self, window: Window) -> Explanation:
+        length, codes = self.model.input_length, window.codes
+        hypothetical, prediction, baseline = self._explained(reverse_complement(codes) if window.minus else codes)
+        if window.minus:
             hypothetical = hypothetical[::-1, ::-1]
         known = codes < UNKNOWN
         contributions = np.zeros((length, len(self.columns)), dtype=np.float32)
         contributions[known] = hypothetical[np.flatnonzero(known), codes[known]]
         hypothetical = np.where(known[:, None, None], hypothetical, 0).astype(np.float32)
         return Explanation(
-            contig,
-            start,
-            name,
+            window.contig,
+            window.start,
+            window.name,
             codes,
             contributions,
             hypothetical,
@@ -259,12 +267,11 @@ class _Explainer:
             self.model.name,
         )
 
-    def _explained(self, codes, genome, contig, start, minus):
-        """Hypothetical contributions, (L, 4, targets), on the strand that is read; prediction; baseline."""
+    def _explained(self, codes):
+        """Hypothetical contributions, (L, 4, targets), of base codes as they are read; prediction; baseline."""
         nothing = np.full(len(self.columns), np.nan, dtype=np.float32)
         if self.method == "saturation":
-            hypothetical = self._saturation(genome, contig, start, minus)
-            return hypothetical, self._outputs(codes[None])[0], nothing
+            return self._saturation(codes), self._outputs(codes[None])[0], nothing
         if self.method in ("gradient", "taylor"):
             gradient = self._gradients(one_hot(codes[None]))[0]
             if self.method == "taylor":  # the base's effect against the mean of the other three
@@ -274,17 +281,15 @@ class _Explainer:
         path = self._deeplift if self.method == "deeplift" else self._integrated
         return path(codes, shuffled), self._outputs(codes[None])[0], self._outputs(shuffled).mean(axis=0)
 
-    def _saturation(self, genome, contig, start, minus):
+    def _saturation(self, codes):
         """Effect of each base against the mean of the other three, from exact mutagenesis."""
-        size, length = int(genome.lengths[genome.number(contig)]), self.model.input_length
-        low, high = max(start, 0), min(start + length, size)
         kind = "logit" if self.model.outputs == "probabilities" else "diff"
-        strands = "reverse" if minus else "forward"
-        effects = locus_effects(self.evaluator, genome, contig, low, high, kind, self.columns, strands=strands)[:, :4]
+        window = Genome.from_sequences({"window": codes})
+        effects = locus_effects(self.evaluator, window, "window", 0, len(codes), kind, self.columns, strands="forward")[
+            :, :4
+        ]
         effects = np.nan_to_num(effects)
-        result = np.zeros((length, 4, len(self.columns)))
-        result[low - start : high - start] = effects - (effects.sum(axis=1, keepdims=True) - effects) / 3
-        return result[::-1, ::-1] if minus else result
+        return effects - (effects.sum(axis=1, keepdims=True) - effects) / 3
 
     def _logits(self, x: torch.Tensor) -> torch.Tensor:
         """Outputs before the activation, (N, targets); the mean over both strands and over bins."""
@@ -347,97 +352,3 @@ def _check_rules(model: Model) -> None:
             f"{model.name}: DeepLIFT has no rule for {', '.join(without)}; use 'integrated_gradients', which is "
             "complete for any network"
         )
-
-
-def _check_outputs(outputs, places, targets):
-    for path in outputs:
-        suffix = check_suffix(path, OUTPUTS, stdout=False)
-        if suffix in SUFFIXES:
-            require_packages(path, "matplotlib", "logomaker")
-            if len(places) > 1:
-                raise OutputError(f"{path}: a picture shows one window, but there are {len(places)}; use .h5 or .tsv")
-        if suffix in (".npz", ".bw") and targets != 1:
-            raise OutputError(f"{path}: holds one target, but there are {targets}; choose one")
-        if suffix == ".bw":
-            require_bigwig()
-
-
-def _write(outputs, found: Iterable[Explanation], names: list[str], genome: Genome) -> None:
-    """Write all explanations to all outputs."""
-    with ExitStack() as stack:
-        writers = [stack.enter_context(_open(path, names, genome)) for path in outputs]
-        for result in found:
-            for write in writers:
-                write(result)
-
-
-@contextmanager
-def _open(path, names, genome):
-    suffix = check_suffix(path, OUTPUTS, stdout=False)
-    if suffix in (*TSV, ".parquet"):
-        schema: Schema = {"chrom": str, "pos": int, "name": str, "ref": str, "contributions": Matrix(names)}
-        with open_table(path, schema) as table:
-            yield lambda result: table.write(_bases(result) | {"contributions": result.contributions})
-        return
-    with finished_file(path) as temporary:
-        if suffix == ".h5":
-            with NewHdf5(temporary) as file:
-                file.create_dataset("targets", data=names)
-                yield _hdf5_writer(file)
-            return
-        results: list[Explanation] = []
-        yield results.append
-        if suffix == ".npz":
-            shape = (0, 4, 0)
-            hot = np.stack([one_hot(r.reference) for r in results]) if results else np.zeros(shape)
-            contribs = np.stack([r.hypothetical[:, :, 0].T for r in results]) if results else np.zeros(shape)
-            with open(temporary, "wb") as handle:
-                np.savez_compressed(handle, one_hot=hot, hypothetical_contribs=contribs)
-        elif suffix == ".bw":
-            sizes = dict(zip(genome.contigs, genome.lengths.tolist()))
-            write_bigwig(temporary, _mean_contributions(results, genome), sizes, path)
-        else:
-            results[0].plot(temporary)
-
-
-def _bases(result):
-    """Columns that say which base each row of a table is of."""
-    length = len(result.reference)
-    return {
-        "chrom": [result.contig] * length,
-        "pos": np.arange(result.start, result.start + length) + 1,
-        "name": [result.name] * length,
-        "ref": list(decode(result.reference)),
-    }
-
-
-def _hdf5_writer(file) -> Callable[[Explanation], None]:
-    count = 0
-
-    def write(result: Explanation) -> None:
-        nonlocal count
-        group = file.create_group(f"windows/{count:06d}")
-        count += 1
-        group.attrs.update(
-            contig=result.contig, start=result.start, name=result.name, method=result.method, model=result.model
-        )
-        group.create_dataset("reference", data=np.frombuffer(decode(result.reference).encode(), dtype="S1"))
-        for name in ("contributions", "hypothetical", "prediction", "baseline", "completeness"):
-            group.create_dataset(name, data=getattr(result, name))
-
-    return write
-
-
-def _mean_contributions(results, genome):
-    """Blocks of a bigWig: the mean contribution of each base of each contig."""
-    sums: dict[str, list[np.ndarray]] = {}
-    for result in results:
-        low = max(0, -result.start)
-        high = min(len(result.reference), int(genome.lengths[genome.number(result.contig)]) - result.start)
-        positions = np.arange(result.start + low, result.start + high)
-        sums.setdefault(result.contig, []).append(np.stack([positions, result.contributions[low:high, 0]]))
-    for contig in sorted(sums):
-        positions, found = np.concatenate(sums[contig], axis=1)
-        unique, rows = np.unique(positions.astype(np.int64), return_inverse=True)
-        mean = np.bincount(rows, found) / np.bincount(rows)
-        yield contig, unique, unique + 1, mean.astype(np.float32)

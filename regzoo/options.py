@@ -52,6 +52,10 @@ VCF_KEYS = {
     "packed": "one INFO key for all targets of a score, separated by |",
     "each": "one INFO key (a number) for each target",
 }
+#: Where the threshold of each target is taken from.
+THRESHOLDS = {
+    "validation": "the threshold of the largest MCC on the model's validation data, for each target",
+}
 #: How random variants of a background are drawn.
 SPECTRA = {
     "human": "trinucleotide contexts and alternates as often as in 1000 Genomes variants of chromosome 20",
@@ -71,6 +75,13 @@ ATTRIBUTIONS = {
     "saturation": "exact mutagenesis: minus the mean effect of the three substitutions, also for language models",
 }
 #: Scores of masked language models.
+#: Suites of `benchmark`.
+SUITES = {
+    "alleles": "variants with both alleles: accessibility (dsQTL), allelic imbalance, reporter assay of eQTLs",
+    "satmut": "saturation mutagenesis of 22 regulatory elements",
+    "mpra": "activity of sequences in reporter assays",
+    "probe": "random forest on frozen embeddings of a language model",
+}
 ZERO_SHOT = {
     "p_ref": "probability of the reference base, hidden",
     "llr": "log p(alternate) - log p(reference), both hidden",

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from regzoo.calibration import Adjustment
 from regzoo.errors import InputError, OutputError
 from regzoo.model import Model
 from regzoo.options import CENTRES, PRECISIONS, check_at_least, check_choice, distinct
@@ -64,6 +65,8 @@ def predict(
     centre: str | None = None,
     use_strand: bool | None = None,
     strict: bool = False,
+    threshold_from: str | None = None,
+    calibrated: bool = False,
     precision: str = "float32",
     batch_size: int = 64,
     device: str = "auto",
@@ -94,6 +97,12 @@ def predict(
         Reverse-complement intervals on '-'. By default only for models of RNA and promoters (`Model.stranded`).
     strict : bool
         Raise an error for windows that reach over a contig's end, instead of padding them with N.
+    threshold_from : str, optional
+        Also call classes: a column call:TARGET for each target, 1 where the model's probability is at or above the
+        target's threshold and 0 below. A key of `regzoo.options.THRESHOLDS`.
+    calibrated : bool
+        Divide the log odds by the temperature that was fitted on the model's validation data (Guo et al. 2017). Calls
+        do not change.
     precision : str
         A key of `regzoo.options.PRECISIONS`.
     batch_size : int
@@ -112,7 +121,7 @@ def predict(
         For intervals: columns chrom, start, end, name, strand, window_start, window_end, status, and one for each
         target; `attrs` holds the numbers of windows that were padded and that have unknown bases. For sequences: one
         column for each target. Targets are named MODEL:TARGET with several models, and TARGET:BIN for profiles. With
-        `output`, a summary.
+        `threshold_from`, columns of calls follow. With `output`, a summary.
 
     Raises
     ------
@@ -131,14 +140,25 @@ def predict(
         check_choice("centre", centre, CENTRES)
     models = load_models(model, device)
     columns = columns_of_models(models, distinct(targets))
+    adjustments = _Adjustments(models, columns, threshold_from, calibrated)
     if genome is None:
-        return _predict_sequences(models, columns, inputs, precision, batch_size, output)
+        return _predict_sequences(models, columns, adjustments, inputs, precision, batch_size, output)
     if output is not None:
         refuse_overwrite(output, [given for given in (inputs, genome) if isinstance(given, (str, Path))])
     intervals, source = as_intervals(inputs)
     summits = centre == "summit" or (centre is None and is_narrow_peak(source))
     run = _Run(
-        models, columns, intervals, source, as_genome(genome), summits, use_strand, strict, precision, batch_size
+        models,
+        columns,
+        adjustments,
+        intervals,
+        source,
+        as_genome(genome),
+        summits,
+        use_strand,
+        strict,
+        precision,
+        batch_size,
     )
     table: Any
     with _open_output(output, run) as table:
@@ -151,26 +171,43 @@ def predict(
     return frame
 
 
-def _predict_sequences(models, columns, sequences, precision, batch_size, output):
+class _Adjustments:
+    """Calibration and calls of the targets of several models."""
+
+    def __init__(self, models, columns, threshold_from, calibrated):
+        self._parts = [Adjustment(model, chosen, threshold_from, calibrated) for model, chosen in zip(models, columns)]
+        self.names = _names(models, columns)
+        #: Columns of the table that hold the predictions.
+        self.schema = {"predictions": Matrix(self.names, labels="targets")}
+        if threshold_from is not None:
+            self.schema["calls"] = Matrix(self.names, "call:")
+
+    def columns(self, predictions):
+        """Columns of `schema` from each model's predictions, shape (N, targets) or (N, targets, bins)."""
+        found: dict[str, list[np.ndarray]] = {"predictions": [], "calls": []}
+        for part, values in zip(self._parts, predictions):
+            by_target = np.moveaxis(values, 1, -1)
+            found["predictions"].append(np.moveaxis(part.values(by_target), -1, 1).reshape(len(values), -1))
+            if "calls" in self.schema:
+                found["calls"].append(np.moveaxis(part.calls(by_target), -1, 1).reshape(len(values), -1))
+        return {name: np.concatenate(found[name], axis=1).astype(np.float32) for name in self.schema}
+
+
+def _predict_sequences(models, columns, adjustments, sequences, precision, batch_size, output):
     records = None
     if isinstance(sequences, (Path, Intervals, pd.DataFrame)) or (
         isinstance(sequences, str) and not re.fullmatch("[A-Za-z]+", sequences)
     ):
         records = _read_records(models, sequences)
         sequences = np.stack(list(records.values()))
-    names = _names(models, columns)
-    values = np.concatenate(
-        [
-            one.predict(sequences, batch_size, precision)[:, chosen].reshape(-1, _width(one, chosen))
-            for one, chosen in zip(models, columns)
-        ],
-        axis=1,
+    values = adjustments.columns(
+        one.predict(sequences, batch_size, precision)[:, chosen] for one, chosen in zip(models, columns)
     )
     named = {} if records is None else {"name": str}
     table: Any
-    with open_table(output, named | {"predictions": Matrix(names, labels="targets")}, _about(models)) as table:
-        table.write({"name": list(records or ()), "predictions": values})
-    return table.frame() if output is None else Predicted(Counter(ok=len(values)))
+    with open_table(output, named | adjustments.schema, _about(models)) as table:
+        table.write({"name": list(records or ()), **values})
+    return table.frame() if output is None else Predicted(Counter(ok=len(values["predictions"])))
 
 
 def _read_records(models, path):
@@ -219,10 +256,6 @@ def columns_of_models(models: Sequence[Model], targets: Sequence[str]) -> list[l
     return columns
 
 
-def _width(model, chosen):
-    return len(chosen) * (model.bins or 1)
-
-
 def _names(models, columns):
     """Names of the prediction columns."""
     names = []
@@ -236,8 +269,22 @@ def _names(models, columns):
 class _Run:
     """Blocks of finished rows, as columns of a table; `summary` is complete when all have been taken."""
 
-    def __init__(self, models, columns, intervals, source, genome, summits, use_strand, strict, precision, batch_size):
+    def __init__(
+        self,
+        models,
+        columns,
+        adjustments,
+        intervals,
+        source,
+        genome,
+        summits,
+        use_strand,
+        strict,
+        precision,
+        batch_size,
+    ):
         self.models, self.columns, self.genome, self.intervals = models, columns, genome, intervals
+        self.adjustments, self.names = adjustments, adjustments.names
         self.use_strand, self.precision, self.batch_size = use_strand, precision, batch_size
         centred = intervals.around_summits(source) if summits else intervals
         self.numbers, _, self.problems = locate_windows(centred, genome, min(one.input_length for one in models))
@@ -252,7 +299,6 @@ class _Run:
                 refuse_overhang(centred, genome, source, self.numbers, first, length, self.usable)
             over = (first < 0) | (first + length > genome.lengths[self.numbers])
             self.summary.padded += int(np.sum(self.usable & over))
-        self.names = _names(models, columns)
         self.fixed = {
             "chrom": intervals.contigs,
             "start": intervals.starts,
@@ -268,7 +314,7 @@ class _Run:
         fixed = {name: int if values.dtype.kind == "i" else str for name, values in self.fixed.items()} | {
             "status": str
         }
-        return fixed | {"predictions": Matrix(self.names, labels="targets")}, {n: f"intervals/{n}" for n in fixed}
+        return fixed | self.adjustments.schema, {n: f"intervals/{n}" for n in fixed}
 
     def __len__(self):
         return -(-len(self.intervals) // (_BATCHES_PER_BLOCK * self.batch_size))
@@ -280,14 +326,18 @@ class _Run:
 
     def _block(self, rows):
         usable = self.usable[rows]
-        values = np.full((len(rows), len(self.names)), np.nan, dtype=np.float32)
+        values = {
+            name: np.full((len(rows), len(self.names)), np.nan, dtype=np.float32) for name in self.adjustments.schema
+        }
         if usable.any():
-            values[usable] = self._predictions(rows[usable])
-        finite = np.isfinite(values).all(axis=1)
+            for name, found in self.adjustments.columns(self._predictions(rows[usable])).items():
+                values[name][usable] = found
+        finite = np.isfinite(values["predictions"]).all(axis=1)
         status = np.where(usable, np.where(finite, "ok", _NOT_FINITE), self.problems[rows])
-        values[status != "ok"] = np.nan
+        for matrix in values.values():
+            matrix[status != "ok"] = np.nan
         self.summary.statuses.update(status.tolist())
-        return {name: column[rows] for name, column in self.fixed.items()} | {"status": status, "predictions": values}
+        return {name: column[rows] for name, column in self.fixed.items()} | {"status": status, **values}
 
     def _predictions(self, rows):
         parts = []
@@ -298,9 +348,8 @@ class _Run:
             codes = self.genome.windows(self.numbers[rows], first, length, on_minus)
             outside = np.maximum(-first, 0) + np.maximum(first + length - self.genome.lengths[self.numbers[rows]], 0)
             self.summary.unknown += int(np.sum((codes == UNKNOWN).sum(axis=1) > outside))
-            found = model.predict(codes, self.batch_size, self.precision)[:, chosen]
-            parts.append(found.reshape(len(rows), -1))
-        return np.concatenate(parts, axis=1)
+            parts.append(model.predict(codes, self.batch_size, self.precision)[:, chosen])
+        return parts
 
 
 def _window_columns(models, starts):
@@ -318,6 +367,8 @@ def _window_columns(models, starts):
 @contextmanager
 def _open_output(output: str | Path | None, run: _Run) -> Iterator[Any]:
     if output is not None and check_suffix(output, (*TABLES, *BEDGRAPH)) in BEDGRAPH:
+        if "calls" in run.adjustments.schema:
+            raise OutputError(f"{output}: bedGraph holds predictions only, no calls; write a table")
         if len(run.names) != 1:
             raise OutputError(f"{output}: bedGraph holds one track, but there are {len(run.names)} targets; choose one")
         with finished_file(output) as path, closing_table(_BedGraph(path, run)) as table:

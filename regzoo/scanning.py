@@ -17,6 +17,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from regzoo.calibration import Adjustment
 from regzoo.effects.evaluator import Evaluator
 from regzoo.errors import InputError, ModelError, OutputError
 from regzoo.evaluate.overlap import FAR, Space, as_regions, compare_elements, located, merged
@@ -100,6 +101,8 @@ def scan(
     targets: Sequence[str] = (),
     threshold: float | None = None,
     fdr: float | None = None,
+    threshold_from: str | None = None,
+    calibrated: bool = False,
     min_length: int | None = None,
     max_length: int | None = None,
     use_strand: bool | None = None,
@@ -136,6 +139,12 @@ def scan(
         Instead of `threshold`: choose the smallest threshold at which the windows called in shuffled sequence are at
         most this fraction of those called in the regions. The regions are shuffled in pieces of 10,000 bases that keep
         their dinucleotides. Each target has its own threshold. Doubles the work.
+    threshold_from : str, optional
+        Instead of `threshold`: a key of `regzoo.options.THRESHOLDS`. Each target has its own threshold.
+    calibrated : bool
+        Divide the log odds of predictions by the temperature that was fitted on the model's validation data (Guo et al.
+        2017), in tracks and elements. `threshold` is then one of calibrated probabilities. Thresholds of
+        `threshold_from` are calibrated in the same way, so that the elements do not change.
     min_length, max_length : int, optional
         Elements shorter or longer than this, in bases, are left out and counted.
     use_strand : bool, optional
@@ -187,7 +196,8 @@ def scan(
     check_at_least(0, seed=seed)
     loaded = load_model(model, device)
     outputs = [] if output is None else [output] if isinstance(output, (str, Path)) else list(output)
-    options = _Options(loaded, step, threshold, fdr, min_length, max_length, precision, batch_size)
+    adjustment = Adjustment(loaded, loaded.columns(distinct(targets)), threshold_from, calibrated)
+    options = _Options(loaded, step, threshold, fdr, min_length, max_length, precision, batch_size, adjustment)
     options.check(wanted=output is None or compare is not None or any(not _is_track(path) for path in outputs))
     tracks = _tracks(loaded, distinct(targets), use_strand)
     inputs = [given for given in (genome, regions, compare) if isinstance(given, (str, Path))]
@@ -207,7 +217,7 @@ def scan(
         table = pd.DataFrame()  # where no elements are called
         if options.calls:
             for number, track in enumerate(tracks):
-                value = options.threshold if fdr is None else _fdr_threshold(real, null, number, track, fdr)
+                value = options.threshold_of(track) if fdr is None else _fdr_threshold(real, null, number, track, fdr)
                 summary.thresholds[track.label] = float(value)
             table = _call(spans, tracks, real, options, summary)
             if known is not None:
@@ -246,6 +256,7 @@ class _Options:
     max_length: int | None
     precision: str
     batch_size: int
+    adjustment: Adjustment | None = None
 
     def __post_init__(self):
         if self.given_step is not None and not isinstance(self.given_step, (int, np.integer)):
@@ -257,9 +268,15 @@ class _Options:
         step -= step % pools if 0 < pools <= step else 0
         self.step = step if self.given_step is None else self.given_step
         self.shared = incremental if pools and self.step and math.lcm(self.step, pools) < length else None
-        if self.threshold is None and self.fdr is None and self.model.outputs == "probabilities":
+        own = None if self.adjustment is None else self.adjustment.shown_thresholds()
+        self.thresholds = own  # of each target
+        if self.threshold is None and self.fdr is None and own is None and self.model.outputs == "probabilities":
             self.threshold = 0.5
-        self.calls = self.threshold is not None or self.fdr is not None
+        self.calls = own is not None or self.threshold is not None or self.fdr is not None
+
+    def threshold_of(self, track):
+        """Smallest prediction of a called window of a track."""
+        return self.threshold if self.thresholds is None else self.thresholds[track.place]
 
     def check(self, wanted):
         """Raise an InputError for an option that is not valid; `wanted`: elements are asked for."""
@@ -269,8 +286,9 @@ class _Options:
         check_at_least(1, batch_size=self.batch_size)
         if self.fdr is not None and not 0 < self.fdr < 1:
             raise InputError(f"fdr: expected a fraction between 0 and 1, got {self.fdr}")
-        if self.fdr is not None and self.threshold is not None:
-            raise InputError("give either a threshold or an fdr, which chooses the threshold")
+        given = {"a threshold": self.threshold, "an fdr": self.fdr, "threshold_from": self.thresholds}
+        if len(several := [name for name, value in given.items() if value is not None]) > 1:
+            raise InputError(f"give either {' or '.join(several)}: each of them chooses the threshold")
         if wanted and not self.calls:
             raise InputError(
                 f"{name} does not predict probabilities, so that elements need a threshold: give threshold or fdr"
@@ -298,14 +316,15 @@ class _Track:
     label: str
     column: int
     strand: str
+    place: int
 
 
 def _tracks(model, targets, use_strand):
     both = model.stranded if use_strand is None else use_strand
     strands = (("+", ".plus"), ("-", ".minus")) if both else ((".", ""),)
     return [
-        _Track(f"{model.targets[column]}{suffix}", column, strand)
-        for column in model.columns(targets)
+        _Track(f"{model.targets[column]}{suffix}", column, strand, place)
+        for place, column in enumerate(model.columns(targets))
         for strand, suffix in strands
     ]
 
@@ -498,7 +517,11 @@ class _Predictor:
             else:
                 values = self._windows(codes, starts)
             values = values if values.ndim == 2 else values.mean(axis=2)
-            result[:, members] = values[:, [self.tracks[i].column for i in members]]
+            columns = list(dict.fromkeys(track.column for track in self.tracks))
+            values = values[:, columns]
+            if self.options.adjustment is not None:
+                values = self.options.adjustment.values(values)
+            result[:, members] = values[:, [self.tracks[i].place for i in members]]
         return result
 
     def _windows(self, codes, starts):

@@ -14,7 +14,13 @@ from regzoo.errors import InputError, ModelError, RegzooError
 from regzoo.home import zoo_folder
 from regzoo.model import Model, ZooModule, check_output, resolve_device
 from regzoo.nets import build, load_pretrained
-from regzoo.nets.checkpoint import load_weights, official_weights, read_weights, without_initialisation
+from regzoo.nets.checkpoint import (
+    load_weights,
+    official_weights,
+    read_weights,
+    store_official,
+    without_initialisation,
+)
 from regzoo.nets.language_models import LanguageModel
 from regzoo.nets.sequence_model import LanguageModelNet, make_tokenizer
 from regzoo.sections import read_yaml, validated
@@ -284,6 +290,36 @@ def load_model(model: Any, device: str = "auto") -> Model:
         merge_strands=description.postprocessing.variant_effects.use_rc,
         stranded=description.use_strand,
     )
+
+
+def fetch(model: str | Path, from_file: str | Path | None = None) -> None:
+    """Download the weights of an official model, verify them, and convert them to safetensors.
+
+    The first use of a model does this, too. Both files are kept in REGZOO_CACHE (default ~/.cache/regzoo).
+
+    Parameters
+    ----------
+    model : str or pathlib.Path
+        GROUP/MODEL, or the path of a model directory.
+    from_file : str or pathlib.Path, optional
+        The authors' file, if it was downloaded by other means. It must have the MD5 that model.yaml states.
+
+    Raises
+    ------
+    ModelError
+        If there is no such model, it is not an official one, the weights cannot be downloaded, the file cannot be read,
+        or the MD5 is wrong.
+
+    Examples
+    --------
+    >>> regzoo.fetch("MPRA-DragoNN/ConvModel", from_file="pretrained.hdf5")  # doctest: +SKIP
+    """
+    official = read_description(model_folder(model)).args.official
+    if official is None:
+        raise ModelError(f"{model}: its weights are not downloaded; `regzoo ls --status official` lists those that are")
+    if from_file is not None:
+        store_official(official, from_file, str(model))
+    load_model(model, device="cpu")
 
 
 def load_language_model(model: Any, device: str = "auto") -> LanguageModel:

@@ -331,10 +331,13 @@ COMMANDS = {
     cli.mutate: regzoo.saturation_mutagenesis,
     cli.embed: regzoo.embed,
     cli.explain: regzoo.explain,
+    cli.attention: regzoo.attention,
     cli.alleles: regzoo.alleles,
     cli.background: regzoo.background,
     cli.compare: regzoo.compare,
     cli.transfer: regzoo.transfer,
+    cli.benchmark: regzoo.benchmark,
+    cli.fetch: regzoo.fetch,
 }
 
 

@@ -203,3 +203,63 @@ def test_what_is_refused(genome, tmp_path):
     with pytest.raises(InputError, match="no target"):
         explain(CNN, LOCUS, genome, method="gradient").plot(targets=["x"])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_sequences_are_explained_as_their_windows_of_a_genome_are(genome, tmp_path):
+    model = regzoo.load_model(CNN, device="cpu")
+    start, codes = window(genome, model)
+    expected = explain(model, LOCUS, genome, method="taylor")
+    text = decode(codes)
+    fasta = tmp_path / "windows.fa"
+    fasta.write_text(f">first\n{text}\n>second\n{'ACGT' * 30}"[: len(text) * 2 + 16] + "\n")
+    (found,) = explain(model, [text], method="taylor")
+    np.testing.assert_allclose(found.contributions, expected.contributions, atol=1e-6)
+    assert found.name == "0" and found.start == 0
+    records = explain(model, fasta, method="saturation")
+    np.testing.assert_allclose(
+        records[0].contributions, explain(model, LOCUS, genome, method="saturation").contributions, atol=2e-5
+    )
+    assert [one.name for one in records] == ["first", "second"]
+    with pytest.raises(InputError, match="0 has 5 bases, but"):
+        explain(model, ["ACGTA"])
+    with pytest.raises(OutputError, match="needs a genome"):
+        explain(model, [text], output=tmp_path / "x.bw", targets=model.targets[:1])
+
+
+def test_both_alleles_and_their_difference(genome, tmp_path, caplog):
+    """Each allele as its own sequence, made by hand."""
+    model = regzoo.load_model(CNN, device="cpu")
+    length, contig = model.input_length, decode(genome.codes("chr1"))
+    vcf = tmp_path / "v.vcf"
+    alt = {"A": "C", "C": "G", "G": "T", "T": "A"}[contig[1599]]
+    vcf.write_text(
+        "##fileformat=VCFv4.3\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+        f"chr1\t1600\tsnv\t{contig[1599]}\t{alt}\t.\t.\t.\nchr1\t1700\t.\t{contig[1699]}\t{contig[1699]}TT,<DEL>\t.\t.\t.\n"
+    )
+    found = explain(model, vcf, genome, method="gradient")
+    insertion = f"chr1:1700:{contig[1699]}:{contig[1699]}TT"
+    assert [one.name for one in found] == [
+        "snv_ref",
+        "snv_alt",
+        "snv_difference",
+        f"{insertion}_ref",
+        f"{insertion}_alt",
+    ]
+    assert "1 alleles are left out: 1 symbolic allele" in caplog.text
+    first = found[0].start
+    reference = contig[first : first + length]
+    changed = reference[: 1599 - first] + alt + reference[1600 - first :]
+    expected = explain(model, [reference, changed], method="gradient")
+    for one, other in zip(found, expected):
+        np.testing.assert_allclose(one.contributions, other.contributions, atol=1e-6)
+    difference = expected[1].contributions - expected[0].contributions
+    np.testing.assert_allclose(found[2].contributions, difference, atol=1e-6)
+    assert np.abs(difference).max() > 1e-3
+    first = found[3].start
+    grown = contig[first:1700] + "TT" + contig[1700 : first + length]
+    (longer,) = explain(model, [grown[:length]], method="gradient")
+    np.testing.assert_allclose(found[4].contributions, longer.contributions, atol=1e-6)
+    text = f"chr1:1600:{contig[1599]}:{alt}"
+    assert [one.name for one in explain(model, text, genome, method="gradient")] == [
+        f"{text}_{side}" for side in ("ref", "alt", "difference")
+    ]

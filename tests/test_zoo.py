@@ -404,7 +404,7 @@ OFFICIAL = {"input_length": 1000, "n_targets": 3, "channels": [2, 3, 4], "hidden
 
 
 class Response(io.BytesIO):
-    pass
+    headers = {}
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+from regzoo.errors import InputError
 from regzoo.evaluate.metrics import CORRELATIONS, METRICS
 from training.recipe import Recipe, Supervised
 
@@ -101,20 +102,10 @@ def model_card(recipe: Supervised, metrics: dict[str, Any], baselines: dict[str,
         f"{metrics['input_length']} bases, {len(data.targets)} targets; {strands}.",
         "",
     ]
-    lines += _data_section(data, metrics["data"])
-    others = baselines | ({"SVR on the same embeddings": metrics["svr"]} if "svr" in metrics else {})
-    lines += [
-        "## Metrics",
-        "",
-        "With 95% percentile bootstrap intervals (1,000 resamples of the rows, fewer for more than 100,000)"
-        + ("" if data.task == "regression" else "; MCC at threshold 0.5")
-        + ". Models were selected on dev; test was used for evaluation only. "
-        + _baseline(data, metrics, baselines),
-        "",
-    ]
-    lines += _metric_tables(data, metrics, others)
+    lines += _data_section(data, metrics["data"]) + _metrics_section(data, metrics, baselines)
     lines += _source_tables(metrics.get("by_source", {})) + _specificity(metrics.get("specificity", {}))
     lines += _published(recipe) if recipe.published else []
+    lines += [calibration_section(metrics["calibration"]), ""] if metrics.get("calibration") else []
     lines += [
         "## Limits",
         "",
@@ -126,6 +117,71 @@ def model_card(recipe: Supervised, metrics: dict[str, Any], baselines: dict[str,
         "",
     ]
     return "\n".join(lines)
+
+
+def _metrics_section(data, metrics, baselines):
+    others = baselines | ({"SVR on the same embeddings": metrics["svr"]} if "svr" in metrics else {})
+    text = (
+        "With 95% percentile bootstrap intervals (1,000 resamples of the rows, fewer for more than 100,000)"
+        + ("" if data.task == "regression" else "; MCC at threshold 0.5")
+        + ". Models were selected on dev; test was used for evaluation only. "
+        + _baseline(data, metrics, baselines)
+    )
+    return ["## Metrics", "", text, "", *_metric_tables(data, metrics, others)]
+
+
+def calibration_section(found: dict[str, Any]) -> str:
+    """Section of a card: threshold and temperature of each target, and what they change on test.
+
+    Parameters
+    ----------
+    found : dict
+        As of `training.calibrate.fit_calibration`.
+
+    Returns
+    -------
+    str
+        Markdown, from its heading to the end of its table.
+    """
+    lines = [
+        "### Calibration",
+        "",
+        "The threshold is the one of the largest MCC on dev; `--threshold-from validation` uses it. The temperature, "
+        "fitted on dev by maximum likelihood, divides the log odds with `--calibrated`. ECE is the expected "
+        "calibration error in 10 bins, before and after. MCC and ECE are those on test.",
+        "",
+        "| target | threshold | temperature | MCC × 100 at 0.5 | MCC × 100 at threshold | ECE | ECE, calibrated |",
+        "|---" * 7 + "|",
+    ]
+    for name, fitted in found["fitted"]["targets"].items():
+        cells = [name, f"{fitted['threshold']:.3f}", f"{fitted['temperature']:.2f}"]
+        if test := found["test"].get(name):
+            cells += [f"{test[key] * 100:.1f}" for key in ("mcc", "mcc_at_threshold")]
+            cells += [f"{test[key]:.3f}" for key in ("ece", "ece_calibrated")]
+        else:
+            cells += ["–"] * 4
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def with_calibration(card: str, section: str) -> str:
+    """A card with its section on calibration replaced, or with the section before the one on limits.
+
+    Parameters
+    ----------
+    card, section : str
+        As of `model_card` and `calibration_section`.
+
+    Raises
+    ------
+    InputError
+        If the card has not one section on limits.
+    """
+    card = re.sub(r"^### Calibration\n.*?(?=^##)", "", card, flags=re.M | re.S)
+    parts = re.split(r"^(?=## Limits$)", card, flags=re.M)
+    if len(parts) != 2:
+        raise InputError("this card has not one section `## Limits`, before which the calibration is put; export again")
+    return f"{parts[0]}{section}\n\n{parts[1]}"
 
 
 def _data_section(data, report):
@@ -144,7 +200,9 @@ def _data_section(data, report):
         rest = " | ".join(str(counts.get(split, {}).get("rows", "–")) for split in ("dev", "test"))
         value = f"{train['mean']:.2f} ± {train['sd']:.2f}" if regression else train["positive"]
         lines.append(f"| {target} | {train['rows']} | {train['overlapping']} | {train['kept']} | {value} | {rest} |")
-    text = f"Training rows that share a {data.overlap_kmer}-mer, on either strand, with a dev or test row are dropped. "
+    others = f" or with {', '.join(f'`{name}`' for name in data.evaluation)}" if data.evaluation else ""
+    text = f"Training rows that share a {data.overlap_kmer}-mer, on either strand, with a dev or test row{others} "
+    text += "are dropped. "
     text += _held_out(data.holdout) if data.holdout else ""
     text += f"Rows with the same window are merged ({report['merged_rows']} were"
     text += (

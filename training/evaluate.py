@@ -13,6 +13,7 @@ from regzoo.evaluate.tables import dev_thresholds, evaluation_figure, evaluation
 from regzoo.evaluate.transfer import specificity
 from regzoo.output.files import finished_file
 from regzoo.sequence.codes import fitted
+from training.calibrate import fit_calibration
 from training.data import Examples, load_examples
 from training.data.records import column, read_fasta, read_table, table_sequences
 from training.networks import load_run, predict
@@ -55,6 +56,8 @@ def evaluate_run(recipe_path: str | Path) -> str:
         thresholds = dev_thresholds(data.targets, *dev)
         scales = {t: round(temperature(y, p), 3) for t, y, p in two_class_targets(data.targets, *dev)}
         text.append(f"Temperature of each target's logits, fitted on dev: {scales}\n")
+    if data.task == "binary":
+        metrics["calibration"] = fit_calibration(data, splits, predictions)
     for split, scores in predictions.items():
         table = _write_split(run.folder, split, data, splits[split], scores, thresholds)
         if split != "dev":

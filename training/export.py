@@ -16,6 +16,7 @@ from regzoo.output.hdf5 import NewHdf5
 from regzoo.sequence import Genome, one_hot, read_bed
 from regzoo.zoo import load_model, zoo_folder
 from training.baseline import read_baseline
+from training.calibrate import calibration_entry, write_calibration
 from training.card import kipoi_info, mean_metrics, model_card, with_texts
 from training.index import update_index, write_yaml
 from training.networks import make_network, predict
@@ -90,8 +91,8 @@ def model_yaml(
 def export(recipe_path: str | Path) -> Path:
     """Write the model directory of an evaluated run, and its entry in zoo_index.yaml.
 
-    model.yaml, model.safetensors, targets.txt, expected.h5 and README.md are replaced, as is what is made from the
-    index (see `training.index.update_index`).
+    model.yaml, model.safetensors, targets.txt, expected.h5, calibration.yaml and README.md are replaced, as is what is
+    made from the index (see `training.index.update_index`).
 
     Parameters
     ----------
@@ -269,6 +270,8 @@ def write_model(
     write_yaml(folder / "model.yaml", content)
     write_expected(folder)
     training = f"Recipe: `{run.name}`, {training}."
+    found = metrics.get("calibration")
+    write_calibration(folder, found)
     write_text(folder / "README.md", model_card(recipe, metrics, read_baseline(run.recipe_path, data), training))
     update_index(
         recipe.model,
@@ -280,7 +283,8 @@ def write_model(
             "parameters": metrics["parameters"],
             "data": data.title or run.recipe_path.parent.name,
             "mean_metrics": mean_metrics(metrics),
-        },
+        }
+        | ({"calibration": calibration_entry(found)} if found else {}),
     )
     return folder
 

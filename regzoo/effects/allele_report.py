@@ -12,14 +12,18 @@ import numpy as np
 import pandas as pd
 from scipy.stats import false_discovery_control
 
+from regzoo.calibration import Adjustment, check_threshold
+from regzoo.effects.allele_vcf import write_allele_vcf
 from regzoo.effects.background import background_of
+from regzoo.effects.haplotypes import carried_alleles, haplotypes
 from regzoo.effects.motif_changes import motif_changes
 from regzoo.effects.pipeline import score_variants
+from regzoo.effects.writers import BCF, VCF
 from regzoo.errors import InputError, ModelError
 from regzoo.model import Model
 from regzoo.options import ORIENTATIONS, check_choice, distinct
 from regzoo.output.files import refuse_overwrite
-from regzoo.output.tables import check_suffix, open_table
+from regzoo.output.tables import TABLES, check_suffix, open_table
 from regzoo.prediction import columns_of_models
 from regzoo.sequence import Genome
 from regzoo.sequence.alleles import Status
@@ -36,6 +40,7 @@ _COLUMNS = (
     "rank record chrom pos id ref alt orientation status model target value_ref value_alt diff call percentile p q pip "
     "motif effect"
 ).split()
+_PHASED = "kind haplotype phase_set members diff_of_members".split()
 _NOTABLE = 95.0  # percentile from which on an effect is put in words
 _NOTABLE_DIFFERENCE = 0.1  # the same for models of probabilities without a background
 _EDGE = 0.1  # fraction of the window, at each end, where a variant is not placed
@@ -48,11 +53,15 @@ def alleles(
     *,
     targets: Sequence[str] = (),
     step: int | None = None,
-    threshold: float = 0.5,
+    threshold: float | None = None,
+    threshold_from: str | None = None,
+    calibrated: bool = False,
     background: Any = None,
     motifs: str | Path | None = None,
     orientation: str = "report",
     pip: str | Path | None = None,
+    phased: bool = False,
+    sample: str | None = None,
     best: bool = False,
     precision: str = "float32",
     batch_size: int = 64,
@@ -76,8 +85,14 @@ def alleles(
         Predictions are the largest over windows shifted by multiples of this many bases that hold the variant. By
         default a quarter of the window; 0 uses the centred window alone. Models of values always use the centred window
         alone.
-    threshold : float
-        Probability from which on a window belongs to the class.
+    threshold : float, optional
+        Probability from which on a window belongs to the class; 0.5 by default.
+    threshold_from : str, optional
+        Instead of `threshold`: a key of `regzoo.options.THRESHOLDS`. Each target has its own threshold.
+    calibrated : bool
+        Divide the log odds of value_ref and value_alt by the temperature that was fitted on the model's validation data
+        (Guo et al. 2017). `threshold` is then one of calibrated probabilities. diff, and what is computed from it,
+        stays that of the model's own probabilities, as in the background.
     background : Background, path, or dict of model name to one of these, optional
         For percentiles. By default the one that ships with each model, where it has one.
     motifs : str or pathlib.Path, optional
@@ -87,12 +102,19 @@ def alleles(
     pip : str or pathlib.Path, optional
         Posterior inclusion probability of each variant: a column of `variants`, 'INFO:KEY' of a VCF, or a .tsv or .csv
         file with columns pip and id, or pip, chrom, pos, ref and alt. The table is then ranked by pip x percentile.
+    phased : bool
+        Also report haplotypes: two or more alleles that one homologue of the sample carries (GT with `|`; of one phase
+        set, PS, where records have it) and that fit into a window together, changed at once. Their rows have `kind`
+        'haplotype'. The allele rows stay.
+    sample : str, optional
+        Sample of the VCF whose haplotypes these are; needed if there are several.
     best : bool
         Keep only the target with the largest percentile (or difference) of each allele.
     precision, batch_size, device
         As of `regzoo.score_variants`.
     output : str or pathlib.Path, optional
-        Write .tsv, .tsv.gz, .parquet or .h5 ('-' for standard output) instead of returning the table.
+        Write .tsv, .tsv.gz, .parquet or .h5 ('-' for standard output) instead of returning the table; or .vcf, .vcf.gz
+        or .bcf: the records of `variants` with INFO fields added (`regzoo.effects.allele_vcf`).
     progress : bool
         Show a progress bar on standard error.
 
@@ -103,7 +125,10 @@ def alleles(
         rank, record, chrom, pos, id, ref, alt, orientation, status, model, target, value_ref and value_alt (largest
         over the windows), diff (of the centred window), call ('gain', 'loss', 'class', 'none'; '' for models of
         values), percentile and p (of the magnitude of diff, against the background), q (Benjamini-Hochberg over all
-        rows), pip, motif and effect (in words). With `output`, alleles by status.
+        rows), pip, motif and effect (in words). With `phased`, also kind ('allele' or 'haplotype'), and of haplotypes:
+        haplotype (SAMPLE|1 for the first homologue, SAMPLE|1,2 for both), phase_set, members (POS:REF:ALT joined by
+        '+') and diff_of_members (sum of the members' own diff); record and id are those of the members, and ref and alt
+        span all of them. With `output`, alleles by status.
 
     Raises
     ------
@@ -111,27 +136,72 @@ def alleles(
         If an input or an option is not valid.
     """
     check_choice("treatment of orientation", orientation, ORIENTATIONS)
-    if not 0 < threshold < 1:
+    check_threshold(threshold, threshold_from)
+    if threshold is not None and not 0 < threshold < 1:
         raise InputError(f"threshold must lie between 0 and 1, got {threshold}")
+    _check_phased(phased, sample, orientation, output)
     if output is not None:
-        check_suffix(output)
-        refuse_overwrite(output, [given for given in (variants, genome, pip, motifs) if isinstance(given, (str, Path))])
+        _check_output(output, variants, [genome, pip, motifs])
     models, opened = load_models(model, device), as_genome(genome)
     columns = columns_of_models(models, distinct(targets))
+    adjustments = [Adjustment(one, chosen, threshold_from, calibrated) for one, chosen in zip(models, columns)]
     table = read_variants(variants)
     table["pip"] = _posteriors(pip, table, variants)
-    table = oriented(table, opened, orientation == "fix")
-    table["motif"] = "" if motifs is None else motif_changes(table, opened, motifs)
+    table = _with_motifs(oriented(table, opened, orientation == "fix"), opened, motifs)
+    table = table.assign(kind="allele", haplotype="", phase_set="", members="", rows=None, given_status="")
+    carried = carried_alleles(variants, sample) if phased else None
     options: dict[str, Any] = {"precision": precision, "batch_size": batch_size, "progress": progress}
     parts = []
-    for one, chosen in zip(models, columns):
-        names = [one.targets[i] for i in chosen]
-        parts.append(_of_model(one, names, table, opened, step, threshold, _background(background, one), options))
+    for one, chosen, adjustment in zip(models, columns, adjustments):
+        names, rows = [one.targets[i] for i in chosen], table
+        if carried is not None:
+            rows = _with_haplotypes(table, *carried, opened, one.input_length, motifs)
+        status, values = _scored(one, names, rows, opened, step, options)
+        limits = adjustment.shown_thresholds()
+        limits = np.full(len(names), 0.5 if threshold is None else threshold) if limits is None else limits
+        parts.append(_of_model(one, names, rows, status, values, adjustment, limits, _background(background, one)))
     found = _ranked(pd.concat(parts, ignore_index=True), pip is not None, best)
+    shown = found[[*_COLUMNS, *(_PHASED if phased else ())]]
     if output is None:
-        return found
-    _write(found, output)
-    return Counter(found.drop_duplicates(["record", "alt"])["status"])
+        return shown
+    if str(output).lower().endswith((*VCF, *BCF)):
+        again = _read_table(variants) if isinstance(variants, (str, Path)) and _is_table(variants) else variants
+        write_allele_vcf(found, again, output, best)
+    else:
+        _write(shown, output)
+    return Counter(found[found["kind"] == "allele"].drop_duplicates(["record", "alternate"])["status"])
+
+
+def _check_phased(phased, sample, orientation, output):
+    if sample is not None and not phased:
+        raise InputError(f"sample {sample!r} is that of haplotypes: give `phased`, too")
+    if phased and orientation == "fix":
+        raise InputError("phased: genotypes refer to the alleles of the file; correct these first, without orientation")
+    if phased and output is not None and str(output).lower().endswith((*VCF, *BCF)):
+        raise InputError(f"{output}: haplotypes have no record of their own in VCF; write a table")
+
+
+def _check_output(output, variants, others):
+    kind = check_suffix(output, (*TABLES, *VCF, *BCF))
+    if kind in (*VCF, *BCF) and isinstance(variants, (str, Path)) and str(variants) == "-":
+        raise InputError(f"{output}: VCF output reads the variants twice; give a file, not standard input")
+    refuse_overwrite(output, [given for given in (variants, *others) if isinstance(given, (str, Path))])
+
+
+def _with_motifs(table, genome, motifs):
+    return table.assign(motif="" if motifs is None else motif_changes(table, genome, motifs))
+
+
+def _with_haplotypes(table, sample, carried, genome, length, motifs):
+    """The table with the haplotypes that windows of a length can hold, after the alleles."""
+    found = haplotypes(table, carried, sample, genome, 2 * int(length * (0.5 - _EDGE)))
+    logger.warning("%s: %s haplotypes of two or more alleles in windows of %d", sample, f"{len(found):,}", length)
+    if found.empty:
+        return table
+    found = _with_motifs(found, genome, motifs).rename(columns={"status": "given_status"})
+    return pd.concat(
+        [table, found.assign(kind="haplotype", alternate=0, orientation="", pip=np.nan)], ignore_index=True
+    )
 
 
 def read_variants(variants: Any) -> pd.DataFrame:
@@ -145,7 +215,8 @@ def read_variants(variants: Any) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row for each alternate: record, chrom, pos, id, ref, alt, and other columns of a table that was given.
+        One row for each alternate: record, chrom, pos, id, ref, alt, known (whether both are letters), alternate (its
+        number in the record, from 1), and other columns of a table that was given.
 
     Raises
     ------
@@ -153,7 +224,7 @@ def read_variants(variants: Any) -> pd.DataFrame:
         If they are not usable.
     """
     extra = None
-    if isinstance(variants, (str, Path)) and str(variants).lower().endswith((".tsv", ".tsv.gz", ".csv", ".csv.gz")):
+    if isinstance(variants, (str, Path)) and _is_table(variants):
         variants = _read_table(variants)
     if isinstance(variants, pd.DataFrame):
         extra = variants.drop(columns=["chrom", "pos", "ref", "alt", "id"], errors="ignore").reset_index(drop=True)
@@ -169,10 +240,15 @@ def read_variants(variants: Any) -> pd.DataFrame:
             "known": found.status == Status.SCORED,
         }
     )
+    table["alternate"] = table.groupby("record").cumcount() + 1
     if extra is not None:
         rows = extra.iloc[table["record"].to_numpy() - 1].reset_index(drop=True)
         table = pd.concat([table, rows.drop(columns=table.columns, errors="ignore")], axis=1)
     return table
+
+
+def _is_table(path):
+    return str(path).lower().endswith((".tsv", ".tsv.gz", ".csv", ".csv.gz"))
 
 
 def _read_table(path):
@@ -311,26 +387,45 @@ def _background(given, model):
         return None
 
 
-def _of_model(model: Model, names, table, genome, step, threshold, background, options):
+def _scored(model: Model, names, table, genome, step, options):
+    """Status of each row, and ref, alt (largest over the windows) and diff, shape (rows, targets)."""
+    status, given = table["given_status"].to_numpy(object), table[["chrom", "pos", "ref", "alt", "id"]]
+    values = {side: np.full((len(table), len(names)), np.nan) for side in ("ref", "alt", "diff")}
+    spans = table[["ref", "alt"]].map(len).max(axis=1).to_numpy()
+    shifts = np.where(table["kind"] == "haplotype", (spans - 1) // 2, 0)  # to have the middle where an allele is
+    for shift in np.unique(shifts):
+        rows = np.flatnonzero((shifts == shift) & (status == ""))
+        if not len(rows):
+            continue
+        part = given.iloc[rows]
+
+        def scores(wanted, offset, part=part):
+            return score_variants(model, part, genome, scores=wanted, targets=names, offsets=[offset], **options)
+
+        found: Any = scores(["ref", "alt", "diff"], int(shift))
+        status[rows] = found["status"]
+        for side in values:
+            values[side][rows] = found[[f"{side}:{name}" for name in names]].to_numpy(float)
+        probabilities = model.outputs == _PROBABILITY
+        for offset in _offsets(model.input_length, step, int(shift)) if probabilities else ():
+            found = scores(["ref", "alt"], int(shift) + offset)
+            for side in ("ref", "alt"):
+                more = found[[f"{side}:{name}" for name in names]].to_numpy(float)
+                values[side][rows] = np.fmax(values[side][rows], more)
+    return status, values
+
+
+def _of_model(model: Model, names, table, status, values, adjustment, limits, background):
     """Rows of one model: one for each allele and target."""
-    given = table[["chrom", "pos", "ref", "alt", "id"]]
-    scored: Any = score_variants(model, given, genome, scores=["ref", "alt", "diff"], targets=names, **options)
-    ok = (scored["status"] == "scored").to_numpy()
-    values = {side: scored[[f"{side}:{name}" for name in names]].to_numpy(float) for side in ("ref", "alt", "diff")}
-    probabilities = model.outputs == _PROBABILITY
-    for offset in _offsets(model.input_length, step) if probabilities else ():
-        more: Any = score_variants(
-            model, given, genome, scores=["ref", "alt"], targets=names, offsets=[offset], **options
-        )
-        for side in ("ref", "alt"):
-            columns = more[[f"{side}:{name}" for name in names]].to_numpy(float)
-            values[side] = np.fmax(values[side], columns)
-    rows = table.drop(columns="known").assign(status=scored["status"].to_numpy())
+    ok, probabilities = status == "scored", model.outputs == _PROBABILITY
+    shown = {side: adjustment.values(values[side]) for side in ("ref", "alt")}
+    rows = table.drop(columns=["known", "given_status"]).assign(status=status, model=model.name)
     parts = []
     for i, name in enumerate(names):
-        ref, alt, diff = (values[side][:, i] for side in ("ref", "alt", "diff"))
-        part = rows.assign(model=model.name, target=name, value_ref=ref, value_alt=alt, diff=diff)
-        part["call"] = _calls(ref, alt, threshold, ok) if probabilities else ""
+        ref, alt, diff = shown["ref"][:, i], shown["alt"][:, i], values["diff"][:, i]
+        part = rows.assign(target=name, value_ref=ref, value_alt=alt, diff=diff)
+        part["call"] = _calls(ref, alt, limits[i], ok) if probabilities else ""
+        part["diff_of_members"] = [np.nan if own is None else diff[list(own)].sum() for own in table["rows"]]
         has = background is not None and "diff" in background.quantiles and name in background.targets
         part["percentile"] = background.percentile("diff", name, diff) if has else np.nan
         part["p"] = background.p_value("diff", name, diff) if has else np.nan
@@ -340,12 +435,12 @@ def _of_model(model: Model, names, table, genome, step, threshold, background, o
     return pd.concat([part[ok] for part in parts] + [unscored], ignore_index=True)
 
 
-def _offsets(length, step):
-    """Shifts of the windows that hold the variant, besides 0."""
+def _offsets(length, step, half=0):
+    """Shifts of the windows, besides 0, that hold an allele which reaches `half` bases to either side."""
     if step is not None and step < 0:
         raise InputError(f"step must not be negative, got {step}")
     step = max(1, length // 4) if step is None else step
-    reach = int(length * (0.5 - _EDGE))
+    reach = int(length * (0.5 - _EDGE)) - half
     if not step:
         return []
     return [offset for offset in range(-reach // step * step, reach + 1, step) if offset and abs(offset) <= reach]
@@ -362,19 +457,21 @@ def _sentence(row, probabilities):
         return ""
     change = f"({row.value_ref:.2f} → {row.value_alt:.2f})"
     rank = "" if np.isnan(row.percentile) else f", percentile {min(row.percentile, 100 * (1 - row.p)):.2f}"
+    several = f"haplotype of {row.members.count('+') + 1} alleles: " if row.kind == "haplotype" else ""
     small = row.percentile < _NOTABLE if rank else probabilities and abs(row.diff) < _NOTABLE_DIFFERENCE
     if small:
-        return f"little effect on {row.target} {change}{rank}"
+        return f"{several}little effect on {row.target} {change}{rank}"
     if row.call in ("gain", "loss"):
         text = f"{'gains' if row.call == 'gain' else 'loses'} {row.target} {change}"
     else:
         text = f"{'raises' if row.diff > 0 else 'lowers'} {row.target} {change}"
     motif = f"; {row.motif}" if row.motif else ""
-    return f"{text}{rank}{motif}"
+    return f"{several}{text}{rank}{motif}"
 
 
 def _ranked(table, by_posterior, best):
     """Rows by falling rank; with `best`, one for each allele."""
+    allele = ["record", "alternate", "haplotype", "members"]
     tested = table["p"].notna()
     table["q"] = np.nan
     if tested.any():
@@ -388,14 +485,14 @@ def _ranked(table, by_posterior, best):
     table = table.assign(_scored=table["status"] == "scored", _key=key.fillna(0), _size=size)
     table = table.sort_values(["_scored", "_key", "_size"], ascending=False, kind="stable")
     if best:
-        table = table.drop_duplicates(["record", "ref", "alt"])
+        table = table.drop_duplicates(allele)
     else:
-        table = table.drop_duplicates(["record", "ref", "alt", "model", "target"])
-        unscored = ~table["_scored"] & table.duplicated(["record", "ref", "alt"])
+        table = table.drop_duplicates([*allele, "model", "target"])
+        unscored = ~table["_scored"] & table.duplicated(allele)
         table = table[~unscored]
     table = table.reset_index(drop=True)
     table["rank"] = np.arange(1, len(table) + 1)
-    return table[_COLUMNS]
+    return table
 
 
 def _write(table, output):

@@ -123,13 +123,13 @@ class Run:
             digest = file_digest(variants) if isinstance(variants, (str, Path)) else source.digest
             request = self.request | of_inputs(digest, genome, self.inputs, self.workers)
             with Journal(self.output, request, self.resume, self.restart) as journal:
-                order = _Order()
+                order = Order()
                 with finished_file(self.output) as temporary:
                     self._write(partial(work, journal=journal, order=order), scorer, source, temporary)
                     for suffix in (".tbi", ".csi") if self.suffix in (".vcf.gz", ".bcf") else ():
                         Path(f"{self.output}{suffix}").unlink(missing_ok=True)  # of an earlier output
                 if self.suffix in (".vcf.gz", ".bcf"):
-                    _index(self.output, self.suffix, order)
+                    index_file(self.output, self.suffix, order)
         return self.counts
 
     def _frame(self, work, scorer):
@@ -291,13 +291,20 @@ def _nothing(scorer):
     return tables | {name: np.empty(0, dtype=bool) for name in FLAGS}
 
 
-class _Order:
-    """Whether records are sorted by contig and position, and the largest end of one."""
+class Order:
+    """Whether records are sorted by contig and position, and the largest end of one.
+
+    Attributes
+    ----------
+    sorted : bool
+    end : int
+    """
 
     def __init__(self):
         self.sorted, self.end, self._contig, self._pos, self._contigs = True, 0, -1, 0, set()
 
-    def see(self, records):
+    def see(self, records: Records) -> None:
+        """Take the next records into account."""
         alleles = records.alleles
         first = np.cumsum(records.counts) - records.counts
         contig, pos = alleles.contig[first], alleles.pos[first]
@@ -311,7 +318,7 @@ class _Order:
         self.end = max(self.end, int((pos + alleles.ref_length[first]).max()))
 
 
-def _index(output, suffix, order):
+def index_file(output: str | Path, suffix: str, order: Order) -> None:
     """Index a finished .vcf.gz or .bcf; the output is complete without one."""
     import pysam
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from regzoo.errors import OutputError
 from regzoo.options import VCF_KEYS, check_choice
 from regzoo.output.files import BgzipWriter
-from regzoo.output.tables import TABLES, Matrix, Schema, check_suffix, closing_table, new_table
+from regzoo.output.tables import TABLES, Matrix, Schema, Table, check_suffix, closing_table, new_table
 from regzoo.sequence import Alleles, Records, count_records
 from regzoo.sequence.alleles import status_texts
 
@@ -25,7 +25,7 @@ BCF = (".bcf",)
 SUFFIXES = (*TABLES, *VCF, *BCF)
 
 _COLUMNS = {"record": int, "chrom": str, "pos": int, "id": str, "ref": str, "alt": str, "status": str}
-_STATUS_KEY, _NORMALISED_KEY = "REGZOO_STATUS", "REGZOO_NORMALISED"
+STATUS_KEY, _NORMALISED_KEY = "REGZOO_STATUS", "REGZOO_NORMALISED"
 _BINARY = pa.large_binary()  # lines with many samples may be long
 
 
@@ -99,7 +99,7 @@ def open_writer(
     path: str | Path,
     suffix: str,
     groups: Mapping[str, Sequence[str]],
-    named: Sequence[str],
+    named: Mapping[str, Sequence[str]],
     header: Sequence[str],
     vcf_keys: str = "packed",
     texts: Sequence[str] | None = None,
@@ -157,7 +157,7 @@ class ScoreTable:
         Texts of the status codes.
     """
 
-    def __init__(self, table, texts: Sequence[str]):
+    def __init__(self, table: Table, texts: Sequence[str]):
         self.table, self._texts = table, texts
         self.close = table.close
 
@@ -196,20 +196,18 @@ def write_bcf(text: str | Path, path: str | Path, records: int) -> None:
         raise OutputError(f"{path}: {records} records were scored, but {found} are in the BCF; use .vcf.gz")
 
 
-class VcfWriter:
-    """The records' own lines, with INFO fields REGZOO_SCORE added; REGZOO_SCORE_MODEL for several models.
-
-    Each alternate has one entry: a number for a score of one column or with a key for each column, else the columns
-    separated by '|'. Alleles that were normalised have POS:REF:ALT in REGZOO_NORMALISED. Fields of these names that an
-    earlier run wrote are replaced.
+class InfoWriter:
+    """The records' own lines with INFO fields added. Fields of these names that an earlier run wrote are replaced.
 
     Parameters
     ----------
     path : str or pathlib.Path
     compressed : bool
         Write bgzip.
-    groups, named, header, vcf_keys, texts
-        See `open_writer`.
+    keys : InfoKeys
+        The fields.
+    header : list of str
+        Of the VCF that was read.
 
     Attributes
     ----------
@@ -217,48 +215,30 @@ class VcfWriter:
         Records written so far.
     """
 
-    def __init__(self, path, compressed, groups, named, header, vcf_keys, texts):
-        self.records = 0
-        self._words = pa.array([_word(text) for text in texts])
-        self._keys = _Keys()
-        self._columns, self._named = [], []  # (key, group, columns) and (key, group)
-        for group, columns in groups.items():
-            model, _, name = group.rpartition(":")
-            of_model = f" of {model}" if model else ""
-            if len(columns) == 1 or vcf_keys == "each":
-                for place, column in enumerate(columns):
-                    parts = name.upper(), model, column if len(columns) > 1 else ""
-                    about = f"{name}{of_model}, for {column}; '.' where not scored"
-                    key = self._keys.declare(parts, "A", "Float", about)
-                    self._columns.append((key, group, [place]))
-            else:
-                about = f"{name}{of_model}, for {'|'.join(columns)}; '.' where not scored"
-                key = self._keys.declare((name.upper(), model), "A", "String", about)
-                self._columns.append((key, group, list(range(len(columns)))))
-            if group in named:
-                parts = name.upper(), model, "ABSMAX_TARGET"
-                key = self._keys.declare(parts, "A", "String", f"Target of the largest magnitude of {name}{of_model}")
-                self._named.append((key, group))
-        kept = [line for line in header[:-1] if not line.startswith(self._keys.prefixes)]
+    def __init__(self, path: str | Path, compressed: bool, keys: InfoKeys, header: Sequence[str]):
+        self.records, self._keys = 0, keys
+        kept = [line for line in header[:-1] if not line.startswith(keys.prefixes)]
         self._out = BgzipWriter(path) if compressed else open(path, "wb")
-        text = "\n".join([*kept, *self._keys.lines, header[-1]])
+        text = "\n".join([*kept, *keys.lines, header[-1]])
         self._out.write(f"{text}\n".encode("utf-8", "surrogateescape"))
 
-    def write(self, batch: Batch) -> None:
-        """Append the records of a batch."""
-        records, counts = batch.records, batch.records.counts
-        entries = [(key, _numbers_text(batch.scores[group][:, columns])) for key, group, columns in self._columns]
-        entries += [(key, _words(batch.names[group])) for key, group in self._named]
-        status = pa.DictionaryArray.from_arrays(pa.array(batch.alleles.status), self._words).cast(pa.string())
-        entries.append((_STATUS_KEY, status))
+    def append(self, records: Records, entries: Sequence[tuple[str, Any]], more: Sequence[Any] = ()) -> None:
+        """Append records.
+
+        Parameters
+        ----------
+        records : regzoo.sequence.Records
+        entries : sequence of (str, pyarrow.StringArray)
+            Keys and values; the values are those of alleles, which are joined by commas.
+        more : sequence of pyarrow.StringArray
+            Further text of each record's INFO.
+        """
         pieces: list[Any] = []
         for key, texts in entries:
-            pieces += [f";{key}=" if pieces else f"{key}=", _joined(texts, counts)]
-        if batch.moved.any():
-            pieces.append(_normalised(batch, counts))
+            pieces += [f";{key}=" if pieces else f"{key}=", _joined(texts, records.counts)]
         head, info, tail = _parts(records)
         info = self._own_info(info)
-        pieces = [_bytes(piece) if isinstance(piece, str) else piece.cast(_BINARY) for piece in pieces]
+        pieces = [_bytes(piece) if isinstance(piece, str) else piece.cast(_BINARY) for piece in [*pieces, *more]]
         lines = pc.binary_join_element_wise(head, info, *pieces, tail, _bytes("\n"), _bytes(""))
         self._out.write(lines.buffers()[2])
         self.records += len(records)
@@ -280,15 +260,92 @@ class VcfWriter:
         self._out.close()
 
 
-class _Keys:
-    """INFO keys of an output, and their header lines."""
+class VcfWriter(InfoWriter):
+    """The records' own lines, with INFO fields REGZOO_SCORE added; REGZOO_SCORE_MODEL for several models.
 
-    def __init__(self):
-        self.names, self.lines = {_STATUS_KEY, _NORMALISED_KEY}, []
-        self._add(_STATUS_KEY, ".", "String", "For each alternate: scored, or why it could not be")
-        self._add(_NORMALISED_KEY, "A", "String", "POS:REF:ALT that was scored where left-normalising moved the allele")
+    Each alternate has one entry: a number for a score of one column or with a key for each column, else the columns
+    separated by '|'. Alleles that were normalised have POS:REF:ALT in REGZOO_NORMALISED. Fields of these names that an
+    earlier run wrote are replaced.
 
-    def declare(self, parts, number, kind, description):
+    Parameters
+    ----------
+    path : str or pathlib.Path
+    compressed : bool
+        Write bgzip.
+    groups, named, header, vcf_keys, texts
+        See `open_writer`.
+
+    Attributes
+    ----------
+    records : int
+        Records written so far.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        compressed: bool,
+        groups: Mapping[str, Sequence[str]],
+        named: Mapping[str, Sequence[str]],
+        header: Sequence[str],
+        vcf_keys: str,
+        texts: Sequence[str],
+    ):
+        self._words = pa.array([info_word(text) for text in texts])
+        keys = InfoKeys()
+        self._columns, self._named = [], []  # (key, group, columns) and (key, group)
+        for group, columns in groups.items():
+            model, _, name = group.rpartition(":")
+            of_model = f" of {model}" if model else ""
+            if len(columns) == 1 or vcf_keys == "each":
+                for place, column in enumerate(columns):
+                    parts = name.upper(), model, column if len(columns) > 1 else ""
+                    about = f"{name}{of_model}, for {column}; '.' where not scored"
+                    key = keys.declare(parts, "A", "Float", about)
+                    self._columns.append((key, group, [place]))
+            else:
+                about = f"{name}{of_model}, for {'|'.join(columns)}; '.' where not scored"
+                key = keys.declare((name.upper(), model), "A", "String", about)
+                self._columns.append((key, group, list(range(len(columns)))))
+            if group in named:
+                parts = name.upper(), model, "ABSMAX_TARGET"
+                key = keys.declare(parts, "A", "String", f"Target of the largest magnitude of {name}{of_model}")
+                self._named.append((key, group))
+        super().__init__(path, compressed, keys, header)
+
+    def write(self, batch: Batch) -> None:
+        """Append the records of a batch."""
+        entries = [(key, _numbers_text(batch.scores[group][:, columns])) for key, group, columns in self._columns]
+        entries += [(key, _words(batch.names[group])) for key, group in self._named]
+        status = pa.DictionaryArray.from_arrays(pa.array(batch.alleles.status), self._words).cast(pa.string())
+        entries.append((STATUS_KEY, status))
+        self.append(batch.records, entries, [_normalised(batch, batch.records.counts)] if batch.moved.any() else ())
+
+
+class InfoKeys:
+    """INFO keys of an output, and their header lines.
+
+    Parameters
+    ----------
+    normalised : bool
+        Whether alleles may have been left-normalised.
+
+    Attributes
+    ----------
+    names : set of str
+    lines : list of str
+        Of the header.
+    """
+
+    def __init__(self, normalised: bool = True):
+        self.names = {STATUS_KEY, _NORMALISED_KEY}
+        self.lines: list[str] = []
+        self._add(STATUS_KEY, ".", "String", "For each alternate: scored, or why it could not be")
+        if normalised:
+            text = "POS:REF:ALT that was scored where left-normalising moved the allele"
+            self._add(_NORMALISED_KEY, "A", "String", text)
+
+    def declare(self, parts: Sequence[str], number: str, kind: str, description: str) -> str:
         """A new key of some words."""
         key = wanted = re.sub(r"[^0-9A-Za-z]", "_", "_".join(["REGZOO", *filter(None, parts)]))
         count = 1
@@ -304,7 +361,7 @@ class _Keys:
         self.lines.append(f'##INFO=<ID={key},Number={number},Type={kind},Description="{text}">')
 
     @property
-    def prefixes(self):
+    def prefixes(self) -> tuple[str, ...]:
         """How header lines of these keys start."""
         return tuple(f"##INFO=<ID={key}," for key in self.names)
 
@@ -335,7 +392,7 @@ def _numbers_text(values):
 
 def _words(texts):
     """Names as values of INFO fields, '.' for an empty one."""
-    known = {text: _word(text) or "." for text in pc.unique(texts).to_pylist()}
+    known = {text: info_word(text) or "." for text in pc.unique(texts).to_pylist()}
     return pa.array([known[text] for text in texts.to_pylist()], pa.string())
 
 
@@ -358,7 +415,7 @@ def _normalised(batch, counts):
     return pc.if_else(pa.array(some), pc.binary_join_element_wise(f";{_NORMALISED_KEY}", joined, "="), "")
 
 
-def _word(text):
+def info_word(text: str) -> str:
     """Text as one value of an INFO field."""
     return re.sub(r"[\s,;=]+", "_", text.replace(", ", "_"))
 

@@ -72,6 +72,6 @@ def temperature(labels: ArrayLike, scores: ArrayLike) -> float:
     return float(np.exp(minimize_scalar(loss, bounds=(-4, 4), method="bounded").x))
 
 
-def scaled(scores: np.ndarray, temperature: float) -> np.ndarray:
-    """Probabilities with their logits divided by a temperature, same shape as `scores`."""
+def scaled(scores: np.ndarray, temperature: float | np.ndarray) -> np.ndarray:
+    """Probabilities with their logits divided by a temperature, or by one for each column; same shape as `scores`."""
     return 1 / (1 + np.exp(-logit(scores) / temperature))

@@ -2,6 +2,7 @@
 
 from functools import partial
 from types import SimpleNamespace
+from typing import Any
 
 import kipoi.writers
 import kipoi_interpret.cli
@@ -23,7 +24,7 @@ _score = Mutation.score
 _feature_importance = base.feature_importance
 
 
-def saliency(self, input_batch):
+def saliency(self: Any, input_batch: Any) -> Any:
     """Absolute value of the gradient, in place of `Saliency.score`, which passes `self` twice."""
     gradient = Gradient.score(self, input_batch)
     if isinstance(gradient, dict):
@@ -33,7 +34,7 @@ def saliency(self, input_batch):
     return np.abs(gradient)
 
 
-def mutation_score(self, input_batch):
+def mutation_score(self: Any, input_batch: Any) -> Any:
     """`Mutation.score`, which checks that `category_axis` is the axis of the four bases.
 
     Raises
@@ -54,9 +55,9 @@ def mutation_score(self, input_batch):
 
 
 def feature_importance(
-    model,
-    dataloader,
-    importance_score,
+    model: Any,
+    dataloader: Any,
+    importance_score: Any,
     importance_score_kwargs: dict | None = None,
     batch_size: int = 32,
     num_workers: int = 0,

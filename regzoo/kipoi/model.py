@@ -1,6 +1,7 @@
 """The Kipoi model class that every model.yaml of the zoo names."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,12 +40,12 @@ class ZooModel(PyTorchModel):
         self.grad_hooks: list = []  # as Kipoi's class
 
     @property
-    def test(self):
+    def test(self) -> Any:
         """The `test` section of model.yaml. The path of the expected predictions is absolute."""
         return self._test
 
     @test.setter
-    def test(self, section):
+    def test(self, section: Any) -> None:
         if isinstance(section.expect, str):
             section.expect = str(inside(self._folder, section.expect, "test.expect"))
         self._test = section
@@ -88,6 +89,6 @@ class ZooModel(PyTorchModel):
             gradients = [super(ZooModel, self)._input_grad(x[i : i + 1], **options) for i in range(len(x))]
         return np.concatenate(gradients) if gradients else np.empty_like(x)
 
-    def get_last_layers(self, x):
+    def get_last_layers(self, x: Any) -> list[Any]:
         """The whole module. Kipoi finds the last layer by tracing, which needs torch 1.3 or older."""
         return [self.model]

@@ -12,9 +12,11 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import cyvcf2
 import kipoi_veff
@@ -71,11 +73,11 @@ class VcfWriter(kipoi_veff.utils.io.SyncPredictonsWriter):
 
     def __init__(
         self,
-        model,
+        model: Any,
         reference_vcf_path: str,
         out_vcf_fpath: str,
         id_delim: str = ":",
-        vcf_id_generator=kipoi_veff.utils.generic.default_vcf_id_gen,
+        vcf_id_generator: Callable[[Any], str] = kipoi_veff.utils.generic.default_vcf_id_gen,
         standardise_var_id: bool = False,
     ):
         super().__init__(model)
@@ -90,7 +92,7 @@ class VcfWriter(kipoi_veff.utils.io.SyncPredictonsWriter):
             pysam.BGZFile(temporary, "wb", index=None) if str(out_vcf_fpath).endswith(".gz") else open(temporary, "wb")
         )
 
-    def __call__(self, predictions: dict, records: list, line_ids=None) -> None:
+    def __call__(self, predictions: dict, records: list, line_ids: Any = None) -> None:
         """Write a batch: `predictions` are data frames by score, with one row for each of `records`."""
         if not self._header_written:
             self._write_header({score: list(frame.columns) for score, frame in predictions.items()})
@@ -152,7 +154,7 @@ def parse_kipoi_colname(colname: str) -> tuple[str, str, str]:
 
 
 def score_variants(
-    model,
+    model: Any,
     dl_args: dict,
     input_vcf: str,
     output_vcf: str | None = None,
@@ -294,7 +296,7 @@ def _report(left_out, mismatches, model, dl_args, input_vcf):
         )
 
 
-def ensure_tabixed_vcf(input_fn, is_sorted=False, force_tabix=True):
+def ensure_tabixed_vcf(input_fn: str, is_sorted: bool = False, force_tabix: bool = True) -> str:
     """A bgzipped and tabixed copy of a VCF in a temporary folder, or the file itself if it is bgzipped and tabixed.
 
     The folder is removed when the program ends, or when `score_variants` ends if it made the copy.
@@ -354,7 +356,7 @@ class BedWriter(kipoi_veff.utils.io.BedWriter):
 class BedOverlappingRg(kipoi_veff.BedOverlappingRg):
     """kipoi_veff's windows over a BED region, one base further right: it subtracts one from a start that is 0-based."""
 
-    def __call__(self, bed_entry) -> dict:
+    def __call__(self, bed_entry: Any) -> dict:
         """Windows over one entry of a BED file."""
         regions = super().__call__(bed_entry)
         regions["start"] = [start + 1 for start in regions["start"]]

@@ -85,7 +85,7 @@ def get_writer(output_file: str | Path, metadata_schema: Any = None, **options) 
 
 
 def predict_to_file(
-    pipeline,
+    pipeline: Any,
     output_file: str,
     dataloader_kwargs: dict,
     batch_size: int = 32,

@@ -9,6 +9,7 @@ from regzoo.nets.arguments import check_arguments
 from regzoo.nets.basenji import Basenji
 from regzoo.nets.basset import Basset
 from regzoo.nets.deepsea import Beluga, DeepSEA
+from regzoo.nets.dragonn import DragoNN
 from regzoo.nets.enhancer_net import EnhancerNet
 from regzoo.nets.hybrid import Hybrid
 from regzoo.nets.language_models import load_pretrained, save_pretrained
@@ -20,6 +21,7 @@ ARCHITECTURES = {
     "beluga": Beluga,
     "basset": Basset,
     "basenji": Basenji,
+    "dragonn": DragoNN,
     "enhancer_net": EnhancerNet,
     "motif_resnet": MotifResNet,
     "hybrid": Hybrid,
@@ -61,6 +63,7 @@ __all__ = [
     "Basset",
     "Beluga",
     "DeepSEA",
+    "DragoNN",
     "EnhancerNet",
     "Hybrid",
     "MotifResNet",

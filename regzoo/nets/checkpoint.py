@@ -5,7 +5,7 @@ import http.client
 import shutil
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -15,9 +15,13 @@ from torch.nn import init
 from torch.overrides import TorchFunctionMode
 
 from regzoo.errors import ModelError
-from regzoo.output.files import finished_file
+from regzoo.nets.keras import read_keras
+from regzoo.output.files import finished_file, write_errors
 from regzoo.sections import Section
 from regzoo.sequence.files import cache_folder
+
+#: Bytes of the largest checkpoint that is downloaded.
+LARGEST_FILE = 5_000_000_000
 
 
 class Official(Section):
@@ -31,11 +35,19 @@ class Official(Section):
         Checksum of the file.
     swap_cg : bool
         Whether the first convolution of the checkpoint reads channels A, G, C, T.
+    format : str
+        'pytorch', a state_dict; or 'keras', the HDF5 file of a Keras 2 model.
     """
 
     address: str = Field(pattern="^https://")
     md5: str = Field(pattern="^[0-9a-f]{32}$")
     swap_cg: bool = False
+    format: Literal["pytorch", "keras"] = "pytorch"
+
+    @property
+    def file(self) -> Path:
+        """Where the checkpoint is in the cache. The folder is created if missing."""
+        return cache_folder("official") / f"{self.md5}{'.hdf5' if self.format == 'keras' else '.pth'}"
 
 
 class without_initialisation(TorchFunctionMode):
@@ -234,8 +246,8 @@ def convert_official(module: nn.Module, state: dict[str, torch.Tensor], swap_cg:
 def official_weights(module: nn.Module, official: Official, model_name: str) -> tuple[Path, str]:
     """Official weights as safetensors, downloaded and converted at the first call.
 
-    Both files are cached under names derived from the md5: the checkpoint as .pth, its conversion as .safetensors with
-    its sha256 in a file beside it. The conversion is repeated if it does not match that sha256.
+    Both files are cached under names derived from the md5: the checkpoint as .pth or .hdf5, its conversion as
+    .safetensors with its sha256 in a file beside it. The conversion is repeated if it does not match that sha256.
 
     Parameters
     ----------
@@ -257,21 +269,25 @@ def official_weights(module: nn.Module, official: Official, model_name: str) -> 
         If the file cannot be downloaded (the message says where to put it by hand), has a wrong checksum, or does not
         fit the architecture.
     """
-    folder = cache_folder("official")
+    checkpoint = official.file
     # The conversion also depends on the order of channels.
-    converted = folder / f"{official.md5}{'-swapped' if official.swap_cg else ''}.safetensors"
+    converted = checkpoint.with_name(f"{official.md5}{'-swapped' if official.swap_cg else ''}.safetensors")
     stamp = converted.with_suffix(".sha256")
     if converted.is_file() and stamp.is_file() and stamp.read_text(errors="replace") == file_digest(converted):
         return converted, stamp.read_text()
-    checkpoint = folder / f"{official.md5}.pth"
     if not checkpoint.exists():
-        _download(official, checkpoint, model_name)
+        _download(official, model_name)
     elif (found := file_digest(checkpoint, "md5")) != official.md5:
         raise ModelError(f"{checkpoint}: wrong checksum: md5 is {found}, expected {official.md5}; delete it")
     try:
-        convert_official(module, load_pickled(checkpoint), official.swap_cg)
+        if official.format == "keras":
+            state = module.state_dict() | _finite(read_keras(checkpoint, module), checkpoint)
+        else:
+            state = load_pickled(checkpoint)
+        convert_official(module, state, official.swap_cg)
     except ModelError as error:
-        raise ModelError(f"{model_name}: {checkpoint}: {error}") from error
+        where = "" if str(checkpoint) in str(error) else f"{checkpoint}: "
+        raise ModelError(f"{model_name}: {where}{error}") from error
     with finished_file(converted) as temporary:
         save_file({k: v.contiguous() for k, v in module.state_dict().items()}, temporary)
         digest = file_digest(temporary)
@@ -296,13 +312,51 @@ def _https_only():
     return opener
 
 
-def _download(official, path, model_name):
-    """Download a checkpoint. It is moved to `path` once its md5 is verified."""
-    by_hand = f"Get {official.address} on a connected machine and put it at {path}"
-    with finished_file(path) as temporary:
+def store_official(official: Official, path: str | Path, model_name: str) -> None:
+    """Copy a checkpoint that was downloaded by other means into the cache, once its md5 is verified.
+
+    Parameters
+    ----------
+    official : Official
+    path : str or pathlib.Path
+    model_name : str
+        Name of the model, for error messages.
+
+    Raises
+    ------
+    ModelError
+        If the file cannot be read or has a wrong checksum.
+    """
+    with finished_file(official.file) as temporary:
         try:
-            with _https_only().open(official.address, timeout=60) as source, open(temporary, "wb") as out:
-                shutil.copyfileobj(source, out)
+            with write_errors(official.file):
+                shutil.copyfile(path, temporary)
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{path}: cannot read this file ({getattr(error, 'strerror', None) or error})") from error
+        if (found := file_digest(temporary, "md5")) != official.md5:
+            raise ModelError(
+                f"{path}: md5 is {found}, but the official weights of {model_name} have {official.md5}; "
+                f"get them from {official.address}"
+            )
+
+
+def _download(official, model_name):
+    """Download a checkpoint into the cache. It is moved to its place once its md5 is verified."""
+    by_hand = (
+        f"Get {official.address} on a connected machine and run `regzoo fetch {model_name} --from FILE`, "
+        f"or put it at {official.file}"
+    )
+    with finished_file(official.file) as temporary:
+        try:
+            opener, full = _https_only(), write_errors(official.file)
+            with full, opener.open(official.address, timeout=60) as source, open(temporary, "wb") as out:
+                while block := source.read(1 << 20):
+                    out.write(block)
+                    if out.tell() > LARGEST_FILE:
+                        raise ConnectionError(f"it is larger than {LARGEST_FILE:,} bytes")
+                size, expected = out.tell(), source.headers.get("Content-Length")
+            if expected is not None and size < int(expected):
+                raise ConnectionError(f"the connection was cut after {size:,} of {int(expected):,} bytes")
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise ModelError(f"{model_name}: cannot download its official weights ({error}). {by_hand}") from error
         if (found := file_digest(temporary, "md5")) != official.md5:

@@ -8,11 +8,12 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub import HfApi, constants, hf_hub_download
 from pydantic import BaseModel, ConfigDict
 
-from regzoo.errors import ModelError, RegzooError
+from regzoo.errors import ModelError, OutputError, RegzooError
 from regzoo.nets.checkpoint import file_digest
+from regzoo.output.files import write_errors
 from regzoo.sections import validated
 from regzoo.sequence.files import cache_folder
 
@@ -54,19 +55,30 @@ def fetch_folder(repository: str, revision: str = "main") -> Path:
     ModelError
         If the repository or revision is not valid, the hub cannot be reached or has no such checkpoint, or a file does
         not match its digest.
+    OutputError
+        If the cache cannot be written to.
     """
     if not _REPOSITORY.fullmatch(repository):
         raise ModelError(f"{repository}: not a folder, and not OWNER/NAME of a repository on the Hugging Face hub")
     if not isinstance(revision, str) or not _REVISION.fullmatch(revision):
         raise ModelError(f"{repository}: revision {revision!r} is not a commit, branch or tag")
-    parent = cache_folder("hub", repository.replace("/", "--"))
-    folder = parent / revision.replace("/", "--")
+    folder = cache_folder("hub", repository.replace("/", "--")) / revision.replace("/", "--")
     if (folder / "source.json").is_file():
         _check(folder)
         return folder
     if (folder / "config.json").is_file() and any((folder / name).is_file() for name in _WEIGHTS):
         return folder  # filled by hand
-    temporary = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=parent))
+    try:
+        with write_errors(folder):
+            _fill(repository, revision, folder)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written ({error.strerror}); set REGZOO_CACHE to another folder") from error
+    return folder
+
+
+def _fill(repository, revision, folder):
+    """Download into a temporary folder, and move it to its place."""
+    temporary = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder.parent))
     try:
         source = _download(repository, revision, temporary, folder)
         (temporary / "source.json").write_text(json.dumps(source, indent=1))
@@ -79,7 +91,6 @@ def fetch_folder(repository: str, revision: str = "main") -> Path:
             os.replace(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return folder
 
 
 def _check(folder):
@@ -110,7 +121,8 @@ def _download(repository, revision, temporary, folder):
             )
         digests = {}
         for name in [name for name in _WANTED if name in files] + [weights]:
-            path = Path(hf_hub_download(repository, name, revision=info.sha, local_dir=temporary))
+            with write_errors(folder):
+                path = Path(hf_hub_download(repository, name, revision=info.sha, local_dir=temporary))
             digests[name] = _verified(repository, path, files[name])
     except RegzooError:
         raise
@@ -121,7 +133,7 @@ def _download(repository, revision, temporary, folder):
         raise ModelError(
             f"{repository}: cannot download revision {revision} ({type(error).__name__}: {reason}). Get config.json, "
             f"model.safetensors (or pytorch_model.bin) and, if there is one, tokenizer.json from "
-            f"https://huggingface.co/{repository} on a connected machine and put them at {folder}"
+            f"{constants.ENDPOINT}/{repository} on a connected machine and put them at {folder}"
         ) from error
     return {"repository": repository, "commit": info.sha, "sha256": digests}
 

@@ -6,6 +6,7 @@ code.
 """
 
 import math
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import torch
@@ -160,14 +161,25 @@ class _Packing:
 
     def attend(self, qkv, heads):
         """Attention output, shape (tokens, d), of concatenated queries, keys and values, shape (tokens, 3 d)."""
-        q, k, v = self._rows(qkv).unflatten(2, (3, heads, -1)).permute(2, 0, 3, 1, 4)
-        if self.rotation is not None:
-            q, k = (rotate(side, *self.rotation).to(v.dtype) for side in (q, k))
+        q, k, v = self._heads(qkv, heads)
         # The bias stays in float32: bfloat16 cannot represent distances of more than 256 tokens exactly.
         with torch.autocast(q.device.type, enabled=False):
             y = F.scaled_dot_product_attention(q, k, v, attn_mask=self.bias)
         y = y.transpose(1, 2).flatten(2).flatten(0, 1)
         return y if self.compact is None else y[self.compact]
+
+    def probabilities(self, qkv, heads):
+        """Attention probabilities, shape (rows, heads, width, width), of the same queries and keys as `attend`."""
+        q, k, _ = self._heads(qkv, heads)
+        scores = q @ k.mT / math.sqrt(q.shape[-1])
+        return (scores if self.bias is None else scores + self.bias).softmax(-1)
+
+    def _heads(self, qkv, heads):
+        """Queries, keys and values of each head, shape (rows, heads, width, d / heads), with rotary positions."""
+        q, k, v = self._rows(qkv).unflatten(2, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+        if self.rotation is not None:
+            q, k = (rotate(side, *self.rotation).to(v.dtype) for side in (q, k))
+        return q, k, v
 
 
 def rotary(position: torch.Tensor, size: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
@@ -204,6 +216,10 @@ class _Layer(nn.Module):
             return x + self.dropout(self._feed_forward(self.norm(x)))
         x = self.attention_norm(x + self.dropout(self._attention(x, packing)))
         return self.norm(x + self.dropout(self._feed_forward(x)))
+
+    def probabilities(self, x: torch.Tensor, packing: "_Packing") -> torch.Tensor:
+        """Attention probabilities on the layer's input; see `_Packing.probabilities`."""
+        return packing.probabilities(self.qkv(self.attention_norm(x) if self.pre else x), self.heads)
 
     def _attention(self, x, packing):
         return self.attention_out(packing.attend(self.qkv(x), self.heads))
@@ -269,18 +285,40 @@ class Encoder(nn.Module):
         torch.Tensor, float32, shape (N, T, hidden)
             Zero for padding.
         """
-        mask = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool()
-        whole = torch.ones_like(mask) if self.legacy_mask else mask
-        packing = _Packing(self.config, whole, self.words.weight.dtype)
-        if self.legacy_mask:
-            packing.bias = mask[:, None, None].to(self.words.weight.dtype)
-        x = packing.pack(self._embedded(ids, mask))
-        x = self.dropout(self.norm(x) if self.config.norm == "post" else x)
+        x, packing = self._start_of(ids, torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool())
         for step in self.layers[:layer]:
             x = step(x, packing)
         if self.config.norm == "pre" and layer in (None, len(self.layers)):
             x = self.norm(x)
         return packing.unpack(x)
+
+    def attentions(self, ids: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Attention probabilities of each layer, computed with the softmax that `forward` fuses.
+
+        Parameters
+        ----------
+        ids : torch.Tensor, int64, shape (N, T)
+            Sequences without padding.
+
+        Yields
+        ------
+        torch.Tensor, float32, shape (N, heads, T, T)
+            From each token (third axis) to each token (last axis).
+        """
+        x, packing = self._start_of(ids, torch.ones_like(ids, dtype=torch.bool))
+        for step in self.layers:
+            assert isinstance(step, _Layer)
+            yield step.probabilities(x, packing)
+            x = step(x, packing)
+
+    def _start_of(self, ids, mask):
+        """Input of the first layer, packed, and the packing."""
+        whole = torch.ones_like(mask) if self.legacy_mask else mask
+        packing = _Packing(self.config, whole, self.words.weight.dtype)
+        if self.legacy_mask:
+            packing.bias = mask[:, None, None].to(self.words.weight.dtype)
+        x = packing.pack(self._embedded(ids, mask))
+        return self.dropout(self.norm(x) if self.config.norm == "post" else x), packing
 
     def _embedded(self, ids, mask):
         config, x = self.config, self.words(ids)

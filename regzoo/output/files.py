@@ -148,10 +148,10 @@ class BgzipWriter:
 
     _BLOCK = 0xFF00  # bytes of text in a block; compressed, it must fit 64 KiB
 
-    def __init__(self, path):
+    def __init__(self, path: str | Path):
         self._out, self._buffer = open(path, "wb"), bytearray()
 
-    def write(self, data):
+    def write(self, data: bytes | memoryview) -> None:
         """Append bytes."""
         self._buffer += data
         whole = len(self._buffer) // self._BLOCK * self._BLOCK
@@ -165,7 +165,7 @@ class BgzipWriter:
         head = bytes.fromhex("1f8b08040000000000ff060042430200") + struct.pack("<H", len(packed) + 25)
         self._out.write(head + packed + struct.pack("<II", zlib.crc32(data), len(data)))
 
-    def close(self):
+    def close(self) -> None:
         """Write what is left and the end marker."""
         try:
             if self._buffer:

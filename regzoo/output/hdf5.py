@@ -1,6 +1,7 @@
 """HDF5 files for output, whose failed writes are errors."""
 
 import io
+from pathlib import Path
 
 import h5py
 
@@ -38,7 +39,7 @@ class NewHdf5(h5py.File):
     path : str or pathlib.Path
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | Path):
         self._file = _KeepsErrors(path, "w+b")
         super().__init__(self._file, "w")
 

@@ -150,17 +150,25 @@ def open_table(
         yield table
 
 
-def new_table(path, suffix, schema, metadata=None, datasets=None) -> Table:
+def new_table(
+    path: str | Path | None,
+    suffix: str,
+    schema: Schema,
+    metadata: Mapping[str, str] | None = None,
+    datasets: Mapping[str, str] | None = None,
+) -> Table:
     """The table of a suffix, or of '-', on a path that the caller puts in place. Arguments as of `open_table`."""
     if suffix in (*TSV, "-"):
         return TsvTable(path, schema, compressed=suffix.endswith(".gz"))
+    if path is None:
+        raise OutputError(f"{suffix} needs a path")
     if suffix in HDF5:
         return Hdf5Table(path, schema, metadata, datasets)
     return ParquetTable(path, schema, metadata)
 
 
 @contextmanager
-def closing_table(table):
+def closing_table(table: Any) -> Iterator[Any]:
     """Close a writer at the end of the block; after an error, the first error is raised and not that of closing."""
     try:
         yield table

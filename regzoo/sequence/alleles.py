@@ -203,7 +203,9 @@ def all_of(flags: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> np.nda
     return sums[starts + lengths] - sums[starts] == lengths
 
 
-def equal_spans(a: np.ndarray, a_starts: np.ndarray, b: np.ndarray, b_starts: np.ndarray, lengths: np.ndarray):
+def equal_spans(
+    a: np.ndarray, a_starts: np.ndarray, b: np.ndarray, b_starts: np.ndarray, lengths: np.ndarray
+) -> np.ndarray:
     """Whether stretches of two arrays are equal.
 
     Parameters

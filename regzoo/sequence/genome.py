@@ -11,7 +11,7 @@ import logging
 import os
 import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -77,10 +77,29 @@ class Genome:
                 raise OutputError(
                     f"{codes}: cannot read the converted genome back; check the disk, or set REGZOO_CACHE"
                 )
-        self._codes, about = found
-        self.contigs = list(about["contigs"])
-        self.lengths = np.array(list(about["contigs"].values()), dtype=np.int64)
-        self.unknown = about["unknown"]
+        codes, about = found
+        self._fill(codes, about["contigs"], about["unknown"])
+
+    @classmethod
+    def from_sequences(cls, sequences: Mapping[str, np.ndarray]) -> "Genome":
+        """Make a genome of sequences in memory.
+
+        Parameters
+        ----------
+        sequences : dict of str to numpy.ndarray, uint8, shape (length,)
+            Base codes of each contig.
+        """
+        genome = cls.__new__(cls)
+        genome.path = Path("sequences")
+        codes = np.concatenate([*sequences.values(), np.empty(0, dtype=np.uint8)])
+        lengths = {name: len(one) for name, one in sequences.items()}
+        genome._fill(codes, lengths, int((codes >= UNKNOWN).sum()))
+        return genome
+
+    def _fill(self, codes, lengths, unknown):
+        self._codes, self.unknown = codes, unknown
+        self.contigs = list(lengths)
+        self.lengths = np.array(list(lengths.values()), dtype=np.int64)
         self._offsets = np.concatenate([[0], np.cumsum(self.lengths)])[:-1]
         self._number = {name: i for i, name in enumerate(self.contigs)}
         self._reported = False

@@ -377,3 +377,55 @@ def test_bfloat16_is_close_to_float32(kind):
     cosine = torch.cosine_similarity(exact.mean(1), near.mean(1))
     assert cosine.min() > 0.999 and 0 < (exact - near).abs().max() < 0.1
     assert not torch.equal(near, moved)
+
+
+@pytest.mark.parametrize("config", [BERT, ESM], ids=["dnabert", "nt v1"])
+def test_attention_equals_that_of_transformers(config):
+    theirs, ours = theirs_and_ours(config)
+    ids = ragged(config)[0][:1].repeat(2, 1)
+    ids[1] = ids[1].flip(0)
+    with torch.no_grad():
+        expected = theirs(input_ids=ids, output_attentions=True).attentions
+        got = list(ours.encoder.attentions(ids))
+    assert len(got) == len(expected) == config["num_hidden_layers"]
+    for one, other in zip(got, expected):
+        assert (one - other).abs().max() <= 2e-6 and (one.sum(-1) - 1).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("name", ["dnabert2", "nt_v2"])
+def test_attention_of_the_golden_models_equals_softmax_written_out(name):
+    """From the weights by name, position by position: queries, keys, ALiBi or rotary positions, softmax."""
+    net, (ids, mask) = golden_model(name), inputs(name)
+    ids = ids[:1]
+    assert mask[0].all()
+    config, size = net.config, net.config.hidden // net.config.heads
+    with torch.no_grad():
+        found = list(net.encoder.attentions(ids))
+        for number, layer in enumerate(net.encoder.layers):
+            x = net.encoder(ids, layer=number)[0].double().numpy()
+            if config.norm == "pre":
+                norm = layer.attention_norm
+                x = (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + norm.eps)
+                x = x * norm.weight.numpy() + norm.bias.numpy()
+            qkv = x @ layer.qkv.weight.double().numpy().T + layer.qkv.bias.double().numpy()
+            for head in range(config.heads):
+                q, k = (qkv[:, at + head * size :][:, :size] for at in (0, config.hidden))
+                scores = np.empty((len(q), len(q)))
+                for i in range(len(q)):
+                    for j in range(len(q)):
+                        if config.positions == "rotary":  # the angle of a pair depends on the distance alone
+                            angle = (i - j) / 10000 ** (np.arange(0, size, 2) / size)
+                            half = size // 2
+                            a, b, c, d = q[i, :half], q[i, half:], k[j, :half], k[j, half:]
+                            scores[i, j] = ((a * c + b * d) * np.cos(angle) + (a * d - b * c) * np.sin(angle)).sum()
+                        else:
+                            scores[i, j] = q[i] @ k[j]
+                if config.positions == "alibi":
+                    bias = -float(alibi_slopes(config.heads)[head]) * np.abs(
+                        np.subtract.outer(*[np.arange(len(q))] * 2)
+                    )
+                else:
+                    bias = 0
+                scores = np.exp(scores / np.sqrt(size) + bias)
+                expected = scores / scores.sum(1, keepdims=True)
+                assert np.abs(found[number][0, head].numpy() - expected).max() <= 2e-6

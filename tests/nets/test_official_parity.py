@@ -91,6 +91,10 @@ EXPECTED = {
         "14f9bf4b49e21c7b31e8f6d6b9fc69ed88e25f43/Basset/predictions.h5",
         "9df59f9899b27e65ab95426cb9557ad3",
     ),
+    "MPRA-DragoNN/ConvModel": (
+        "https://zenodo.org/record/6492201/files/MPRA-DragoNN__ConvModel.predictions.h5?download=1",
+        "34242ec19bd5e41bb5c6f5f06c2e6c41",
+    ),
 }
 
 
@@ -98,19 +102,22 @@ EXPECTED = {
 @pytest.mark.parametrize("name", EXPECTED)
 def test_real_weights_give_official_predictions(name, tmp_path):
     import urllib.error
+    import urllib.parse
     import urllib.request
 
     address, md5 = EXPECTED[name]
     path = tmp_path / "expected.h5"
     try:
-        urllib.request.urlretrieve(OFFICIAL + address, path)
+        urllib.request.urlretrieve(urllib.parse.urljoin(OFFICIAL, address), path)
         model = load_model(name, device="cpu")
     except (urllib.error.URLError, ModelError) as error:
         pytest.skip(f"the official files cannot be downloaded here: {error}")
     assert file_digest(path, "md5") == md5
     with h5py.File(path) as expected:
         inputs, predictions = expected["inputs"][()], expected["preds"][()]
-    codes = from_one_hot(inputs.squeeze(tuple(i for i in (2, 3) if inputs.shape[i] == 1)))
+    if name == "MPRA-DragoNN/ConvModel":  # (N, positions, 4)
+        inputs = inputs.swapaxes(1, 2)
+    codes = from_one_hot(inputs.reshape(len(inputs), 4, model.input_length))
     if name == "DeepSEA/beluga":
         codes = np.array([0, 2, 1, 3, 4], dtype=np.uint8)[codes]
     assert np.abs(model.predict(codes) - predictions).max() <= 1e-5

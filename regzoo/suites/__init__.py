@@ -1,0 +1,1 @@
+"""Suites of `regzoo.benchmark`: published data sets, each with a fixed protocol."""
