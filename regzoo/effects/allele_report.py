@@ -136,12 +136,9 @@ def alleles(
         If an input or an option is not valid.
     """
     check_choice("treatment of orientation", orientation, ORIENTATIONS)
-    check_threshold(threshold, threshold_from)
-    if threshold is not None and not 0 < threshold < 1:
-        raise InputError(f"threshold must lie between 0 and 1, got {threshold}")
+    _check_threshold(threshold, threshold_from)
     _check_phased(phased, sample, orientation, output)
-    if output is not None:
-        _check_output(output, variants, [genome, pip, motifs])
+    _check_output(output, variants, [genome, pip, motifs])
     models, opened = load_models(model, device), as_genome(genome)
     columns = columns_of_models(models, distinct(targets))
     adjustments = [Adjustment(one, chosen, threshold_from, calibrated) for one, chosen in zip(models, columns)]
@@ -157,19 +154,35 @@ def alleles(
         if carried is not None:
             rows = _with_haplotypes(table, *carried, opened, one.input_length, motifs)
         status, values = _scored(one, names, rows, opened, step, options)
-        limits = adjustment.shown_thresholds()
-        limits = np.full(len(names), 0.5 if threshold is None else threshold) if limits is None else limits
+        limits = _limits(adjustment, threshold, len(names))
         parts.append(_of_model(one, names, rows, status, values, adjustment, limits, _background(background, one)))
     found = _ranked(pd.concat(parts, ignore_index=True), pip is not None, best)
     shown = found[[*_COLUMNS, *(_PHASED if phased else ())]]
     if output is None:
         return shown
     if str(output).lower().endswith((*VCF, *BCF)):
-        again = _read_table(variants) if isinstance(variants, (str, Path)) and _is_table(variants) else variants
-        write_allele_vcf(found, again, output, best)
+        pairs = [(one.name, one.targets[i]) for one, chosen in zip(models, columns) for i in chosen]
+        write_allele_vcf(found, _reread(variants), output, None if best else pairs)
     else:
         _write(shown, output)
     return Counter(found[found["kind"] == "allele"].drop_duplicates(["record", "alternate"])["status"])
+
+
+def _check_threshold(threshold, threshold_from):
+    check_threshold(threshold, threshold_from)
+    if threshold is not None and not 0 < threshold < 1:
+        raise InputError(f"threshold must lie between 0 and 1, got {threshold}")
+
+
+def _limits(adjustment, threshold, count):
+    """Threshold of each target, on the scale of the values that are shown."""
+    limits = adjustment.shown_thresholds()
+    return np.full(count, 0.5 if threshold is None else threshold) if limits is None else limits
+
+
+def _reread(variants):
+    """Variants as `open_variants` takes them."""
+    return _read_table(variants) if isinstance(variants, (str, Path)) and _is_table(variants) else variants
 
 
 def _check_phased(phased, sample, orientation, output):
@@ -182,6 +195,8 @@ def _check_phased(phased, sample, orientation, output):
 
 
 def _check_output(output, variants, others):
+    if output is None:
+        return
     kind = check_suffix(output, (*TABLES, *VCF, *BCF))
     if kind in (*VCF, *BCF) and isinstance(variants, (str, Path)) and str(variants) == "-":
         raise InputError(f"{output}: VCF output reads the variants twice; give a file, not standard input")

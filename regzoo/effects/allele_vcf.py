@@ -7,7 +7,7 @@ model and target.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,9 @@ _OF_ALLELE = {
 _BEST = {"model": ("String", "model of the largest effect"), "target": ("String", "target of the largest effect")}
 
 
-def write_allele_vcf(report: pd.DataFrame, variants: Any, output: str | Path, best: bool = False) -> None:
+def write_allele_vcf(
+    report: pd.DataFrame, variants: Any, output: str | Path, pairs: Sequence[tuple[str, str]] | None
+) -> None:
     """Write a report of `regzoo.alleles` into the records that it is about.
 
     Text lines are unchanged but for INFO. Fields without any value in the report are left out. Characters that INFO
@@ -56,8 +58,8 @@ def write_allele_vcf(report: pd.DataFrame, variants: Any, output: str | Path, be
         As given to `regzoo.alleles`.
     output : str or pathlib.Path
         .vcf, .vcf.gz or .bcf.
-    best : bool
-        The report has one row for each allele.
+    pairs : sequence of (str, str), or None
+        Models and targets, in the order of their values. None if the report has one row for each allele (`best`).
 
     Raises
     ------
@@ -73,7 +75,7 @@ def write_allele_vcf(report: pd.DataFrame, variants: Any, output: str | Path, be
         by_alternate.setdefault((row["record"], row["alternate"]), []).append(row)
     with finished_file(output) as temporary, open_variants(variants) as source:
         keys = InfoKeys(normalised=False)
-        fields = _declared(keys, report, best)
+        fields = _declared(keys, report, pairs)
         with _opened(temporary, suffix, keys, source.header) as writer:
             for batch in source.batches():
                 order.see(batch)
@@ -109,13 +111,11 @@ def _opened(path, suffix, keys, header) -> Iterator[InfoWriter]:
             text.unlink(missing_ok=True)
 
 
-def _declared(keys, report, best):
+def _declared(keys, report, pairs):
     """(key, column, model and target of each value or None) of each field; the header lines are in `keys`."""
-    scored = report[report["status"] == "scored"]
-    pairs = None if best else list(dict.fromkeys(zip(scored["model"], scored["target"])))
     several = f", for {'|'.join(f'{m}:{t}' for m, t in pairs)}" if pairs and len(pairs) > 1 else ""
     fields = []
-    for name, (kind, about) in {**FIELDS, **_OF_ALLELE, **(_BEST if best else {})}.items():
+    for name, (kind, about) in {**FIELDS, **_OF_ALLELE, **(_BEST if pairs is None else {})}.items():
         if not report[name].replace("", np.nan).notna().any():
             continue
         packed = name in FIELDS and several

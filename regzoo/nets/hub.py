@@ -72,7 +72,9 @@ def fetch_folder(repository: str, revision: str = "main") -> Path:
         with write_errors(folder):
             _fill(repository, revision, folder)
     except OSError as error:
-        raise OutputError(f"{folder}: cannot be written ({error.strerror}); set REGZOO_CACHE to another folder") from error
+        raise OutputError(
+            f"{folder}: cannot be written ({error.strerror}); set REGZOO_CACHE to another folder"
+        ) from error
     return folder
 
 

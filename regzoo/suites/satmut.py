@@ -21,6 +21,7 @@ from regzoo.suites.protocol import Measure, Task, mean_interval, metric_rows
 
 SIGNIFICANT = 1e-5
 TAGS = 10
+_MEAN = "mean of "
 _RULES = ("mean over targets", "largest target")
 _ELEMENTS = "mpra_satmut/elements.fa"
 
@@ -187,7 +188,8 @@ def report(
     chosen = _leave_one_locus_out(elements, columns)
     found = _rows(elements, names, columns, chosen, "chosen for each element", choice)
     means = [names.index(_RULES[0])] * len(elements)
-    return found + _rows(elements, names, columns, means, _RULES[0], "fixed")[-3:]
+    fixed_rows = _rows(elements, names, columns, means, _RULES[0], "fixed")
+    return found + [row for row in fixed_rows if row["data_set"].startswith(_MEAN)]
 
 
 def _rows(elements, names, columns, picked, target, choice):
@@ -227,6 +229,6 @@ def _means(rows, elements, target, choice):
         if not own:
             continue
         values, groups = np.array([row["value"] for row in own]), [locus[row["data_set"]] for row in own]
-        about = {"target": target, "data_set": f"mean of {len(own)} elements", "n": sum(row["n"] for row in own)}
+        about = {"target": target, "data_set": f"{_MEAN}{len(own)} elements", "n": sum(row["n"] for row in own)}
         found.append(about | {"metric": metric, "choice": choice} | mean_interval(values, groups))
     return found
