@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from regzoo.evaluate.transfer import transfer
     from regzoo.explanation import explain
     from regzoo.model import Model
+    from regzoo.motif_finding.find import motifs
+    from regzoo.motif_finding.marginal import marginalise
     from regzoo.prediction import predict
     from regzoo.scanning import scan
     from regzoo.sequence import Genome
@@ -46,6 +48,8 @@ _HOMES = {
     "fetch": "regzoo.zoo",
     "list_models": "regzoo.zoo",
     "load_model": "regzoo.zoo",
+    "marginalise": "regzoo.motif_finding.marginal",
+    "motifs": "regzoo.motif_finding.find",
     "overlap": "regzoo.evaluate.overlap",
     "predict": "regzoo.prediction",
     "saturation_mutagenesis": "regzoo.effects.mutate",
@@ -73,6 +77,8 @@ __all__ = [
     "fetch",
     "list_models",
     "load_model",
+    "marginalise",
+    "motifs",
     "overlap",
     "predict",
     "saturation_mutagenesis",

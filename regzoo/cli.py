@@ -17,6 +17,7 @@ from regzoo.options import (
     ANCHORS,
     ATTRIBUTIONS,
     CENTRES,
+    MOTIF_METHODS,
     ORIENTATIONS,
     PER,
     PRECISIONS,
@@ -615,6 +616,91 @@ def attention(
         progress=not quiet,
     )
     print(f"{count} sequences -> {', '.join(output)}", file=sys.stderr)
+
+
+@app.command()
+def motifs(
+    model: OneModel,
+    inputs: Annotated[
+        list[str], typer.Argument(help="Loci or a BED file of peaks; or without --genome a FASTA file of windows")
+    ],
+    genome: Annotated[str | None, _option(*GENOME_NAMES, help=GENOME_HELP)] = None,
+    method: Annotated[str, _option("--method", help=_listed(MOTIF_METHODS))] = "contributions",
+    attribution: Annotated[
+        str, _option("--attribution", help=f"For contributions. {_listed(ATTRIBUTIONS)}")
+    ] = "taylor",
+    targets: Targets = (),  # type: ignore[assignment]
+    negatives: Annotated[
+        str | None, _option("--negatives", help="For attention: sequences without the motifs; default shuffled inputs")
+    ] = None,
+    min_sites: Annotated[int, _option("--min-sites", min=2, help="Fewest sites of a motif")] = 20,
+    database: Annotated[str | None, _option("--database", help="MEME file of known motifs to match")] = None,
+    seed: Annotated[int, _option("--seed", help="Seed of the shuffled sequences")] = 0,
+    device: Device = "auto",
+    output: Annotated[
+        list[str] | None,
+        _option("--output", "-o", help=".meme, .tsv, .bed (sites), or .png, .svg, .pdf (logos); repeat for more"),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Find the motifs that a model reads in sequences, and match them to known ones.
+
+    Example: regzoo motifs peaks.bed --genome hg38.fa --model MotifResNet/ctcf-pu1 --database hocomoco.meme -o m.meme
+    """
+    from regzoo.motif_finding.find import motifs as run
+
+    found = run(
+        model,
+        _intervals(inputs),
+        genome,
+        method=method,
+        attribution=attribution,
+        targets=targets,
+        negatives=negatives,
+        min_sites=min_sites,
+        database=database,
+        seed=seed,
+        device=device,
+        output=output,
+        progress=not quiet,
+    )
+    print(found.to_frame().to_markdown(index=False, floatfmt=".3g"))
+
+
+@app.command()
+def marginalise(
+    model: OneModel,
+    motif: Annotated[str, typer.Argument(help="Sequence, also with IUPAC letters, or FILE.meme:NAME")],
+    inputs: Annotated[
+        str | None, typer.Argument(help="Background: BED file or locus, or FASTA of windows; default random sequences")
+    ] = None,
+    genome: Annotated[str | None, _option(*GENOME_NAMES, help=GENOME_HELP)] = None,
+    second: Annotated[str | None, _option("--second", help="A second motif, inserted after the first")] = None,
+    distances: Annotated[
+        list[int], _option("--distance", min=0, help="Bases between the two motifs; repeat for more")
+    ] = (),  # type: ignore[assignment]
+    targets: Targets = (),  # type: ignore[assignment]
+    position: Annotated[
+        int | None, _option("--position", min=0, help="0-based place in the window; default the middle")
+    ] = None,
+    count: Annotated[int, _option("--count", min=2, help="Background sequences")] = 100,
+    shuffle: Annotated[bool, _option("--shuffle/--no-shuffle", help="Shuffle dinucleotides of the background")] = True,
+    seed: Annotated[int, _option("--seed", help="Seed of random choices")] = 0,
+    device: Device = "auto",
+    output: Annotated[str | None, _option("--output", "-o", help=".tsv, .tsv.gz or .parquet")] = None,
+) -> None:
+    """Measure the mean effect of a motif, or of a pair of motifs, in background sequences.
+
+    Example: regzoo marginalise TGACTCA --model MotifResNet/tf-human
+    """
+    from regzoo.motif_finding.marginal import marginalise as run
+
+    options = {"second": second, "distances": distances, "targets": targets, "position": position, "count": count}
+    found = run(model, motif, inputs, genome, **options, shuffle=shuffle, seed=seed, device=device, output=output)
+    if isinstance(found, int):
+        print(f"{found} rows -> {output}", file=sys.stderr)
+    else:
+        print(found.to_markdown(index=False, floatfmt=".3g"))
 
 
 @app.command()

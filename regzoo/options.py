@@ -74,7 +74,12 @@ ATTRIBUTIONS = {
     "taylor": "first-order approximation of mutagenesis: one backward pass",
     "saturation": "exact mutagenesis: minus the mean effect of the three substitutions, also for language models",
 }
-#: Scores of masked language models.
+#: Where motifs are taken from.
+MOTIF_METHODS = {
+    "contributions": "spans of large contribution, aligned and clustered",
+    "filters": "subsequences that activate a filter of the first convolution",
+    "attention": "regions of high attention, enriched against negatives (DNABERT)",
+}
 #: Suites of `benchmark`.
 SUITES = {
     "alleles": "variants with both alleles: accessibility (dsQTL), allelic imbalance, reporter assay of eQTLs",
@@ -82,6 +87,7 @@ SUITES = {
     "mpra": "activity of sequences in reporter assays",
     "probe": "random forest on frozen embeddings of a language model",
 }
+#: Scores of masked language models.
 ZERO_SHOT = {
     "p_ref": "probability of the reference base, hidden",
     "llr": "log p(alternate) - log p(reference), both hidden",

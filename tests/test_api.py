@@ -332,6 +332,8 @@ COMMANDS = {
     cli.embed: regzoo.embed,
     cli.explain: regzoo.explain,
     cli.attention: regzoo.attention,
+    cli.motifs: regzoo.motifs,
+    cli.marginalise: regzoo.marginalise,
     cli.alleles: regzoo.alleles,
     cli.background: regzoo.background,
     cli.compare: regzoo.compare,

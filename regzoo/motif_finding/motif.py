@@ -197,7 +197,9 @@ def check_outputs(outputs: Sequence[str | Path]) -> None:
         if check_suffix(path, OUTPUTS, stdout=False) in SUFFIXES:
             missing = [name for name in ("matplotlib", "logomaker") if find_spec(name) is None]
             if missing:
-                raise OutputError(f"{path}: pictures need packages that are missing; run: pip install {' '.join(missing)}")
+                raise OutputError(
+                    f"{path}: pictures need packages that are missing; run: pip install {' '.join(missing)}"
+                )
 
 
 def check_database(database: str | Path | None) -> None:

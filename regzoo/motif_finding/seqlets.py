@@ -1,7 +1,8 @@
 """Motifs from contributions: seqlets, their alignment and clusters.
 
-A seqlet is a span whose summed contribution is among the largest of its length, and so are all spans within it. Seqlets
-are compared by the cosine of their contributions, over shifts and both strands, and joined by average linkage.
+A seqlet is a span whose summed contribution is larger than that of spans of shuffled contributions, and so are the sums
+of all spans within it. Seqlets are compared by the cosine of their contributions, over shifts and both strands, and
+joined by average linkage.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ SHIFTS = range(-10, 11)
 DISTANCE = 0.5  # largest mean distance (1 - cosine) within a cluster
 JOINED = 0.25  # largest distance of clusters that are joined afterwards
 MOST = 3000  # seqlets that are clustered: those of the largest contribution
-TRIM = 0.2  # of the largest contribution of a position, below which a motif's ends are cut
+TRIM = 0.2  # of the largest contribution, below which the ends of seqlets and motifs are cut
 
 
 @dataclass(frozen=True)
@@ -43,16 +44,19 @@ class Seqlet:
     score: float
 
 
-def find_seqlets(contributions: np.ndarray, fraction: float = 0.01) -> list[Seqlet]:
+def find_seqlets(contributions: np.ndarray, p: float = 0.01, seed: int = 0) -> list[Seqlet]:
     """Spans of large contribution, which do not overlap.
 
     Parameters
     ----------
     contributions : numpy.ndarray, float, shape (N, L)
         Of the bases that are there.
-    fraction : float
-        A span is taken if at most this fraction of the spans of its length have a larger sum, and the same holds for
-        every span within it of at least `SHORTEST` bases.
+    p : float
+        A span is taken if at most this fraction of the spans of its length have as large a sum when the contributions
+        of each window are shuffled, and the same holds for every span within it of at least `SHORTEST` bases. Ends of
+        weak contribution (below `TRIM` of the largest) are then cut.
+    seed : int
+        Of the shuffles.
 
     Returns
     -------
@@ -60,22 +64,34 @@ def find_seqlets(contributions: np.ndarray, fraction: float = 0.01) -> list[Seql
         By score, the largest first.
     """
     rows, length = contributions.shape
-    sums = np.concatenate([np.zeros((rows, 1)), np.cumsum(contributions, axis=1, dtype=np.float64)], axis=1)
-    longest, worst, levels = min(LONGEST, length), None, []
-    for size in range(SHORTEST, longest + 1):
-        totals = sums[:, size:] - sums[:, :-size]
-        ordered = np.sort(totals, axis=None)
-        larger = 1 - np.searchsorted(ordered, totals, side="left") / totals.size
+    shuffled = np.random.default_rng(seed).permuted(contributions, axis=1)
+    worst, levels = None, []
+    for size in range(SHORTEST, min(LONGEST, length) + 1):
+        totals, null = _totals(contributions, size), np.sort(_totals(shuffled, size), axis=None)
+        larger = 1 - np.searchsorted(null, totals, side="left") / null.size
         worst = larger if worst is None else np.maximum(larger, np.maximum(worst[:, :-1], worst[:, 1:]))
         levels.append((size, worst, totals))
     taken, found = np.zeros((rows, length), dtype=bool), []
     for size, worst, totals in reversed(levels):  # the longest first
-        hits = np.argwhere((worst <= fraction) & (totals > 0))
+        hits = np.argwhere((worst <= p) & (totals > 0))
         for row, start in hits[np.argsort(-totals[tuple(hits.T)], kind="stable")].tolist():
             if not taken[row, start : start + size].any():
                 taken[row, max(0, start - FLANK) : start + size + FLANK] = True
-                found.append(Seqlet(row, start, start + size, float(totals[row, start])))
+                found.append(_trimmed(contributions[row], row, start, start + size))
     return sorted(found, key=lambda seqlet: -seqlet.score)
+
+
+def _totals(values, size):
+    """Sums of all spans of a length, shape (N, L - size + 1)."""
+    sums = np.concatenate([np.zeros((len(values), 1)), np.cumsum(values, axis=1, dtype=np.float64)], axis=1)
+    return sums[:, size:] - sums[:, :-size]
+
+
+def _trimmed(values, row, start, end):
+    """The seqlet of a span, without weak ends."""
+    strong = start + np.flatnonzero(values[start:end] >= TRIM * values[start:end].max())
+    start, end = int(strong[0]), int(strong[-1]) + 1
+    return Seqlet(row, start, end, float(values[start:end].sum()))
 
 
 @dataclass
@@ -181,7 +197,9 @@ def _linked(similarity, distance):
 
 def _rejoined(labels, weights, stranded):
     """Labels after clusters with similar mean contributions have been joined."""
-    means = np.stack([_summed(weights[labels == label], weights[labels == label], stranded)[0] for label in range(labels.max() + 1)])
+    means = np.stack(
+        [_summed(weights[labels == label], weights[labels == label], stranded)[0] for label in range(labels.max() + 1)]
+    )
     return _linked(_similarities(means, means, stranded)[0], JOINED)[labels]
 
 
