@@ -83,7 +83,9 @@ def test_planted_motifs_are_found_with_their_sites_and_strands(model, planted, t
         strands = one.sites.strand.map({"+": "-", "-": "+"}) if turned else one.sites.strand
         got = set(zip(one.sites.window, one.sites.start, strands))
         assert len(got) == len(one.sites) and len(expected & got) >= 0.97 * len(expected)
-        assert len(got - expected) <= 3  # a word that arose by chance
+        for row, start, strand in got - expected:  # the network is active where all letters but one match by chance
+            text = texts[int(row)][start : start + len(word)]
+            assert sum(a == b for a, b in zip(text if strand == "+" else complement(text), word)) >= len(word) - 1
         assert (one.sites.end - one.sites.start == len(word)).all()
     known = read_motifs(outputs[0])
     assert list(known) == [one.name for one in found.motifs]

@@ -1,28 +1,70 @@
 """Every command and every Python snippet of the README, run as written, and what they make."""
 
-import os
 import re
 import subprocess
+import sys
 
 import pandas as pd
+from typer.testing import CliRunner
 
-from tests.conftest import BIN, ROOT
+from regzoo.cli import app
+from regzoo.kipoi import command
+from tests.conftest import ROOT
+
+# Bash parses the commands and writes folder and arguments of each; they are then run in this process.
+RECORD = """record() { printf '%s\\0' "$PWD" "$@" >> "$COMMANDS"; printf '\\0' >> "$COMMANDS"; }
+regzoo() { record regzoo "$@"; }
+kipoi() { record kipoi "$@"; }
+"""
 
 
-def test_commands_and_python_of_the_readme_run(tmp_path):
+def run_shell(code, folder, monkeypatch):
+    record = folder / "commands"
+    subprocess.run(
+        ["/bin/bash", "-ec", RECORD + code],
+        cwd=folder,
+        env={"PATH": "/nonexistent", "COMMANDS": str(record)},
+        check=True,
+    )
+    found = [text.split("\0") for text in record.read_text().split("\0\0") if text]
+    record.unlink()
+    for where, program, *arguments in found:
+        monkeypatch.chdir(where)
+        if program == "regzoo":
+            done = CliRunner().invoke(app, arguments)
+            assert done.exit_code == 0, f"{arguments}\n{done.output}"
+        else:
+            monkeypatch.setattr("sys.argv", ["kipoi"])  # Kipoi changes it
+            command.main(arguments)
+    return [program for _, program, *_ in found]
+
+
+def run_python(code, folder, monkeypatch):
+    """In a process of its own for `import kipoi`, which has to work there without any other import."""
+    if "import kipoi" in code:
+        done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+        assert done.returncode == 0, f"{code}\n{done.stdout}\n{done.stderr}"
+    else:
+        monkeypatch.chdir(folder)
+        exec(compile(code, "README.md", "exec"), {"__name__": "__main__"})
+
+
+def test_commands_and_python_of_the_readme_run(tmp_path, monkeypatch):
     text = (ROOT / "README.md").read_text()
     example = tmp_path / "dataloaders" / "sequence"
     example.mkdir(parents=True)
     for name in ("example.fa", "example.bed", "example.vcf"):  # a copy: the commands write beside them
         (example / "example").mkdir(exist_ok=True)
         (example / "example" / name).write_bytes((ROOT / "dataloaders/sequence/example" / name).read_bytes())
-    environment = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"}
     blocks = re.findall(r"```(bash|python)\n(.*?)```", text, re.S)
     assert [kind for kind, _ in blocks] == ["bash", "python", "bash", "python"]
+    programs = []
     for kind, code in blocks:
-        command = ["bash", "-ec", code] if kind == "bash" else [str(BIN / "python"), "-c", code]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, f"{code}\n{done.stdout}\n{done.stderr}"
+        if kind == "bash":
+            programs += run_shell(code, tmp_path, monkeypatch)
+        else:
+            run_python(code, tmp_path, monkeypatch)
+    assert len(programs) == len(re.findall(r"^(?:regzoo|kipoi) ", "".join(c for k, c in blocks if k == "bash"), re.M))
     ours, kipois = (
         pd.read_csv(path, sep="\t") for path in (example / "example/predictions.tsv", tmp_path / "kipoi.tsv")
     )

@@ -10,8 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import regzoo.kipoi  # noqa: F401 - makes kipoi_veff importable
+from regzoo.cli import app
 from regzoo.effects.evaluator import Evaluator
 from regzoo.effects.mutate import ALLELES, INSERTIONS, Saturation, saturation_mutagenesis
 from regzoo.effects.picture import draw
@@ -43,12 +45,16 @@ def expected_changes(model, contig, start, end, alleles, predict):
                 new = allele[1] + padded[at] if allele[0] == "+" else allele.replace("-", "")
                 text = padded[:at] + new + padded[at + 1 :]
                 texts.append(text[first : first + length])
-                references.append(padded[first : first + length])
-    return predict(encode_many(texts)) - predict(encode_many(references))
+        count = (high - low) * len(alleles)
+        references.append(np.repeat(predict(encode_many([padded[first : first + length]])), count, axis=0))
+    return predict(encode_many(texts)) - np.concatenate(references)
 
 
-@pytest.mark.parametrize("insertions", [False, True])
-@pytest.mark.parametrize(("start", "end"), [(1550, 1651), (0, 30), (23_990, 24_000), (1000, 1001), (3000, 3140)])
+# Of one window, over either end of the contig, one base, and one base more than a window holds.
+@pytest.mark.parametrize(
+    ("start", "end", "insertions"),
+    [(1550, 1651, False), (0, 30, True), (23_990, 24_000, True), (1000, 1001, True), (3000, 3102, True)],
+)
 def test_effects_equal_separately_changed_windows(start, end, insertions, model):
     genome = Genome(FASTA)
     result = saturation_mutagenesis(model, f"chr1:{start + 1}-{end}", genome, insertions=insertions)
@@ -97,9 +103,10 @@ def test_formats_agree(tmp_path, model):
 
 
 def test_planted_motif_has_strongest_effects(tmp_path):
-    arguments = ["mutate", "chr1:1,551-1,651", "-f", FASTA, "-m", MODEL, "-t", "tf3", "--insertions", "-q"]
+    arguments = ["mutate", "chr1:1,551-1,651", "-f", str(FASTA), "-m", MODEL, "-t", "tf3", "--insertions", "-q"]
     outputs = [tmp_path / f"o.{suffix}" for suffix in ("tsv", "png", "svg", "pdf", "h5")]
-    run("regzoo", *arguments, *(part for output in outputs for part in ("-o", output)))
+    done = CliRunner().invoke(app, [*arguments, *(part for output in outputs for part in ("-o", str(output)))])
+    assert done.exit_code == 0, done.output
     table = pd.read_csv(tmp_path / "o.tsv", sep="\t")
     strongest = table.loc[table["diff:tf3"].nsmallest(10).index].pos
     assert strongest.between(1595, 1606).all()  # position of the planted GATGACTCATCC
