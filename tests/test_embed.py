@@ -5,15 +5,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from regzoo import embedding
+from regzoo.cli import app
 from regzoo.effects.mutate import saturation_mutagenesis
 from regzoo.effects.pipeline import score_variants
 from regzoo.embedding import embed, vectors_of
 from regzoo.errors import InputError, ModelError, OutputError
 from regzoo.sequence import Genome, read_bed
 from regzoo.zoo import load_language_model, load_model
-from tests.conftest import BED, FASTA, MODEL, VCF, run
+from tests.conftest import BED, FASTA, MODEL, VCF
 
 
 @pytest.fixture
@@ -174,5 +176,6 @@ def test_other_models_are_no_language_models():
 
 
 def test_the_command(language_model, tmp_path):
-    _, err = run("regzoo", "embed", BED, "-f", FASTA, "-m", language_model, "-o", tmp_path / "o.parquet", "-q")
-    assert err.endswith(f"92 sequences -> {tmp_path}/o.parquet\n")
+    paths = [str(BED), "-f", str(FASTA), "-m", language_model, "-o", str(tmp_path / "o.parquet")]
+    done = CliRunner().invoke(app, ["embed", *paths, "-q"])
+    assert done.exit_code == 0 and done.stderr.endswith(f"92 sequences -> {tmp_path}/o.parquet\n")

@@ -137,7 +137,7 @@ def meme_text(motifs: Sequence[Motif]) -> str:
     lines += ["Background letter frequencies", "A 0.25 C 0.25 G 0.25 T 0.25", ""]
     for one in motifs:
         name = "_".join(one.name.split())
-        lines += [f"MOTIF {name} {one.consensus}"]
+        lines += [f"MOTIF {name}"]
         lines += [f"letter-probability matrix: alength= 4 w= {len(one.pwm)} nsites= {len(one.sites)} E= 0"]
         lines += [" ".join(f"{p:.6f}" for p in row) for row in one.pwm] + [""]
     return "\n".join(lines)

@@ -181,9 +181,9 @@ def test_sorted_vcf_output_is_indexed_and_unsorted_is_told(tmp_path, model, capl
 
 
 def many_variants(path, count):
-    """Records at consecutive positions, of which every sixteenth can be scored."""
+    """Records at consecutive positions, of which one in 32 can be scored."""
     contig = decode(Genome(FASTA).codes("chr1"))
-    rows = [(p, contig[p - 1], "*" if p % 16 else "AC"[contig[p - 1] == "A"]) for p in range(100, 100 + count)]
+    rows = [(p, contig[p - 1], "*" if p % 32 else "AC"[contig[p - 1] == "A"]) for p in range(100, 100 + count)]
     path.write_text(HEADER + "".join(f"chr1\t{p}\t.\t{r}\t{a}\t.\t.\t.\n" for p, r, a in rows))
     return path
 

@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import average_precision_score, matthews_corrcoef, roc_auc_score
+from typer.testing import CliRunner
 
+from regzoo.cli import app
 from regzoo.errors import InputError, ModelError, OutputError
 from regzoo.evaluate import compare as compare_module
 from regzoo.evaluate.compare import compare
@@ -17,7 +19,7 @@ from regzoo.evaluate.transfer import specificity, transfer
 from regzoo.sequence import Genome, decode, encode_many, read_bed
 from regzoo.sequence.codes import fitted
 from regzoo.zoo import load_model
-from tests.conftest import BED, FASTA, MODEL, run
+from tests.conftest import BED, FASTA, MODEL
 
 MODELS = [MODEL, "Basset/tf-human"]
 
@@ -33,20 +35,18 @@ def data(tmp_path_factory):
     return path, rows, labels
 
 
+def command(*arguments):
+    """Standard output of a command that succeeds."""
+    done = CliRunner().invoke(app, [*arguments, "-q"])
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
 def test_metrics_equal_scikit_learn(data, tmp_path):
     path, rows, labels = data
     outputs = [tmp_path / f"o.{suffix}" for suffix in ("tsv", "md", "svg")]
-    out, _ = run(
-        "regzoo",
-        "compare",
-        *MODELS,
-        "-d",
-        f"tf3={path}",
-        "-d",
-        f"tf1={path}",
-        "-q",
-        *(part for output in outputs for part in ("-o", output)),
-    )
+    data_sets = ["-d", f"tf3={path}", "-d", f"tf1={path}"]
+    out = command("compare", *MODELS, *data_sets, *(part for output in outputs for part in ("-o", str(output))))
     table = pd.read_csv(tmp_path / "o.tsv", sep="\t")
     assert list(table.target) == ["tf3", "tf3", "tf1", "tf1"] and list(table.model) == MODELS * 2
     for row in table.itertuples():
@@ -192,24 +192,9 @@ def test_transfer_is_auroc_of_each_target_on_each_data_set(data, tmp_path):
     other = tmp_path / "gc.csv"
     high = ((rows == 1) | (rows == 2)).mean(axis=1) > 0.5
     other.write_text("sequence,label\n" + "".join(f"{decode(row)},{int(v)}\n" for row, v in zip(rows, high)))
-    out, _ = run(
-        "regzoo",
-        "transfer",
-        MODEL,
-        "-d",
-        f"ap1={path}",
-        "-d",
-        f"gc={other}",
-        "-t",
-        "tf3",
-        "-t",
-        "tf0",
-        "-q",
-        "-o",
-        tmp_path / "o.tsv",
-        "-o",
-        tmp_path / "o.png",
-    )
+    data_sets = ["-d", f"ap1={path}", "-d", f"gc={other}"]
+    outputs = ["-o", str(tmp_path / "o.tsv"), "-o", str(tmp_path / "o.png")]
+    out = command("transfer", MODEL, *data_sets, "-t", "tf3", "-t", "tf0", *outputs)
     scores = load_model(MODEL, device="cpu").predict(rows)
     table = pd.read_csv(tmp_path / "o.tsv", sep="\t")
     assert list(zip(table.tested, table.trained)) == [(s, t) for s in ("ap1", "gc") for t in ("tf3", "tf0")]

@@ -84,7 +84,7 @@ def test_ls_lists_the_catalogue():
 
 # One of each kind; every model's expected predictions are checked without commands in tests/test_project.py.
 @pytest.mark.parametrize("name", [MODEL, "LM/nt-mini", "NT-mini/utr3-mpra"])
-def test_info_example_and_test(name, kipoi_command, tmp_path, monkeypatch):
+def test_info_example_and_test(name, kipoi_command, tmp_path, monkeypatch, caplog):
     out, _ = kipoi_command("info", name, "--source", "regzoo")
     assert "intervals_file" in out and "regzoo" in out
     with monkeypatch.context() as there:
@@ -92,11 +92,16 @@ def test_info_example_and_test(name, kipoi_command, tmp_path, monkeypatch):
         out, _ = kipoi_command("get-example", name, "--source", "regzoo", "-o", "example")
     arguments = json.loads(out.strip().splitlines()[-1])
     assert (tmp_path / arguments["fasta_file"]).read_bytes() == FASTA.read_bytes()
-    for out, err in (
-        run("kipoi", "test", name, "--source", "regzoo"),
-        run("kipoi", "test", f"models/{name}", "--source", "dir", cwd=ROOT),
-    ):
-        assert "All predictions match" in out and "WARNING" not in out + err
+    monkeypatch.chdir(ROOT)
+    for arguments in ((name, "--source", "regzoo"), (f"models/{name}", "--source", "dir")):
+        caplog.clear()
+        kipoi_command("test", *arguments)
+        assert "All predictions match" in caplog.text and "WARNING" not in caplog.text
+
+
+def test_kipoi_test_in_a_process_of_its_own():
+    out, err = run("kipoi", "test", MODEL, "--source", "regzoo")
+    assert "All predictions match" in out and "WARNING" not in out + err
 
 
 def test_a_wrong_expectation_fails_kipoi_test(tmp_path):
