@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from regzoo.attention_maps import attention
     from regzoo.effects.allele_report import alleles
     from regzoo.effects.background import Background, background
+    from regzoo.effects.enrichment import enrich
     from regzoo.effects.mutate import saturation_mutagenesis
     from regzoo.effects.pipeline import score_variants, zero_shot
     from regzoo.embedding import embed
@@ -44,6 +45,7 @@ _HOMES = {
     "benchmark": "regzoo.suites.run",
     "compare": "regzoo.evaluate.compare",
     "embed": "regzoo.embedding",
+    "enrich": "regzoo.effects.enrichment",
     "explain": "regzoo.explanation",
     "fetch": "regzoo.zoo",
     "list_models": "regzoo.zoo",
@@ -73,6 +75,7 @@ __all__ = [
     "benchmark",
     "compare",
     "embed",
+    "enrich",
     "explain",
     "fetch",
     "list_models",

@@ -695,8 +695,21 @@ def marginalise(
     """
     from regzoo.motif_finding.marginal import marginalise as run
 
-    options = {"second": second, "distances": distances, "targets": targets, "position": position, "count": count}
-    found = run(model, motif, inputs, genome, **options, shuffle=shuffle, seed=seed, device=device, output=output)
+    found = run(
+        model,
+        motif,
+        inputs,
+        genome,
+        second=second,
+        distances=distances,
+        targets=targets,
+        position=position,
+        count=count,
+        shuffle=shuffle,
+        seed=seed,
+        device=device,
+        output=output,
+    )
     if isinstance(found, int):
         print(f"{found} rows -> {output}", file=sys.stderr)
     else:
@@ -882,6 +895,51 @@ def background(
         progress=not quiet,
     )
     print(f"{found.count:,} variants, {len(found.targets)} targets -> {output}", file=sys.stderr)
+
+
+@app.command()
+def enrich(
+    scores: Annotated[
+        str, typer.Argument(help="Table of `regzoo score` or `regzoo alleles`: .tsv, .tsv.gz or .parquet")
+    ],
+    labels: Annotated[
+        str | None,
+        _option(
+            "--labels",
+            help="Labelled alleles: VCF or BCF; or .tsv or .csv with columns chrom, pos, ref, alt and optionally label "
+            "(1 or 0). All other scored alleles are controls",
+        ),
+    ] = None,
+    frequency: Annotated[
+        str | None, _option("--frequency", help="Instead of --labels: the scored VCF, with allele frequencies in INFO")
+    ] = None,
+    key: Annotated[str, _option("--key", help="INFO key of the frequency")] = "AF",
+    genome: Annotated[str | None, _option(*GENOME_NAMES, help=f"{GENOME_HELP}. Needed with --frequency")] = None,
+    top: Annotated[float, _option("--top", help="Fraction of the scored alleles that counts as the top")] = 0.01,
+    permutations: Annotated[int, _option("--permutations", min=1, help="Permutations of labels or frequencies")] = 1000,
+    seed: Annotated[int, _option("--seed", min=0, help="Seed of the permutations and of the bootstrap")] = 0,
+    output: Annotated[
+        str | None,
+        _option("--output", "-o", help=".tsv, .tsv.gz, .parquet or .h5; default TSV on standard output"),
+    ] = None,
+) -> None:
+    """Test whether scores are larger in a labelled set of alleles, or depend on allele frequency.
+
+    Example: regzoo enrich scores.tsv --labels eqtl.vcf
+    """
+    from regzoo.effects.enrichment import enrich as run
+
+    run(
+        scores,
+        labels,
+        frequency=frequency,
+        key=key,
+        genome=genome,
+        top=top,
+        permutations=permutations,
+        seed=seed,
+        output=output or "-",
+    )
 
 
 @app.command()

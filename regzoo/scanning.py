@@ -91,6 +91,14 @@ class Scanned:
     files: list[Path] = field(default_factory=list)
     comparison: pd.DataFrame | None = None
 
+    def attributes(self) -> dict[str, Any]:
+        """Counts, thresholds and the rows of the comparison, for `attrs` of a table of elements."""
+        names = ("windows", "skipped", "not_finite", "short_contigs", "thresholds", "too_short", "too_long")
+        result = {name: getattr(self, name) for name in names}
+        if self.comparison is not None:
+            result["comparison"] = self.comparison.to_dict("records")
+        return result
+
 
 def scan(
     model: Any,
@@ -222,26 +230,27 @@ def scan(
             table = _call(spans, tracks, real, options, summary)
             if known is not None:
                 summary.comparison = compare_elements(table, list(summary.elements), known, seed=seed)
-        for kind, path, temporary, number in destinations:
-            if number is None:
-                _write_elements(kind, temporary, table)
-                continue
-            blocks = _bins(spans, real, number, options.step, loaded.input_length)
-            if kind in BIGWIG:
-                sizes = {opened.contigs[i]: int(opened.lengths[i]) for i in np.unique(spans.numbers)}
-                write_bigwig(temporary, blocks, sizes, path)
-            else:
-                write_bedgraph(temporary, blocks, tracks[number].label)
+        _write_all(destinations, table, spans, tracks, real, options)
         summary.files = [Path(path) for _, path, _, _ in destinations if path != "-"]
     if output is not None:
         return summary
-    counts = {
-        name: getattr(summary, name) for name in ("windows", "skipped", "not_finite", "short_contigs", "thresholds")
-    }
-    table.attrs |= counts | {"too_short": summary.too_short, "too_long": summary.too_long}
-    if summary.comparison is not None:
-        table.attrs["comparison"] = summary.comparison.to_dict("records")
+    table.attrs |= summary.attributes()
     return table
+
+
+def _write_all(destinations, table, spans, tracks, real, options):
+    """Write the elements and tracks to their files."""
+    genome = spans.genome
+    for kind, path, temporary, number in destinations:
+        if number is None:
+            _write_elements(kind, temporary, table)
+            continue
+        blocks = _bins(spans, real, number, options.step, options.model.input_length)
+        if kind in BIGWIG:
+            sizes = {genome.contigs[i]: int(genome.lengths[i]) for i in np.unique(spans.numbers)}
+            write_bigwig(temporary, blocks, sizes, path)
+        else:
+            write_bedgraph(temporary, blocks, tracks[number].label)
 
 
 @dataclass

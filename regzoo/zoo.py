@@ -109,6 +109,21 @@ def read_targets(path: str | Path) -> list[str]:
     return distinct
 
 
+def _network_arguments(arguments, folder):
+    """Arguments of `regzoo.nets.build`, and the weights of a backbone."""
+    shared: dict[str, torch.Tensor] = {}
+    if "backbone" in arguments:
+        if "adapter_scale" in arguments:
+            _check_scale(arguments.pop("adapter_scale"))
+        try:
+            arguments, shared = with_backbone(arguments)
+        except RegzooError as error:
+            raise ModelError(f"backbone: {error}") from error
+    elif isinstance(arguments.get("tokenizer"), dict):
+        arguments["tokenizer"] = _tokenizer(arguments["tokenizer"], folder)
+    return arguments, shared
+
+
 def load_module(folder: str | Path, name: str, **args: Any) -> ZooModule:
     """Build a model's module from the `args` of its model.yaml and load its weights.
 
@@ -141,18 +156,9 @@ def load_module(folder: str | Path, name: str, **args: Any) -> ZooModule:
     given = validated(Arguments, args, where, ModelError, "args.")
     targets = read_targets(inside(folder, given.targets, "args.targets"))
     weights = None if given.weights is None else inside(folder, given.weights, "args.weights")
-    arguments, scale = dict(given.arguments), given.arguments.get("adapter_scale")
-    shared: dict[str, torch.Tensor] = {}
+    scale = given.arguments.get("adapter_scale")
     try:
-        if "backbone" in arguments:
-            if "adapter_scale" in arguments:
-                _check_scale(arguments.pop("adapter_scale"))
-            try:
-                arguments, shared = with_backbone(arguments)
-            except RegzooError as error:
-                raise ModelError(f"backbone: {error}") from error
-        elif isinstance(arguments.get("tokenizer"), dict):
-            arguments["tokenizer"] = _tokenizer(arguments["tokenizer"], folder)
+        arguments, shared = _network_arguments(dict(given.arguments), folder)
         _check_outline(given.architecture, arguments, len(targets), given.targets)
     except RegzooError as error:
         raise ModelError(f"{where}: args.arguments: {error}") from error

@@ -336,6 +336,7 @@ COMMANDS = {
     cli.marginalise: regzoo.marginalise,
     cli.alleles: regzoo.alleles,
     cli.background: regzoo.background,
+    cli.enrich: regzoo.enrich,
     cli.compare: regzoo.compare,
     cli.transfer: regzoo.transfer,
     cli.benchmark: regzoo.benchmark,

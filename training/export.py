@@ -270,23 +270,24 @@ def write_model(
     write_yaml(folder / "model.yaml", content)
     write_expected(folder)
     training = f"Recipe: `{run.name}`, {training}."
-    found = metrics.get("calibration")
-    write_calibration(folder, found)
+    write_calibration(folder, metrics.get("calibration"))
     write_text(folder / "README.md", model_card(recipe, metrics, read_baseline(run.recipe_path, data), training))
-    update_index(
-        recipe.model,
-        {
-            "status": "trained",
-            "title": recipe.title,
-            "input_length": length,
-            "targets": len(targets),
-            "parameters": metrics["parameters"],
-            "data": data.title or run.recipe_path.parent.name,
-            "mean_metrics": mean_metrics(metrics),
-        }
-        | ({"calibration": calibration_entry(found)} if found else {}),
-    )
+    update_index(recipe.model, _index_entry(run, metrics))
     return folder
+
+
+def _index_entry(run, metrics):
+    recipe, data, found = run.recipe, run.recipe.data, metrics.get("calibration")
+    entry = {
+        "status": "trained",
+        "title": recipe.title,
+        "input_length": metrics["input_length"],
+        "targets": len(data.targets),
+        "parameters": metrics["parameters"],
+        "data": data.title or run.recipe_path.parent.name,
+        "mean_metrics": mean_metrics(metrics),
+    }
+    return entry | ({"calibration": calibration_entry(found)} if found else {})
 
 
 def example_codes(length: int) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +53,7 @@ class Batch:
     names: dict[str, pa.StringArray]
 
 
-def score_schema(groups: Mapping[str, Sequence[str]], named: Sequence[str]) -> tuple[Schema, dict[str, str]]:
+def score_schema(groups: Mapping[str, Sequence[str]], named: Collection[str]) -> tuple[Schema, dict[str, str]]:
     """Columns of a table of variant scores, and the HDF5 datasets that hold them.
 
     Parameters
