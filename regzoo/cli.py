@@ -1025,6 +1025,12 @@ def benchmark(
             "reported on the others",
         ),
     ] = (),  # type: ignore[assignment]
+    data_sets: Annotated[
+        list[str], _option("--data-set", help="Data set to evaluate; repeat for more; default all of the suite")
+    ] = (),  # type: ignore[assignment]
+    training_rows: Annotated[
+        int, _option("--training-rows", min=1, help="Most training rows of a data set of the suite probe")
+    ] = 10_000,
     seed: Annotated[int, _option("--seed", min=0, help="Seed of the halves and of random forests")] = 0,
     batch_size: BatchSize = 64,
     device: Device = "auto",
@@ -1048,6 +1054,8 @@ def benchmark(
         data,
         genome=genome,
         targets=targets,
+        data_sets=data_sets,
+        training_rows=training_rows,
         seed=seed,
         batch_size=batch_size,
         device=device,

@@ -404,22 +404,23 @@ def test_a_probe_against_sklearn(plain_folder, monkeypatch, tmp_path, language_m
         table["label"] = table.sequence.str.count("[GC]") > 30
         table["label"] = table.label.astype(int)
     monkeypatch.setattr(probe, "_SETS", {"tf 0": (*files, (0.8, 0.8, 0.8, 0.9, 0.8))})
-    monkeypatch.setattr(probe, "ROWS", 50)
     root = plain_folder(files)
-    task = probe.tasks(DataFolder(root))[0]
+    task = probe.tasks(DataFolder(root), training_rows=50)[0]
     assert task.half.sum() == 50
     vectors = probe.scores(load_language_model(language_model, "cpu"), task)
     texts = [decode(codes) for codes in task.sequences]
     expected = np.stack(regzoo.embed(language_model, texts, device="cpu").embedding)
     np.testing.assert_allclose(vectors, expected, atol=1e-5)
-    found = regzoo.benchmark("probe", language_model, root, device="cpu").table
+    result = regzoo.benchmark("probe", language_model, root, training_rows=50, device="cpu")
+    assert result.command.endswith("--training-rows 50")
+    found = result.table
     forest = RandomForestClassifier(random_state=0).fit(vectors[task.half], task.labels[task.half])
     area = roc_auc_score(task.labels[~task.half], forest.predict_proba(vectors[~task.half])[:, 1])
     assert value(found, model=language_model).value == pytest.approx(area)
     assert value(found, model="published: Caduceus-Ph").value == 0.9
     frame = pd.DataFrame(vectors).add_prefix("d").assign(data_set="tf 0", id=task.ids)
     frame.to_parquet(tmp_path / "mine.parquet")
-    found = regzoo.benchmark("probe", tmp_path / "mine.parquet", root).table
+    found = regzoo.benchmark("probe", tmp_path / "mine.parquet", root, training_rows=50).table
     assert value(found, model="mine.parquet").value == pytest.approx(area)
 
 
@@ -440,11 +441,35 @@ def test_the_command_writes_json_and_markdown(plain_folder, tmp_path):
     assert "| one | baseline: change in G+C |" in done.output
 
 
+def test_a_bar_shows_the_data_set_and_one_data_set_can_be_evaluated(plain_folder, capsys, monkeypatch):
+    root = plain_folder(satmut_tables()[2])
+    found = regzoo.benchmark("satmut", data=root, progress=True).table
+    shown = capsys.readouterr().err
+    assert "0/3" in shown and "baseline, three" in shown and "3/3" in shown
+    seen, own = [], satmut.baseline
+    monkeypatch.setattr(satmut, "baseline", lambda task: seen.append(task.name) or own(task))
+    arguments = ["benchmark", "satmut", "--data", str(root), "--data-set", "three", "-q"]
+    done = CliRunner().invoke(cli.app, arguments)
+    assert done.exit_code == 0 and "| three |" in done.output and "| one |" not in done.output
+    assert seen == ["three"]
+    result = regzoo.benchmark("satmut", data=root, data_sets=["three"])
+    assert result.command == "regzoo benchmark satmut --data-set three"
+    columns = ["metric", "value"]
+    pd.testing.assert_frame_equal(
+        result.table.query("data_set == 'three'")[columns].reset_index(drop=True),
+        found.query("data_set == 'three'")[columns].reset_index(drop=True),
+    )
+    with pytest.raises(InputError, match="no data set 'four' in the suite 'satmut'; there are one, three, two"):
+        regzoo.benchmark("satmut", data=root, data_sets=["four"])
+
+
 def test_what_does_not_apply_is_refused(tmp_path):
     for call, message in (
         (lambda: regzoo.benchmark("dna"), "no suite 'dna'"),
         (lambda: regzoo.benchmark("mpra", data=tmp_path, genome="hg38.fa"), "reads no genome"),
         (lambda: regzoo.benchmark("probe", data=tmp_path, targets=["a"]), "no targets"),
+        (lambda: regzoo.benchmark("mpra", data=tmp_path, data_sets="sharpr-K562"), "data_sets: expected a list"),
+        (lambda: regzoo.benchmark("probe", data=tmp_path, training_rows=0), "training_rows"),
         (lambda: regzoo.benchmark("mpra", tmp_path / "no.tsv", tmp_path), "missing; expected"),
     ):
         with pytest.raises(InputError, match=message):

@@ -253,7 +253,7 @@ def _labelled(labels, name):
         wrong = np.flatnonzero(~values.isin([0, 1]))
         if len(wrong):
             row = table.iloc[wrong[0]]
-            raise InputError(f"{name}: {_text(row)} has the label {row.label!r}; expected 0 or 1")
+            raise InputError(f"{name}: {_text(row)} has the label {str(row.label)!r}; expected 0 or 1")
     again = _index(table, name).duplicated()
     if again.any():
         raise InputError(f"{name}: {_text(table[again].iloc[0])} occurs twice; expected each labelled allele once")
@@ -331,9 +331,8 @@ def _frequencies(path, key):
     with open_variants(path) as source:
         for batch in source.batches():
             for row, count in enumerate(batch.counts.tolist()):
-                values += _of_record(
-                    batch.info(row, key), count, f"{path}, record {batch.alleles.record[0] + row}", key
-                )
+                where = f"{path}, record {batch.alleles.record[0] + row}"
+                values += _of_record(batch.info(row, key), count, where, key)
             alleles = batch.alleles
             texts.append(
                 pd.DataFrame(
@@ -401,10 +400,8 @@ def _within(sizes, values, strata, permutations, seed):
     """Correlation of ranks within strata, and two-sided p-values, shape (columns,)."""
     order = np.argsort(strata, kind="stable")
     strata = strata[order]
-    ranks, own = (
-        _centred(rankdata(sizes[order], axis=0), strata),
-        _centred(rankdata(values[order])[:, None], strata)[:, 0],
-    )
+    ranks = _centred(rankdata(sizes[order], axis=0), strata)
+    own = _centred(rankdata(values[order])[:, None], strata)[:, 0]
     found, rng, above = own @ ranks, np.random.default_rng(seed), np.zeros(ranks.shape[1])
     for _ in range(permutations):
         drawn = own[np.argsort(strata + rng.random(len(strata)))]  # strata stay where they are

@@ -14,6 +14,7 @@ from regzoo.suites.data import DataFolder
 from regzoo.suites.protocol import Measure, Task, halves
 from regzoo.suites.windows import allele_windows, readout
 
+BASELINE = "change in G+C"
 _SIGNIFICANT = 0.1  # false discovery rate of allelic imbalance in UDACHA
 _FLANK = 49  # bases beside the variant that all rows of the deltaSVM benchmark have
 
@@ -90,10 +91,10 @@ def scores(model: Model, task: AlleleTask, batch_size: int = 64) -> np.ndarray:
     return values[len(ref) :] - values[: len(ref)]
 
 
-def baseline(task: AlleleTask) -> tuple[str, np.ndarray]:
-    """Name and scores, shape (N, 1), of a baseline: change in the number of G and C."""
+def baseline(task: AlleleTask) -> np.ndarray:
+    """Scores of a baseline, shape (N, 1): change in the number of G and C."""
     counts = [np.array([np.isin(codes, (1, 2)).sum() for codes in side]) for side in (task.refs, task.alts)]
-    return "change in G+C", (counts[1] - counts[0]).astype(float)[:, None]
+    return (counts[1] - counts[0]).astype(float)[:, None]
 
 
 def _task(name, ids, measures, groups, seed, refs, alts, published=None):

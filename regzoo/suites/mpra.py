@@ -12,12 +12,10 @@ from regzoo.suites.data import DataFolder
 from regzoo.suites.protocol import Measure, Task, halves
 from regzoo.suites.windows import centred_windows, readout
 
+BASELINE = "G+C"
 #: (model, start of a data set's name) -> what the model has seen of it.
 TRAINED = {
     ("MPRA-DragoNN/ConvModel", "sharpr-"): "trained on this assay; which regions were held out is not known here",
-    ("MotifResNet/mpra", "sharpr-"): "trained on this assay; see its card for the regions held out",
-    ("MotifResNet/mpra", "lentimpra-HepG2"): "test set of the model, not trained on",
-    ("MotifResNet/mpra", "lentimpra-WTC11"): "may be trained on these rows; see its card",
 }
 
 
@@ -94,6 +92,6 @@ def scores(model: Model, task: SequenceTask, batch_size: int = 64) -> np.ndarray
     return readout(model, centred_windows(task.sequences, model.input_length), batch_size)
 
 
-def baseline(task: SequenceTask) -> tuple[str, np.ndarray]:
-    """Name and scores, shape (N, 1), of a baseline: fraction of G and C."""
-    return "G+C", np.array([np.isin(codes, (1, 2)).mean() for codes in task.sequences])[:, None]
+def baseline(task: SequenceTask) -> np.ndarray:
+    """Scores of a baseline, shape (N, 1): fraction of G and C."""
+    return np.array([np.isin(codes, (1, 2)).mean() for codes in task.sequences])[:, None]

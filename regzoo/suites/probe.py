@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
@@ -17,10 +18,10 @@ from regzoo.sequence import decode, encode
 from regzoo.suites.data import DataFolder
 from regzoo.suites.protocol import Measure, Task, metric_rows
 
-ROWS = 10_000  # most rows of a training set
 _FOLDS = 5
 _GROUP = 1024  # sequences embedded at once
 _K = 4  # of the k-mers of the baseline
+BASELINE = f"{_K}-mer frequencies"
 _MODELS = ("DNABERT-2", "NT-v2", "HyenaDNA", "Caduceus-Ph", "GROVER")
 _TF, _PROM = "gue/tf/{}/{}.csv.gz", "gue/prom/{}/{}.csv.gz"
 
@@ -82,14 +83,16 @@ class ProbeTask(Task):
         return {"sequence": [decode(codes) for codes in self.sequences]}
 
 
-def tasks(data: DataFolder, seed: int = 0) -> list[Task]:
+def tasks(data: DataFolder, seed: int = 0, training_rows: int = 10_000) -> list[Task]:
     """Data sets of the suite. `Task.half` marks the training rows; where there are none, rows are cross-validated.
 
     Parameters
     ----------
     data : DataFolder
     seed : int
-        Seed of the choice of at most 10,000 training rows, and of the random forest.
+        Seed of the choice of training rows, and of the random forest.
+    training_rows : int
+        Most training rows of a data set.
 
     Returns
     -------
@@ -107,7 +110,7 @@ def tasks(data: DataFolder, seed: int = 0) -> list[Task]:
         if test is None:
             table = table.assign(train=False)
         else:
-            table = table.sample(min(ROWS, len(table)), random_state=seed).sort_index()
+            table = table.sample(min(training_rows, len(table)), random_state=seed).sort_index()
             choice = f"random forest; {len(table):,} training rows"
             table = pd.concat([table.assign(train=True), data.table(test).assign(train=False)])
         ids = [f"{'train' if is_train else 'test'}:{row}" for row, is_train in zip(table.index, table.train)]
@@ -138,19 +141,19 @@ def scores(model: LanguageModel, task: ProbeTask, batch_size: int = 64) -> np.nd
     return np.stack(found)
 
 
-def baseline(task: ProbeTask) -> tuple[str, np.ndarray]:
-    """Name and features, shape (N, 256), of a baseline: frequencies of 4-mers."""
+def baseline(task: ProbeTask) -> np.ndarray:
+    """Features of a baseline, shape (N, 256): frequencies of 4-mers."""
     powers = 4 ** np.arange(_K)
     found = np.zeros((len(task.sequences), 4**_K))
     for row, codes in enumerate(task.sequences):
         windows = np.lib.stride_tricks.sliding_window_view(codes, _K).astype(int)
         known = windows[(windows < 4).all(axis=1)] @ powers
         found[row] = np.bincount(known, minlength=4**_K) / max(1, len(known))
-    return f"{_K}-mer frequencies", found
+    return found
 
 
 def report(
-    tasks: Sequence[ProbeTask], targets: Sequence[str], values: Sequence[np.ndarray], fixed: bool = False
+    tasks: Sequence[ProbeTask], targets: Sequence[str], values: Iterable[np.ndarray], fixed: bool = False
 ) -> list[dict[str, Any]]:
     """AUROC of a random forest on embeddings.
 
@@ -159,7 +162,7 @@ def report(
     tasks : sequence of ProbeTask
     targets : sequence of str
         Names of the dimensions; not used.
-    values : sequence of numpy.ndarray, float, shape (N, dimensions)
+    values : iterable of numpy.ndarray, float, shape (N, dimensions)
         Embeddings of the rows of each data set.
     fixed : bool
         Not used.
@@ -171,7 +174,8 @@ def report(
     """
     found = []
     for task, features in zip(tasks, values):
-        forest, train, predicted = RandomForestClassifier(random_state=task.seed), task.half, np.zeros(len(task.ids))
+        forest = RandomForestClassifier(random_state=task.seed, n_jobs=torch.get_num_threads())
+        train, predicted = task.half, np.zeros(len(task.ids))
         if train.any():
             forest.fit(features[train], task.labels[train])
             predicted[~train] = forest.predict_proba(features[~train])[:, 1]

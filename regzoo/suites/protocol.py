@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -166,7 +166,7 @@ def best_column(measure: Measure, scores: np.ndarray, rows: np.ndarray) -> int:
 
 
 def report(
-    tasks: Sequence[Task], targets: Sequence[str], values: Sequence[np.ndarray], fixed: bool = False
+    tasks: Sequence[Task], targets: Sequence[str], values: Iterable[np.ndarray], fixed: bool = False
 ) -> list[dict[str, Any]]:
     """Metrics of one model on data sets, for each the target that is best on the first half.
 
@@ -174,7 +174,7 @@ def report(
     ----------
     tasks : sequence of Task
     targets : sequence of str
-    values : sequence of numpy.ndarray, float, shape (N, targets)
+    values : iterable of numpy.ndarray, float, shape (N, targets)
         Scores of the rows of each data set.
     fixed : bool
         Report every target on all rows, instead of choosing one.

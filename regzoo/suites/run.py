@@ -80,6 +80,8 @@ def benchmark(
     *,
     genome: Any = None,
     targets: Sequence[str] = (),
+    data_sets: Sequence[str] = (),
+    training_rows: int = 10_000,
     seed: int = 0,
     batch_size: int = 64,
     device: str = "auto",
@@ -104,6 +106,10 @@ def benchmark(
         GRCh38, for the variants of the suite 'alleles' whose sequence is not in the tables.
     targets : sequence of str
         Targets to report on all rows. By default one target is chosen on half of the rows and reported on the others.
+    data_sets : sequence of str
+        Data sets to evaluate. By default all of the suite.
+    training_rows : int
+        Most training rows of a data set of the suite 'probe', drawn with the seed.
     seed : int
         Seed of the halves and of random forests.
     batch_size : int
@@ -115,7 +121,7 @@ def benchmark(
     output : str, pathlib.Path, or list of them, optional
         Files to write: .json (everything), .md or .tsv (the table).
     progress : bool
-        Show a progress bar on standard error.
+        Show a progress bar on standard error, with the model and the data set.
 
     Returns
     -------
@@ -128,35 +134,40 @@ def benchmark(
     """
     check_choice("suite", suite, SUITES)
     check_at_least(0, seed=seed)
-    check_at_least(1, batch_size=batch_size)
+    check_at_least(1, batch_size=batch_size, training_rows=training_rows)
     given = list(models) if isinstance(models, (list, tuple)) else [models]
     files = [one for one in given if is_score_file(one)]
     outputs = checked_outputs(output, dict(enumerate(files)), _FORMATS, ())
-    _check_options(suite, genome, targets, rows, files)
+    _check_options(suite, genome, targets, data_sets, rows, files)
     folder, module = DataFolder(data), _MODULES[suite]
     loaded = [one if is_score_file(one) else _load(suite, one, device) for one in given]
-    tasks = _tasks(suite, folder, genome, loaded, seed)
+    tasks = _chosen(_tasks(suite, folder, genome, loaded, training_rows, seed), suite, data_sets)
     if rows is not None:
         _write_rows(tasks, rows)
-    found = _references(module, tasks)
     wanted = _wanted(loaded, targets)
-    for one, columns in zip(tqdm(loaded, desc=suite, unit=" models", disable=not progress), wanted):
-        name, names, own, values = _values(module, one, tasks, columns, batch_size)
-        found += [_noted(row, name) for row in _report(module, own, names, values, bool(targets))]
+    with tqdm(total=len(tasks) * (1 + len(loaded)), desc=suite, unit=" data sets", disable=not progress) as bar:
+        found = _references(module, tasks, bar)
+        for one, columns in zip(loaded, wanted):
+            name, names, own, values = _values(module, one, tasks, columns, batch_size)
+            values = _watched(values, own, name, bar)
+            found += [_noted(row, name) for row in _report(module, own, names, values, bool(targets))]
     table = pd.DataFrame([{"suite": suite, "note": ""} | row for row in found], columns=list(protocol.COLUMNS))
-    command = _command(suite, given, genome, targets, seed)
+    options = {"--target": targets, "--data-set": data_sets}
+    options |= {"--training-rows": [training_rows] if training_rows != 10_000 else [], "--seed": [seed] if seed else []}
+    command = _command(suite, given, genome, options)
     result = Benchmark(suite, table, command, _versions(), dict(folder.used))
     _write(result, outputs)
     return result
 
 
-def _check_options(suite, genome, targets, rows, files):
+def _check_options(suite, genome, targets, data_sets, rows, files):
     if genome is not None and suite != "alleles":
         raise InputError(f"the suite {suite!r} reads no genome; leave it out")
     if targets and suite == "probe":
         raise InputError("the suite 'probe' reads embeddings, which have no targets; leave them out")
-    if isinstance(targets, str):
-        raise InputError(f"targets: expected a list, got the string {targets!r}")
+    for name, value in (("targets", targets), ("data_sets", data_sets)):
+        if isinstance(value, str):
+            raise InputError(f"{name}: expected a list, got the string {value!r}")
     if rows is not None:
         checked_outputs(rows, dict(enumerate(files)), (".tsv", ".tsv.gz", ".csv", ".csv.gz"), ())
 
@@ -168,13 +179,24 @@ def _load(suite, model, device):
     return load_model(model, device)
 
 
-def _tasks(suite, folder, genome, loaded, seed):
+def _tasks(suite, folder, genome, loaded, training_rows, seed):
     if suite == "satmut":
         return satmut.tasks(folder)
     if suite == "alleles":
         flank = max([model.input_length for model in loaded if isinstance(model, Model)], default=200) // 2 + 1
         return alleles.tasks(folder, None if genome is None else as_genome(genome), flank, seed)
-    return _MODULES[suite].tasks(folder, seed)
+    if suite == "probe":
+        return probe.tasks(folder, seed, training_rows)
+    return mpra.tasks(folder, seed)
+
+
+def _chosen(tasks, suite, names):
+    """Data sets of the given names, in the order of the suite; all of them if there are no names."""
+    known = [task.name for task in tasks]
+    for name in names:
+        if name not in known:
+            raise InputError(f"no data set {name!r} in the suite {suite!r}; there are {', '.join(known)}")
+    return [task for task in tasks if not names or task.name in names]
 
 
 def _write_rows(tasks, path):
@@ -184,15 +206,23 @@ def _write_rows(tasks, path):
         table.to_csv(temporary, sep=separator, index=False)
 
 
-def _references(module, tasks):
+def _references(module, tasks, bar):
     """Rows of the baseline and of published scores and figures."""
-    pairs = [module.baseline(task) for task in tasks]
-    name = f"baseline: {pairs[0][0]}"
-    found = [{"model": name} | row for row in _report(module, tasks, ["score"], [values for _, values in pairs])]
+    values = _watched(map(module.baseline, tasks), tasks, "baseline", bar)
+    found = [{"model": f"baseline: {module.BASELINE}"} | row for row in _report(module, tasks, ["score"], values)]
     for task in tasks:
         for published, values in task.published.items():
             found += [{"model": published} | row for row in _report(module, [task], ["score"], [values[:, None]])]
     return found + (module.published(tasks) if hasattr(module, "published") else [])
+
+
+def _watched(values, tasks, name, bar):
+    """Values of the data sets, each computed when it is needed; the bar shows which one."""
+    values = iter(values)
+    for task in tasks:
+        bar.set_postfix_str(f"{name}, {task.name}")
+        yield next(values)
+        bar.update()
 
 
 def _report(module, *arguments):
@@ -219,12 +249,15 @@ def _values(module, model, tasks, columns, batch_size):
             names, values = list(columns), [scores[:, keep] for scores in values]
         return name, names, own, values
     if isinstance(model, tuple):
-        return model[0], [], tasks, [module.scores(model[1], task, batch_size) for task in tasks]
-    values = [module.scores(model, task, batch_size)[:, columns] for task in tasks]
-    for task, scores in zip(tasks, values):
-        if not np.isfinite(scores).all():
-            raise ModelError(f"{model.name}: scores of the data set {task.name} are not finite")
+        return model[0], [], tasks, (module.scores(model[1], task, batch_size) for task in tasks)
+    values = (_finite(module.scores(model, task, batch_size)[:, columns], model, task) for task in tasks)
     return model.name, [model.targets[column] for column in columns], tasks, values
+
+
+def _finite(scores, model, task):
+    if not np.isfinite(scores).all():
+        raise ModelError(f"{model.name}: scores of the data set {task.name} are not finite")
+    return scores
 
 
 def _noted(row, model):
@@ -237,14 +270,14 @@ def _versions():
     return {"regzoo": regzoo.__version__, "python": platform.python_version()} | found
 
 
-def _command(suite, models, genome, targets, seed):
+def _command(suite, models, genome, options):
     """The command, without folders: data and genome lie elsewhere on another machine."""
     words = ["regzoo", "benchmark", suite]
     for model in models:
         words += ["--model", Path(model).name if is_score_file(model) else str(getattr(model, "name", model))]
     words += [] if genome is None else ["--genome", Path(getattr(genome, "path", genome)).name]
-    words += [word for target in targets for word in ("--target", target)]
-    return shlex.join([*words, *(("--seed", str(seed)) if seed else ())])
+    words += [word for option, values in options.items() for value in values for word in (option, str(value))]
+    return shlex.join(words)
 
 
 def _write(result, outputs):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from regzoo.sequence.codes import BASES
 from regzoo.suites.data import DataFolder
 from regzoo.suites.protocol import Measure, Task, mean_interval, metric_rows
 
+BASELINE = "change in G+C"
 SIGNIFICANT = 1e-5
 TAGS = 10
 _MEAN = "mean of "
@@ -149,14 +150,14 @@ def scores(model: Model, task: ElementTask, batch_size: int = 64) -> np.ndarray:
     return found[task.places, [ALLELES.index(alt) for alt in task.alts]]
 
 
-def baseline(task: ElementTask) -> tuple[str, np.ndarray]:
-    """Name and scores, shape (N, 1), of a baseline: change in the number of G and C."""
+def baseline(task: ElementTask) -> np.ndarray:
+    """Scores of a baseline, shape (N, 1): change in the number of G and C."""
     change = np.isin(task.alts, ["C", "G"]).astype(float) - np.isin(task.refs, ["C", "G"])
-    return "change in G+C", change[:, None]
+    return change[:, None]
 
 
 def report(
-    elements: Sequence[ElementTask], targets: Sequence[str], values: Sequence[np.ndarray], fixed: bool = False
+    elements: Sequence[ElementTask], targets: Sequence[str], values: Iterable[np.ndarray], fixed: bool = False
 ) -> list[dict[str, Any]]:
     """Metrics of one model by element, and their mean.
 
@@ -167,7 +168,7 @@ def report(
     ----------
     elements : sequence of ElementTask
     targets : sequence of str
-    values : sequence of numpy.ndarray, shape (N, targets)
+    values : iterable of numpy.ndarray, shape (N, targets)
         Scores of each element.
     fixed : bool
         Report every target, instead of choosing one.

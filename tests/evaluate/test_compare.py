@@ -49,8 +49,9 @@ def test_metrics_equal_scikit_learn(data, tmp_path):
     out = command("compare", *MODELS, *data_sets, *(part for output in outputs for part in ("-o", str(output))))
     table = pd.read_csv(tmp_path / "o.tsv", sep="\t")
     assert list(table.target) == ["tf3", "tf3", "tf1", "tf1"] and list(table.model) == MODELS * 2
+    predicted = {name: load_model(name, device="cpu").predict(rows) for name in MODELS}
     for row in table.itertuples():
-        scores = load_model(row.model, device="cpu").predict(rows)[:, int(row.target[2])]
+        scores = predicted[row.model][:, int(row.target[2])]
         assert row.auroc == pytest.approx(roc_auc_score(labels, scores), abs=1e-4)
         assert row.average_precision == pytest.approx(average_precision_score(labels, scores), abs=1e-4)
         assert row.mcc == pytest.approx(matthews_corrcoef(labels, scores >= 0.5), abs=1e-4)
@@ -93,13 +94,14 @@ def test_measured_values_of_sequences_of_any_length_and_of_rna(data, tmp_path, c
     texts = [decode(row) for row in data[1]]
     texts = [text[:90] if i % 3 == 0 else "AC" + text + "GTT" if i % 3 == 1 else text for i, text in enumerate(texts)]
     centred = ["N" * 5 + text + "N" * 6 if len(text) == 90 else text[len(text) // 2 - 50 :][:101] for text in texts]
-    scores = load_model(MODEL, device="cpu").predict(encode_many(centred))[:, 3]
+    loaded = [load_model(name, device="cpu") for name in MODELS]
+    scores = loaded[0].predict(encode_many(centred))[:, 3]
     values = scores + np.random.default_rng(0).normal(0, 0.3, len(texts))
     path = tmp_path / "v.csv"
     rows = "".join(f"{text.replace('T', 'U').lower()},{v:.5f}\n" for text, v in zip(texts, values))
     path.write_text("sequence,value\n" + rows)
     outputs = [tmp_path / f"o.{suffix}" for suffix in ("tsv", "png", "pdf")]
-    text = compare([*MODELS, MODEL], [f"tf3={path}"], output=outputs).to_markdown()
+    text = compare([*loaded, loaded[0]], [f"tf3={path}"], output=outputs).to_markdown()
     table = pd.read_csv(tmp_path / "o.tsv", sep="\t")
     assert list(table.model) == MODELS
     padded, cut = (sum(len(t) == n for t in texts) for n in (90, 106))

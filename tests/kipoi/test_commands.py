@@ -1,6 +1,7 @@
 """The `kipoi` command on every model that ships weights, through every writer and subcommand."""
 
 import json
+import logging
 import os
 import sys
 
@@ -93,6 +94,8 @@ def test_info_example_and_test(name, kipoi_command, tmp_path, monkeypatch, caplo
     arguments = json.loads(out.strip().splitlines()[-1])
     assert (tmp_path / arguments["fasta_file"]).read_bytes() == FASTA.read_bytes()
     monkeypatch.chdir(ROOT)
+    logging.getLogger().addHandler(caplog.handler)  # the first import of Kipoi's command removes it
+    caplog.set_level("INFO")
     for arguments in ((name, "--source", "regzoo"), (f"models/{name}", "--source", "dir")):
         caplog.clear()
         kipoi_command("test", *arguments)
