@@ -279,7 +279,7 @@ def _label_row(truth, sizes, top, seed):
     chosen = sizes >= least
     cells = [[int((chosen == a)[truth == b].sum()) for b in (True, False)] for a in (True, False)]
     odds = fisher_exact(cells)
-    row = {"top": int(chosen.sum()), "labelled_in_top": cells[0][0]}
+    row: dict[str, float] = {"top": int(chosen.sum()), "labelled_in_top": cells[0][0]}
     row |= {"odds_ratio": float(odds.statistic), "fisher_p": float(odds.pvalue)}
     metrics = {"auroc": auroc, "average_precision": average_precision}
     return row | _intervals(bootstrap(truth, sizes, metrics, seed=seed))
