@@ -238,6 +238,7 @@ class _Explainer:
         self.model, self.columns, self.method = model, columns, method
         self.names = [model.targets[i] for i in columns]
         self.references, self.rng = references, np.random.default_rng(seed)
+        self._shuffles: tuple[np.ndarray, np.ndarray] | None = None
         nodes, weights = np.polynomial.legendre.leggauss(steps)
         self.nodes, self.weights = (nodes + 1) / 2, weights / 2
         self.evaluator = Evaluator(model, incremental=method == "saturation")
@@ -246,7 +247,9 @@ class _Explainer:
 
     def __call__(self, window: Window) -> Explanation:
         length, codes = self.model.input_length, window.codes
-        hypothetical, prediction, baseline = self._explained(reverse_complement(codes) if window.minus else codes)
+        origin = codes if window.origin is None else window.origin
+        read, origin = (reverse_complement(one) if window.minus else one for one in (codes, origin))
+        hypothetical, prediction, baseline = self._explained(read, origin)
         if window.minus:
             hypothetical = hypothetical[::-1, ::-1]
         known = codes < UNKNOWN
@@ -267,8 +270,11 @@ class _Explainer:
             self.model.name,
         )
 
-    def _explained(self, codes):
-        """Hypothetical contributions, (L, 4, targets), of base codes as they are read; prediction; baseline."""
+    def _explained(self, codes, origin):
+        """Hypothetical contributions, (L, 4, targets), of base codes as they are read; prediction; baseline.
+
+        References are shuffles of `origin`, the same for windows of one origin that follow each other.
+        """
         nothing = np.full(len(self.columns), np.nan, dtype=np.float32)
         if self.method == "saturation":
             return self._saturation(codes), self._outputs(codes[None])[0], nothing
@@ -277,7 +283,10 @@ class _Explainer:
             if self.method == "taylor":  # the base's effect against the mean of the other three
                 gradient = gradient - (gradient.sum(axis=1, keepdims=True) - gradient) / 3
             return gradient, self._outputs(codes[None])[0], nothing
-        shuffled = shuffled_dinucleotides(np.repeat(codes[None], self.references, axis=0), self.rng)
+        if self._shuffles is None or not np.array_equal(self._shuffles[0], origin):
+            drawn = shuffled_dinucleotides(np.repeat(origin[None], self.references, axis=0), self.rng)
+            self._shuffles = origin, drawn
+        shuffled = self._shuffles[1]
         path = self._deeplift if self.method == "deeplift" else self._integrated
         return path(codes, shuffled), self._outputs(codes[None])[0], self._outputs(shuffled).mean(axis=0)
 

@@ -26,7 +26,8 @@ logger = logging.getLogger(__name__)
 class Window:
     """A window to explain: base codes on the forward strand, place, name, and whether the reverse strand is read.
 
-    The third window of a substitution, 'difference', has no prediction of its own: it is that of the two before it.
+    Both alleles of a variant have the same `origin`, the reference window, whose shuffles they are compared with. The
+    third window of a substitution, 'difference', has no prediction of its own: it is that of the two before it.
     """
 
     codes: np.ndarray
@@ -35,6 +36,7 @@ class Window:
     name: str
     minus: bool = False
     difference: bool = False
+    origin: np.ndarray | None = None
 
 
 def explained_windows(inputs: Any, genome: Genome | None, model: Model, use_strand: bool | None) -> list[Window]:
@@ -87,7 +89,10 @@ def _allele_windows(inputs, genome, model):
             substitution = alleles.ref_length == alleles.alt_length
             for row, name in enumerate(_allele_names(alleles)):
                 place = genome.contigs[places[row, 0]], int(places[row, 1])
-                windows += [Window(ref[row], *place, f"{name}_ref"), Window(alt[row], *place, f"{name}_alt")]
+                windows += [
+                    Window(codes[row], *place, f"{name}_{side}", origin=ref[row])
+                    for codes, side in ((ref, "ref"), (alt, "alt"))
+                ]
                 if substitution[row]:
                     windows.append(Window(alt[row], *place, f"{name}_difference", difference=True))
     if left_out:

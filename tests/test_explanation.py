@@ -263,3 +263,6 @@ def test_both_alleles_and_their_difference(genome, tmp_path, caplog):
     assert [one.name for one in explain(model, text, genome, method="gradient")] == [
         f"{text}_{side}" for side in ("ref", "alt", "difference")
     ]
+    fine = explain(model, text, genome, steps=64, references=3)
+    np.testing.assert_array_equal(fine[0].baseline, fine[1].baseline)  # of the same shuffled references
+    np.testing.assert_allclose(fine[2].contributions.sum(axis=0), fine[1].prediction - fine[0].prediction, atol=0.05)
