@@ -441,11 +441,15 @@ def test_the_command_writes_json_and_markdown(plain_folder, tmp_path):
     assert "| one | baseline: change in G+C |" in done.output
 
 
-def test_a_bar_shows_the_data_set_and_one_data_set_can_be_evaluated(plain_folder, capsys, monkeypatch):
-    root = plain_folder(satmut_tables()[2])
-    found = regzoo.benchmark("satmut", data=root, progress=True).table
+def test_a_bar_shows_the_data_set(plain_folder, capsys):
+    regzoo.benchmark("alleles", data=plain_folder(allele_tables()), progress=True)
     shown = capsys.readouterr().err
-    assert "0/3" in shown and "baseline, three" in shown and "3/3" in shown
+    assert "0/6" in shown and "baseline, codebook" in shown and "6/6" in shown
+
+
+def test_one_data_set_can_be_evaluated(plain_folder, monkeypatch):
+    root = plain_folder(satmut_tables()[2])
+    found = regzoo.benchmark("satmut", data=root).table
     seen, own = [], satmut.baseline
     monkeypatch.setattr(satmut, "baseline", lambda task: seen.append(task.name) or own(task))
     arguments = ["benchmark", "satmut", "--data", str(root), "--data-set", "three", "-q"]

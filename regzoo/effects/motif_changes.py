@@ -17,7 +17,7 @@ from regzoo.sequence.files import require_file
 MATCH = 1e-4
 _WEAKEST = 1e-2  # matches that are looked for, so that a weakened one has a p-value
 _SMALLEST = 1e-9  # below it p-values of the largest scores are rounded to 0
-_BATCH = 1000  # alleles scanned at once
+_BATCH = 100  # alleles scanned at once: each has thousands of weak matches
 
 
 def read_motifs(path: str | Path) -> dict[str, np.ndarray]:

@@ -16,6 +16,7 @@ BASELINE = "G+C"
 #: (model, start of a data set's name) -> what the model has seen of it.
 TRAINED = {
     ("MPRA-DragoNN/ConvModel", "sharpr-"): "trained on this assay; which regions were held out is not known here",
+    ("MotifResNet/mpra", "lentimpra-WTC11"): "trained on most of these rows",
 }
 
 

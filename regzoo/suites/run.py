@@ -152,9 +152,7 @@ def benchmark(
             values = _watched(values, own, name, bar)
             found += [_noted(row, name) for row in _report(module, own, names, values, bool(targets))]
     table = pd.DataFrame([{"suite": suite, "note": ""} | row for row in found], columns=list(protocol.COLUMNS))
-    options = {"--target": targets, "--data-set": data_sets}
-    options |= {"--training-rows": [training_rows] if training_rows != 10_000 else [], "--seed": [seed] if seed else []}
-    command = _command(suite, given, genome, options)
+    command = _command(suite, given, genome, targets, data_sets, training_rows, seed)
     result = Benchmark(suite, table, command, _versions(), dict(folder.used))
     _write(result, outputs)
     return result
@@ -221,8 +219,9 @@ def _watched(values, tasks, name, bar):
     values = iter(values)
     for task in tasks:
         bar.set_postfix_str(f"{name}, {task.name}")
-        yield next(values)
+        found = next(values)
         bar.update()
+        yield found
 
 
 def _report(module, *arguments):
@@ -250,8 +249,8 @@ def _values(module, model, tasks, columns, batch_size):
         return name, names, own, values
     if isinstance(model, tuple):
         return model[0], [], tasks, (module.scores(model[1], task, batch_size) for task in tasks)
-    values = (_finite(module.scores(model, task, batch_size)[:, columns], model, task) for task in tasks)
-    return model.name, [model.targets[column] for column in columns], tasks, values
+    finite = (_finite(module.scores(model, task, batch_size)[:, columns], model, task) for task in tasks)
+    return model.name, [model.targets[column] for column in columns], tasks, finite
 
 
 def _finite(scores, model, task):
@@ -270,14 +269,16 @@ def _versions():
     return {"regzoo": regzoo.__version__, "python": platform.python_version()} | found
 
 
-def _command(suite, models, genome, options):
+def _command(suite, models, genome, targets, data_sets, training_rows, seed):
     """The command, without folders: data and genome lie elsewhere on another machine."""
     words = ["regzoo", "benchmark", suite]
     for model in models:
         words += ["--model", Path(model).name if is_score_file(model) else str(getattr(model, "name", model))]
     words += [] if genome is None else ["--genome", Path(getattr(genome, "path", genome)).name]
-    words += [word for option, values in options.items() for value in values for word in (option, str(value))]
-    return shlex.join(words)
+    words += [word for target in targets for word in ("--target", target)]
+    words += [word for name in data_sets for word in ("--data-set", name)]
+    words += [] if training_rows == 10_000 else ["--training-rows", str(training_rows)]
+    return shlex.join([*words, *(("--seed", str(seed)) if seed else ())])
 
 
 def _write(result, outputs):
