@@ -215,7 +215,7 @@ def test_workers_give_the_same_table(tmp_path, model, scored_by_two):
     pd.testing.assert_frame_equal(one, pd.read_csv(whole, sep="\t"), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_killed_run_takes_its_workers_along_and_is_resumed_byte_for_byte(number, tmp_path, model, scored_by_two):
     path, whole = scored_by_two
     output = tmp_path / "o.tsv.gz"

@@ -151,9 +151,11 @@ CASES = [
         lambda root: write_gue(root / "gue" / "prom", [f"prom_core_{kind}" for kind in ("all", "notata", "tata")], 70),
     ),
     ("colorectal/dnabert2_117m.yaml", "dnabert2", write_colorectal),
-    ("deepsea/basset.yaml", None, lambda root: write_bundle(root / "deepsea_train")),
-    pytest.param(
-        "deepsea/deepsea.yaml", None, lambda root: write_bundle(root / "deepsea_train"), marks=pytest.mark.slow
+    *(
+        pytest.param(
+            f"deepsea/{name}.yaml", None, lambda root: write_bundle(root / "deepsea_train"), marks=pytest.mark.slow
+        )
+        for name in ("basset", "deepsea")
     ),
 ]
 
