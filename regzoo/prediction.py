@@ -147,19 +147,8 @@ def predict(
         refuse_overwrite(output, [given for given in (inputs, genome) if isinstance(given, (str, Path))])
     intervals, source = as_intervals(inputs)
     summits = centre == "summit" or (centre is None and is_narrow_peak(source))
-    run = _Run(
-        models,
-        columns,
-        adjustments,
-        intervals,
-        source,
-        as_genome(genome),
-        summits,
-        use_strand,
-        strict,
-        precision,
-        batch_size,
-    )
+    opened, ways = as_genome(genome), (summits, use_strand, strict, precision, batch_size)
+    run = _Run(models, columns, adjustments, intervals, source, opened, *ways)
     table: Any
     with _open_output(output, run) as table:
         for block in tqdm(run, total=len(run), desc="predicting", unit=" blocks", disable=not progress):

@@ -215,13 +215,7 @@ def scan(
     known = None if compare is None else Space(opened, spans.numbers, spans.starts, spans.ends).known(compare)
     with ExitStack() as files:
         destinations = _open_outputs(files, outputs, tracks, inputs)
-        real = files.enter_context(_Spool())
-        total = spans.count(options.step) * (1 if fdr is None else 2)
-        with tqdm(total=total, desc="scanning", unit=" windows", disable=not progress) as bar:
-            _predict(spans, tracks, options, real, summary, bar)
-            if fdr is not None:
-                null = files.enter_context(_Spool())
-                _predict(spans, tracks, options, null, None, bar, seed)
+        real, null = _spools(files, spans, tracks, options, summary, seed, progress)
         table = pd.DataFrame()  # where no elements are called
         if options.calls:
             for number, track in enumerate(tracks):
@@ -236,6 +230,18 @@ def scan(
         return summary
     table.attrs |= summary.attributes()
     return table
+
+
+def _spools(files, spans, tracks, options, summary, seed, progress):
+    """Predictions of all windows, and with an FDR those in shuffled sequence."""
+    real, null = files.enter_context(_Spool()), None
+    total = spans.count(options.step) * (1 if options.fdr is None else 2)
+    with tqdm(total=total, desc="scanning", unit=" windows", disable=not progress) as bar:
+        _predict(spans, tracks, options, real, summary, bar)
+        if options.fdr is not None:
+            null = files.enter_context(_Spool())
+            _predict(spans, tracks, options, null, None, bar, seed)
+    return real, null
 
 
 def _write_all(destinations, table, spans, tracks, real, options):

@@ -193,7 +193,7 @@ def test_the_command_writes_the_same_table(table, made, meme, tmp_path):
     assert done.exit_code == 0 and "alleles" in done.stderr
     written = pd.read_csv(tmp_path / "o.tsv", sep="\t", keep_default_na=False, na_values=[""])
     assert list(written) == list(table)
-    np.testing.assert_allclose(written.percentile, table.percentile, rtol=1e-6)
+    np.testing.assert_allclose(written.percentile, table.percentile, rtol=1e-4)  # float32 rounding of the scores
     assert list(written.effect.fillna("")) == list(table.effect)
 
 
