@@ -94,7 +94,11 @@ def draw_contributions(result: Explanation, targets: Sequence[str]) -> Figure:
         for axis, start in zip(part.subplots(rows, 1, squeeze=False)[:, 0], range(0, len(sequence), width)):
             shown = sequence[start : start + width]
             _letters(axis, shown, heights[start : start + width])
-            axis.set(ylim=(1.05 * low, 1.05 * high), xlim=(-0.5, width - 0.5), ylabel="Contribution")
+            axis.set(
+                ylim=(1.05 * low, 1.05 * high),
+                xlim=(-0.5, width - 0.5),
+                ylabel="Attention" if result.targets == ["attention"] else "Contribution",
+            )
             first = result.start + start + 1
             ticks = [i for i in range(len(shown)) if (first + i) % 10 == 0]
             axis.set_xticks(ticks, [f"{first + i:,}" for i in ticks], fontsize=5.5)

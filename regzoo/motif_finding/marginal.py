@@ -13,7 +13,6 @@ from scipy.special import logit
 from scipy.stats import t as student
 
 from regzoo.effects.motif_changes import read_motifs
-from regzoo.embedding import read_regions
 from regzoo.errors import InputError
 from regzoo.explanation_windows import explained_windows
 from regzoo.model import Model
@@ -158,8 +157,6 @@ def _background(model: Model, inputs, genome, count, shuffle, rng):
     if inputs is None:
         return rng.integers(0, 4, (count, model.input_length)).astype(np.uint8)
     opened = None if genome is None else as_genome(genome)
-    if opened is None:
-        read_regions(inputs, None)
     windows = explained_windows(inputs, opened, model, None)
     codes = np.stack([reverse_complement(one.codes) if one.minus else one.codes for one in windows])
     if not shuffle:
