@@ -170,7 +170,8 @@ def explain(
     -------
     Explanation, list of Explanation, or int
         One result for one locus given as a string, otherwise a list; with `output`, the number of results. Results of
-        variants are named ID_ref, ID_alt and ID_difference, and have the positions of the reference window.
+        variants are named ID_ref, ID_alt and ID_difference, and have the positions of the reference window. ID is
+        ID:REF:ALT for records with several alternates, and CHROM:POS:REF:ALT without an ID.
 
     Raises
     ------

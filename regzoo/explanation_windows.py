@@ -107,4 +107,8 @@ def _allele_windows(inputs, genome, model):
 def _allele_names(alleles):
     texts = (side.to_pylist() for side in (alleles.contig_texts(), alleles.ref_texts(), alleles.alt_texts()))
     rows = zip(alleles.identifier.to_pylist(), alleles.pos.tolist(), *texts)
-    return [f"{chrom}:{pos}:{ref}:{alt}" if name in (".", "") else name for name, pos, chrom, ref, alt in rows]
+    _, record, counts = np.unique(alleles.record, return_inverse=True, return_counts=True)
+    return [
+        f"{chrom}:{pos}:{ref}:{alt}" if name in (".", "") else f"{name}:{ref}:{alt}" if count > 1 else name
+        for (name, pos, chrom, ref, alt), count in zip(rows, counts[record])
+    ]

@@ -24,14 +24,6 @@ from regzoo.zoo import catalogue, zoo_folder  # noqa: E402
 register()
 torch.set_num_threads(1)  # the default run uses one process a core
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Numba's parallel functions (memelite) set the number of OpenMP threads, which is also that of torch."""
-    yield
-    torch.set_num_threads(1)
-
-
 ROOT = zoo_folder()
 EXAMPLE = ROOT / "dataloaders" / "sequence" / "example"
 FASTA, BED, VCF = (EXAMPLE / f"example.{suffix}" for suffix in ("fa", "bed", "vcf"))

@@ -266,3 +266,9 @@ def test_both_alleles_and_their_difference(genome, tmp_path, caplog):
     fine = explain(model, text, genome, steps=64, references=3)
     np.testing.assert_array_equal(fine[0].baseline, fine[1].baseline)  # of the same shuffled references
     np.testing.assert_allclose(fine[2].contributions.sum(axis=0), fine[1].prediction - fine[0].prediction, atol=0.05)
+    vcf.write_text(
+        "##fileformat=VCFv4.3\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\n"
+        f"chr1\t1600\ttwo\t{contig[1599]}\t{alt},{contig[1599]}TT\t.\t.\t.\n"
+    )
+    names = [one.name for one in explain(model, vcf, genome, method="gradient")]
+    assert len(set(names)) == 5 and f"two:{contig[1599]}:{alt}_difference" in names

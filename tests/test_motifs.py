@@ -195,7 +195,7 @@ def test_motifs_are_drawn_from_their_matrix():
     assert table.n.tolist() == [30] and table.effect[0] > 0
 
 
-def test_motifs_of_attention(tmp_path):
+def test_motifs_of_attention(tmp_path, monkeypatch):
     """The sequences of a word are enriched where attention happens to lie on it; a made-up reader stands in."""
     rng = np.random.default_rng(1)
     word = "GATTACAGG"
@@ -204,10 +204,15 @@ def test_motifs_of_attention(tmp_path):
     scores[30:39] = 0.1
     positives = enriched(texts, ["".join(rng.permutation(list(t))) for t in texts], [high_attention(scores)] * 30)
     assert list(positives) == [word]
+    read = regzoo.attention("NT-mini/tf-human", texts)
+    for one in read:
+        one.contributions[:, 0] = scores
+    monkeypatch.setattr("regzoo.motif_finding.find.attention", lambda *given, **options: read)
     found = regzoo.motifs("NT-mini/tf-human", texts, method="attention", min_sites=5, output=tmp_path / "a.bed")
-    assert found.method == "attention" and all(len(one.counts) == 24 for one in found.motifs)
-    bed = (tmp_path / "a.bed").read_text().splitlines()
-    assert len(bed) == len(found.sites)
+    (one,) = found.motifs
+    assert one.consensus[12 - 4 :][:9] == word and len(one.counts) == 24 and one.p < 1e-6
+    assert one.sites.start.tolist() == [34 - 12] * 30 and one.sites.score.tolist() == pytest.approx([0.9 + 0.015] * 30)
+    assert len((tmp_path / "a.bed").read_text().splitlines()) == 30
 
 
 @pytest.mark.parametrize(

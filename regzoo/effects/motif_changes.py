@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
 from regzoo.errors import InputError
 from regzoo.sequence import Genome
@@ -18,6 +21,16 @@ MATCH = 1e-4
 _WEAKEST = 1e-2  # matches that are looked for, so that a weakened one has a p-value
 _SMALLEST = 1e-9  # below it p-values of the largest scores are rounded to 0
 _BATCH = 100  # alleles scanned at once: each has thousands of weak matches
+
+
+@contextmanager
+def same_threads() -> Iterator[None]:
+    """Keep torch's number of threads: numba's parallel functions, as memelite has, set that of all of OpenMP."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def read_motifs(path: str | Path) -> dict[str, np.ndarray]:
@@ -82,7 +95,8 @@ def motif_changes(table: pd.DataFrame, genome: Genome, motifs: str | Path | dict
         for side, codes_of_side in enumerate(sides):
             for i, codes in enumerate(codes_of_side):
                 padded[side, i, : len(codes)] = codes
-        hits = fimo(known, one_hot(padded.reshape(-1, width)).astype(np.int8), threshold=_WEAKEST, dim=0)
+        with same_threads():
+            hits = fimo(known, one_hot(padded.reshape(-1, width)).astype(np.int8), threshold=_WEAKEST, dim=0)
         best = np.full((len(known), 2 * len(batch)), np.nan)
         for number, found in enumerate(hits):
             if len(found):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from regzoo.effects.motif_changes import read_motifs
+from regzoo.effects.motif_changes import read_motifs, same_threads
 from regzoo.errors import InputError, OutputError
 from regzoo.output.files import finished_file
 from regzoo.output.tables import check_suffix
@@ -174,7 +174,8 @@ def match_database(motifs: Sequence[Motif], database: str | Path, count: int = 3
     from memelite import tomtom
 
     names = list(known)
-    p, _, offset, overlap, strand = tomtom([one.pwm.T for one in motifs], list(known.values()))
+    with same_threads():
+        p, _, offset, overlap, strand = tomtom([one.pwm.T for one in motifs], list(known.values()))
     rows = []
     for number, one in enumerate(motifs):
         q = benjamini_hochberg(p[number])

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pysam
 import pytest
+import torch
 from scipy.stats import false_discovery_control
 from typer.testing import CliRunner
 
@@ -105,6 +106,13 @@ def test_words_say_what_the_names_of_the_example_say(model, genome, meme, made):
         made_.effect.str.contains("gains tf3|raises tf3").any() and made_.motif.str.startswith("makes AP1").mean() > 0.7
     )
     assert not best.duplicated(["record", "ref", "alt"]).any()
+
+
+def test_motif_scans_keep_torchs_threads(genome, meme):
+    table = pd.DataFrame({"chrom": ["chr1"], "pos": [1601], "ref": ["T"], "alt": ["C"], "known": [True]})
+    assert torch.get_num_threads() == 1
+    motif_changes(table, genome, meme)
+    assert torch.get_num_threads() == 1
 
 
 def test_a_motif_is_found_on_either_strand(genome, meme, tmp_path):
