@@ -171,8 +171,10 @@ def test_frequencies_of_alternates(tmp_path):
         "1\t8\t.\tA\tC\t.\t.\tDP=4\n1\t5\t.\tA\tC\t.\t.\tAF=0.1\n"
     )
     assert _frequencies(path, "AF").to_dict() == {
-        ("1", 5, "A", "C"): 0.1, ("1", 5, "A", "G"): 0.2, ("1", 6, "A", "C"): 0.1,
-    }  # fmt: skip
+        ("1", 5, "A", "C"): 0.1,
+        ("1", 5, "A", "G"): 0.2,
+        ("1", 6, "A", "C"): 0.1,
+    }
 
 
 def test_a_report_of_alleles_is_taken_in_every_form(tmp_path):
