@@ -1,4 +1,4 @@
-# make demo | make test | make lint | make env | make lock
+# make demo | make test | make test-browser | make lint | make env | make lock
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,7 +10,7 @@ VCF ?= $(EXAMPLE)/example.vcf
 OUT ?= demo
 TORCH := torch==2.13.0
 
-.PHONY: env python demo test lint lock
+.PHONY: env python demo test test-browser lint lock
 
 env: $(VENV)/.installed
 
@@ -41,7 +41,17 @@ demo: python env
 	$(BIN)/python -m regzoo.demo --model "$(MODEL)" --fasta "$(FASTA)" --bed "$(BED)" --vcf "$(VCF)" --out "$(OUT)"
 
 test: python $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 -m "not slow and not official"
+	$(BIN)/python -m pytest -n 2 -m "not slow and not official and not browser"
+
+# Needs Chromium (CHROMIUM, default /usr/bin/chromium) and npm, which fetches axe-core into the environment's folder.
+AXE := $(VENV)/axe/node_modules/axe-core/axe.min.js
+
+$(AXE): | python
+	npm install --silent --no-save --prefix $(VENV)/axe axe-core@4.10.3
+
+test-browser: python $(VENV)/.installed-dev $(AXE)
+	$(BIN)/python -m pip install --quiet "playwright>=1.49"
+	AXE=$(abspath $(AXE)) $(BIN)/python -m pytest -n 0 -m browser tests/browser
 
 lint: python $(VENV)/.installed-dev
 	$(BIN)/ruff check .

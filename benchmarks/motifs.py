@@ -18,7 +18,7 @@ import pandas as pd
 import regzoo
 from regzoo.evaluate.labelled import read_labelled
 from regzoo.sequence import decode
-from training.data.records import read_fasta
+from regzoo.sequence.fasta import read_fasta
 
 ROOT = Path(os.environ.get("REGZOO_DATA", "."))
 MODELS = ("MotifResNet/ctcf-pu1", "Basset/ctcf-pu1", "MotifResNet/tf-human")

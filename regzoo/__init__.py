@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from regzoo.motif_finding.find import motifs
     from regzoo.motif_finding.marginal import marginalise
     from regzoo.prediction import predict
-    from regzoo.scanning import scan
+    from regzoo.reports.build import report
+    from regzoo.scanning.run import scan
     from regzoo.sequence import Genome
     from regzoo.suites.run import benchmark
     from regzoo.zoo import fetch, list_models, load_model
@@ -54,8 +55,9 @@ _HOMES = {
     "motifs": "regzoo.motif_finding.find",
     "overlap": "regzoo.evaluate.overlap",
     "predict": "regzoo.prediction",
+    "report": "regzoo.reports.build",
     "saturation_mutagenesis": "regzoo.effects.mutate",
-    "scan": "regzoo.scanning",
+    "scan": "regzoo.scanning.run",
     "score_variants": "regzoo.effects.pipeline",
     "transfer": "regzoo.evaluate.transfer",
     "zero_shot": "regzoo.effects.pipeline",
@@ -84,6 +86,7 @@ __all__ = [
     "motifs",
     "overlap",
     "predict",
+    "report",
     "saturation_mutagenesis",
     "scan",
     "score_variants",

@@ -264,6 +264,9 @@ def scan(
     ] = 0,
     precision: Precision = "float32",
     batch_size: BatchSize = 64,
+    workers: Workers = 1,
+    resume: Resume = False,
+    restart: Restart = False,
     device: Device = "auto",
     output: Annotated[
         list[str] | None,
@@ -280,8 +283,8 @@ def scan(
 
     Example: regzoo scan hg38.fa --model MotifResNet/ctcf-pu1 --regions chr20 -t CTCF -o ctcf.bw -o ctcf.narrowPeak
     """
-    from regzoo.scanning import report
-    from regzoo.scanning import scan as run
+    from regzoo.scanning.run import report
+    from regzoo.scanning.run import scan as run
 
     found = run(
         model,
@@ -300,6 +303,9 @@ def scan(
         seed=seed,
         precision=precision,
         batch_size=batch_size,
+        workers=workers,
+        resume=resume,
+        restart=restart,
         device=device,
         output=output or ["-"],
         progress=not quiet,
@@ -527,6 +533,9 @@ def explain(
     targets: Targets = (),  # type: ignore[assignment]
     references: Annotated[int, _option("--references", min=1, help="Shuffled sequences to start from")] = 10,
     steps: Annotated[int, _option("--steps", min=1, help="Points on each path of integrated gradients")] = 32,
+    checked: Annotated[
+        int, _option("--checked", min=0, help="For taylor: windows compared with exact mutagenesis; 0 for none")
+    ] = 10,
     use_strand: Annotated[
         bool | None,
         _option(
@@ -561,6 +570,7 @@ def explain(
         targets=targets,
         references=references,
         steps=steps,
+        checked=checked,
         use_strand=use_strand,
         seed=seed,
         device=device,
@@ -627,7 +637,7 @@ def motifs(
     genome: Annotated[str | None, _option(*GENOME_NAMES, help=GENOME_HELP)] = None,
     method: Annotated[str, _option("--method", help=_listed(MOTIF_METHODS))] = "contributions",
     attribution: Annotated[
-        str, _option("--attribution", help=f"For contributions. {_listed(ATTRIBUTIONS)}")
+        str, _option("--attribution", help=f"For contributions and modisco. {_listed(ATTRIBUTIONS)}")
     ] = "taylor",
     targets: Targets = (),  # type: ignore[assignment]
     negatives: Annotated[
@@ -856,6 +866,69 @@ def alleles(
 
 
 @app.command()
+def report(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            help="Variants (VCF, BCF, a .tsv or .csv with columns chrom, pos, ref and alt, or CHROM:POS:REF:ALT); a "
+            "table of `alleles` or `score`; files of `predict`, `scan` and `explain`; a table of `compare` or "
+            "`transfer`, JSON of `benchmark`; or a model's name"
+        ),
+    ],
+    models: Annotated[list[str], _option("--model", "-m", help=f"For variants. {MODEL_HELP}; repeat for more")] = (),  # type: ignore[assignment]
+    genome: Annotated[str | None, _option(*GENOME_NAMES, help=GENOME_HELP)] = None,
+    targets: Targets = (),  # type: ignore[assignment]
+    step: Annotated[
+        int | None,
+        _option("--step", min=0, help="Bases between shifted windows, as of `regzoo alleles`; 0: the centred one only"),
+    ] = None,
+    background: Annotated[
+        str | None,
+        _option("--background", help="File of `regzoo background`; default that of the model, where it has one"),
+    ] = None,
+    motifs: Annotated[
+        str | None, _option("--motifs", help="MEME file: name and draw the motif that an allele breaks or makes")
+    ] = None,
+    orientation: Annotated[str, _option("--orientation", help=_listed(ORIENTATIONS))] = "report",
+    pip: Annotated[
+        str | None, _option("--pip", help="Rank by posterior inclusion probability x percentile, as of `regzoo alleles`")
+    ] = None,
+    regions: Annotated[
+        str | None, _option("--regions", "-r", help="BED or GFF file of genes or elements, drawn around variants")
+    ] = None,
+    top: Annotated[int, _option("--top", min=0, help="Alleles, by rank, that have a section of their own")] = 20,
+    batch_size: BatchSize = 64,
+    device: Device = "auto",
+    output: Annotated[str, _option("--output", "-o", help=".html")] = "report.html",
+    quiet: Quiet = False,
+) -> None:
+    """Write a report as one HTML file that opens without a network: which of these variants, and why.
+
+    Example: regzoo report credible_set.vcf --genome hg38.fa --model MotifResNet/tf-human --pip INFO:PIP -o report.html
+    """
+    from regzoo.reports.build import report as run
+
+    found = run(
+        inputs,
+        models,
+        genome,
+        targets=targets,
+        step=step,
+        background=background,
+        motifs=motifs,
+        orientation=orientation,
+        pip=pip,
+        regions=regions,
+        top=top,
+        batch_size=batch_size,
+        device=device,
+        output=output,
+        progress=not quiet,
+    )
+    print(f"{found} ({found.stat().st_size / 1e6:.1f} MB)", file=sys.stderr)
+
+
+@app.command()
 def background(
     model: OneModel,
     genome: GenomeFile,
@@ -865,6 +938,9 @@ def background(
     spectrum: Annotated[
         str, _option("--spectrum", help=f"{_listed(SPECTRA)}; or a VCF, whose contexts and alternates are matched")
     ] = "human",
+    elements: Annotated[
+        str | None, _option("--elements", help="BED; match the distances of --spectrum's variants to the nearest")
+    ] = None,
     scores: Annotated[list[str], _option("--score", "-s", help="Score, as for `regzoo score`; repeat for more")] = (),  # type: ignore[assignment]
     seed: Annotated[int, _option("--seed", help="Seed of the random variants")] = 0,
     precision: Precision = "float32",
@@ -886,6 +962,7 @@ def background(
         count=count,
         regions=regions,
         spectrum=spectrum,
+        elements=elements,
         scores=scores,
         seed=seed,
         precision=precision,
@@ -1014,7 +1091,7 @@ def benchmark(
     ] = None,
     genome: Annotated[
         str | None,
-        _option(*GENOME_NAMES, help="GRCh38, for variants of the suite alleles whose sequence is not in the tables"),
+        _option(*GENOME_NAMES, help="GRCh38 for variants of alleles without sequence; or the genome of --positives"),
     ] = None,
     targets: Annotated[
         list[str],
@@ -1029,8 +1106,18 @@ def benchmark(
         list[str], _option("--data-set", help="Data set to evaluate; repeat for more; default all of the suite")
     ] = (),  # type: ignore[assignment]
     training_rows: Annotated[
-        int, _option("--training-rows", min=1, help="Most training rows of a data set of the suite probe")
+        int, _option("--training-rows", min=1, help="Most training rows of a data set of probe; most rows of utr3")
     ] = 10_000,
+    trials: Annotated[
+        int, _option("--trials", min=0, help="Optuna trials of utr3's support vector regressions and perceptrons")
+    ] = 0,
+    utrs: Annotated[
+        str | None, _option("--utrs", help="FASTA of 3'UTRs named by Ensembl gene, for the half-lives of utr3")
+    ] = None,
+    positives: Annotated[
+        str | None, _option("--positives", help="VCF of variants of one class in the genome, for utr3")
+    ] = None,
+    negatives: Annotated[str | None, _option("--negatives", help="VCF of variants of the other class")] = None,
     seed: Annotated[int, _option("--seed", min=0, help="Seed of the halves and of random forests")] = 0,
     batch_size: BatchSize = 64,
     device: Device = "auto",
@@ -1056,6 +1143,10 @@ def benchmark(
         targets=targets,
         data_sets=data_sets,
         training_rows=training_rows,
+        trials=trials,
+        utrs=utrs,
+        positives=positives,
+        negatives=negatives,
         seed=seed,
         batch_size=batch_size,
         device=device,

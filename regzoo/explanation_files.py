@@ -99,6 +99,8 @@ def _hdf5_writer(file) -> Callable[[Explanation], None]:
         group.attrs.update(
             contig=result.contig, start=result.start, name=result.name, method=result.method, model=result.model
         )
+        if result.saturation_correlation is not None:
+            file.attrs["saturation_correlation"] = result.saturation_correlation
         group.create_dataset("reference", data=np.frombuffer(decode(result.reference).encode(), dtype="S1"))
         for name in ("contributions", "hypothetical", "prediction", "baseline", "completeness"):
             group.create_dataset(name, data=getattr(result, name))

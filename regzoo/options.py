@@ -69,7 +69,7 @@ ORIENTATIONS = {
 #: Ways to attribute a prediction to bases.
 ATTRIBUTIONS = {
     "integrated_gradients": "mean gradient on the way from shuffled sequences; complete for any network",
-    "deeplift": "DeepLIFT from shuffled sequences; for networks of convolutions, poolings and dense layers",
+    "deeplift": "DeepLIFT from shuffled sequences; for CNNs of layers with a rule",
     "gradient": "gradient x input",
     "taylor": "first-order approximation of mutagenesis: one backward pass",
     "saturation": "exact mutagenesis: minus the mean effect of the three substitutions, also for language models",
@@ -77,6 +77,7 @@ ATTRIBUTIONS = {
 #: Where motifs are taken from.
 MOTIF_METHODS = {
     "contributions": "spans of large contribution, aligned and clustered",
+    "modisco": "TF-MoDISco on contributions; needs modisco-lite",
     "filters": "subsequences that activate a filter of the first convolution",
     "attention": "regions of high attention, enriched against negatives (DNABERT)",
 }
@@ -86,6 +87,8 @@ SUITES = {
     "satmut": "saturation mutagenesis of 22 regulatory elements",
     "mpra": "activity of sequences in reporter assays",
     "probe": "random forest on frozen embeddings of a language model",
+    "geneb": "logistic regression on frozen embeddings, with all or few training rows (GENEB)",
+    "utr3": "3'UTRs: sites of RNA-binding proteins, variants, reporter assays, half-lives",
 }
 #: Scores of masked language models.
 ZERO_SHOT = {

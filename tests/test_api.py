@@ -335,6 +335,7 @@ COMMANDS = {
     cli.motifs: regzoo.motifs,
     cli.marginalise: regzoo.marginalise,
     cli.alleles: regzoo.alleles,
+    cli.report: regzoo.report,
     cli.background: regzoo.background,
     cli.enrich: regzoo.enrich,
     cli.compare: regzoo.compare,

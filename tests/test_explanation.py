@@ -7,6 +7,7 @@ import pybigtools
 import pytest
 import torch
 from captum.attr import DeepLift, IntegratedGradients
+from scipy.stats import pearsonr
 from typer.testing import CliRunner
 
 import regzoo
@@ -75,6 +76,45 @@ def test_deeplift_equals_captums_and_is_complete(name, genome):
     x, x0 = tensor(np.repeat(codes[None], 4, axis=0)), tensor(baselines(codes, 4))
     expected = DeepLift(model.module.net).attribute(x, x0, target=0).sum(1).mean(0).detach().numpy()
     np.testing.assert_allclose(found.contributions[:, 0], expected, atol=1e-5)
+
+
+def test_taylor_reports_its_correlation_with_exact_mutagenesis(genome, tmp_path, caplog):
+    model, loci = regzoo.load_model(CNN, device="cpu"), [LOCUS, "chr1:1,700-1,760", "chr1:2,000-2,060"]
+    options = {"targets": model.targets[:2]}
+    found = explain(model, loci, genome, method="taylor", **options)
+    exact = explain(model, loci, genome, method="saturation", **options)
+    assert exact[0].saturation_correlation is None
+    for column, value in enumerate(found[0].saturation_correlation):
+        pairs = [(a.contributions[:, column], b.contributions[:, column]) for a, b in zip(found, exact)]
+        assert value == pytest.approx(np.median([pearsonr(*pair)[0] for pair in pairs]), abs=1e-5)
+        assert f"{model.targets[column]} {value:.3f}" in caplog.text
+    assert "exact mutagenesis (median of 3 windows)" in caplog.text
+    explain(model, loci, genome, method="taylor", output=tmp_path / "o.h5", checked=2, **options)
+    assert "median of 2 windows" in caplog.text
+    with h5py.File(tmp_path / "o.h5") as file:
+        assert file.attrs["saturation_correlation"].shape == (2,)
+    caplog.clear()
+    (skipped, *_) = explain(model, loci, genome, method="taylor", checked=0, **options)
+    assert skipped.saturation_correlation is None and not caplog.text
+
+
+def test_many_windows_are_explained_as_one_is(genome):
+    """Batches of windows against one window at a time, with the same shuffles for each."""
+    model = regzoo.load_model(BOTH, device="cpu")
+    loci = [f"chr1:{start}-{start + 60}" for start in range(1500, 1900, 100)]
+    for method in ("gradient", "deeplift", "integrated_gradients"):
+        together = explain(model, loci, genome, method=method, targets=["tf3"], references=3, steps=4)
+        rng = np.random.default_rng(0)
+        for one in together:
+            x = tensor(one.reference[None])
+            x0 = tensor(shuffled_dinucleotides(np.repeat(one.reference[None], 3, axis=0), rng))
+            with torch.no_grad():
+                logits = [(model.module.net(v) + model.module.net(v.flip(1, 2)))[:, 3].mean() / 2 for v in (x, x0)]
+            assert one.prediction[0] == pytest.approx(float(logits[0]), abs=1e-4)
+            if method != "gradient":
+                assert one.baseline[0] == pytest.approx(float(logits[1]), abs=1e-4)
+        alone = explain(model, loci[0], genome, method=method, targets=["tf3"], references=3, steps=4)
+        np.testing.assert_allclose(alone.contributions, together[0].contributions, atol=1e-5)
 
 
 def test_gradients_equal_finite_differences(genome):
@@ -192,10 +232,11 @@ def test_what_is_refused(genome, tmp_path):
         ({"targets": ["x"]}, InputError, "no target 'x'"),
         ({"output": tmp_path / "o.txt"}, OutputError, "unknown suffix"),
         ({"output": tmp_path / "o.npz"}, OutputError, "holds one target, but there are 5"),
-        ({"method": "deeplift"}, ModelError, "no rule for attention pooling; use 'integrated_gradients'"),
     ):
         with pytest.raises(error, match=message):
             explain("MotifResNet/tf-human", LOCUS, genome, **options)
+    with pytest.raises(ModelError, match="Hybrid/tf-human: DeepLIFT has no rule for LayerNorm; use 'integrated_grad"):
+        explain("Hybrid/tf-human", LOCUS, genome, method="deeplift")
     with pytest.raises(OutputError, match="a picture shows one window, but there are 2"):
         explain(CNN, [LOCUS, LOCUS], genome, output=tmp_path / "o.png")
     with pytest.raises(InputError, match="lies off its contig"):

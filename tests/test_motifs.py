@@ -14,9 +14,11 @@ from regzoo.effects.motif_changes import read_motifs
 from regzoo.errors import InputError, ModelError, OutputError
 from regzoo.motif_finding.attended import enriched, high_attention, merged
 from regzoo.motif_finding.marginal import as_matrix
+from regzoo.motif_finding.modisco import modisco
 from regzoo.motif_finding.motif import benjamini_hochberg
 from regzoo.motif_finding.seqlets import find_seqlets
 from regzoo.sequence import decode
+from regzoo.sequence.codes import encode
 
 PLANTED = {"one": "TGACTCAT", "two": "CCGGAAGTG"}
 LENGTH = 60
@@ -93,6 +95,38 @@ def test_planted_motifs_are_found_with_their_sites_and_strands(model, planted, t
     assert pd.read_csv(outputs[1], sep="\t").sites.tolist() == [len(one.sites) for one in found.motifs]
     assert len(pd.read_csv(outputs[2], sep="\t", header=None)) == len(found.sites)
     assert outputs[3].read_text().startswith("<?xml")
+
+
+@pytest.mark.slow
+def test_modisco_finds_planted_motifs_with_their_sites_and_strands():
+    """TF-MoDISco on contributions of 1 in a word, and noise around it."""
+    pytest.importorskip("modiscolite")
+    rng, word = np.random.default_rng(4), encode(PLANTED["two"])
+    codes = rng.integers(0, 4, (400, 100)).astype(np.uint8)
+    hypothetical, truth = rng.normal(0, 0.05, (400, 100, 4)), set()
+    for row in range(400):
+        start, turned = int(rng.integers(25, 65)), row % 3 == 0
+        codes[row, start : start + len(word)] = 3 - word[::-1] if turned else word
+        places = np.arange(start, start + len(word))
+        hypothetical[row, places] -= 0.3
+        hypothetical[row, places, codes[row, places]] += 1.3
+        truth.add((row, start, turned))
+    one = modisco(codes, hypothetical, min_sites=50)[0]
+    assert len(one.counts) == len(word)
+    found = one.counts.argmax(axis=1)
+    turned = not (found == word).all()
+    assert (3 - found[::-1] == word).all() if turned else True
+    sites = {(seqlet.row, start, reverse != turned) for seqlet, start, reverse in one.members}
+    assert len(sites & truth) >= 0.9 * len(truth) and len(sites - truth) <= 0.05 * len(truth)
+    assert np.mean([seqlet.score for seqlet, _, _ in one.members]) == pytest.approx(len(word), rel=0.05)
+
+
+def test_modisco_is_refused_where_it_does_not_fit(model, planted, monkeypatch):
+    with pytest.raises(ModelError, match="MotifResNet/rbp reads one strand, but TF-MoDISco compares both"):
+        regzoo.motifs("MotifResNet/rbp", ["ACGTA" * 20 + "C"] * 3, method="modisco")
+    monkeypatch.setattr("regzoo.motif_finding.modisco.find_spec", lambda name: None)
+    with pytest.raises(InputError, match="run: pip install 'modisco-lite>=3'"):
+        regzoo.motifs(model, planted[0], method="modisco")
 
 
 def test_filters_are_their_words(model, planted):

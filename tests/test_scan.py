@@ -12,10 +12,14 @@ from torch import nn
 from typer.testing import CliRunner
 
 import regzoo
-from regzoo import cli, scanning
+from regzoo import cli
 from regzoo.errors import InputError, ModelError, OutputError
+from regzoo.evaluate.overlap import Space, compare_elements
 from regzoo.nets import build
 from regzoo.output import tracks
+from regzoo.scanning import predictions
+from regzoo.scanning.elements import ELEMENTS
+from regzoo.scanning.options import Options, tracks_of
 from regzoo.sequence import Genome, decode, reverse_complement
 from tests.conftest import FASTA, MODEL, full_pass
 
@@ -93,8 +97,8 @@ def test_tracks_hold_the_predictions_of_windows_cut_one_by_one(
 ):
     """At a step of 10, windows of each of three pooling phases share; blocks and sequences are small to have many."""
     model = network(reverse_complement=reverse_complement)
-    monkeypatch.setattr(scanning, "_BLOCK", 17)
-    monkeypatch.setattr(scanning, "_BASES", 120)
+    monkeypatch.setattr(predictions, "_BLOCK", 17)
+    monkeypatch.setattr(predictions, "_BASES", 120)
     asked = []
     predict = model.predict
     monkeypatch.setattr(model, "predict", lambda windows, *rest: asked.append(len(windows)) or predict(windows, *rest))
@@ -135,8 +139,8 @@ def test_published_architectures_share_and_are_exact(name, arguments, step, monk
     assert found.attrs["windows"] == -(-(9000 - length) // default) + 1
     codes = Genome(FASTA).codes("chr1")[:9000]
     starts = np.arange(0, 9000 - length + 1, step)
-    options = scanning._Options(model, step, 0.0, None, None, None, "float32", 64)
-    values = scanning._Predictor(options, scanning._tracks(model, (), None))(np.array(codes), starts)
+    options = Options(model, step, 0.0, None, None, None, "float32", 64)
+    values = predictions.Predictor(options, tracks_of(model, (), None))(np.array(codes), starts)
     monkeypatch.setattr(model, "_folded", lambda: None)
     expected = full_pass(model, np.stack([codes[s : s + length] for s in starts]))
     assert options.shared is not None
@@ -162,7 +166,7 @@ def elements_by_hand(starts, values, threshold):
 @pytest.mark.parametrize("threshold", [0.2, 0.5, 0.7])
 def test_elements_are_merged_windows(genome, tmp_path, monkeypatch, threshold):
     model = network()
-    monkeypatch.setattr(scanning, "_BLOCK", 5)
+    monkeypatch.setattr(predictions, "_BLOCK", 5)
     frame, seen = regzoo.scan(model, genome, step=11, threshold=threshold), 0
     for contig in ("b", "z"):
         starts, codes = cut(genome, contig, 0, len(genome.codes(contig)), 11)
@@ -198,7 +202,7 @@ def test_elements_are_merged_windows(genome, tmp_path, monkeypatch, threshold):
 
 def test_no_element_is_an_empty_table(genome, tmp_path):
     frame = regzoo.scan(network(), genome, threshold=1.0)
-    assert not len(frame) and list(frame) == list(scanning._ELEMENTS)
+    assert not len(frame) and list(frame) == list(ELEMENTS)
     summary = regzoo.scan(network(), genome, threshold=1.0, output=[tmp_path / "o.narrowPeak", tmp_path / "o.tsv"])
     assert summary.elements == {"a": 0, "b c": 0} and (tmp_path / "o.narrowPeak").read_text() == ""
     assert (tmp_path / "o.tsv").read_text().split() == list(frame)
@@ -263,7 +267,7 @@ def test_the_fdr_is_that_of_shuffled_windows(genome, tmp_path):
     net[0].weight.data[0, motif, np.arange(10)] = 1.0
     model = regzoo.Model.from_module(net, L, ["a"], "identity", device="cpu")
     found = regzoo.scan(model, path, fdr=0.05, step=10)
-    shuffled = scanning._shuffled(codes.copy(), np.random.default_rng([0, 0, 0]))
+    shuffled = predictions.shuffled(codes.copy(), np.random.default_rng([0, 0, 0]))
     starts = np.array([s for s in range(0, 19_961, 10) if (codes[s : s + L] < 4).any()])
     windows = np.arange(L) + starts[:, None]
     real, null = full_pass(model, codes[windows])[:, 0], full_pass(model, shuffled[windows])[:, 0]
@@ -377,6 +381,79 @@ def test_the_command_writes_and_compares(tmp_path):
     assert done.stdout.count("\n") == len(frame) + 1 and done.stdout.startswith("chrom\tstart\tend\tname\tscore")
 
 
+def scan_in_blocks(genome, folder, **options):
+    """Scan in small blocks, with shuffled sequence; the bytes of every output."""
+    outputs = [folder / name for name in ("o.bedgraph", "o.bed", "o.tsv")]
+    options = {"seed": 7} | options  # with which shuffled sequence has a threshold of that FDR
+    regzoo.scan(network(), genome, step=10, fdr=0.9, output=outputs, **options)
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(predictions, "_BLOCK", 17)
+
+
+def stop_after(monkeypatch, count):
+    """Have the predictor of blocks raise after some blocks; the blocks that it is called for."""
+    seen, predict = [], predictions.BlockPredictor.__call__
+
+    def counted(self, block):
+        if len(seen) == count:
+            raise KeyboardInterrupt
+        seen.append(block)
+        return predict(self, block)
+
+    monkeypatch.setattr(predictions.BlockPredictor, "__call__", counted)
+    return seen
+
+
+@pytest.mark.parametrize("count", [1, 7, 13])
+def test_a_stopped_scan_is_resumed_with_the_same_bytes(genome, tmp_path, monkeypatch, small_blocks, count):
+    for name in ("whole", "stopped"):
+        (tmp_path / name).mkdir()
+    with monkeypatch.context() as patch:
+        every = stop_after(patch, None)
+        whole = scan_in_blocks(genome, tmp_path / "whole")
+    stopped = tmp_path / "stopped"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_after(patch, count)
+        scan_in_blocks(genome, stopped)
+    assert [path.name for path in stopped.iterdir()] == ["o.bedgraph.parts"]
+    with pytest.raises(InputError, match=rf"finished batches there \({count}\); --resume goes on"):
+        scan_in_blocks(genome, stopped)
+    with pytest.raises(InputError, match=r"made from other inputs or options \(seed\); --restart removes it"):
+        scan_in_blocks(genome, stopped, resume=True, seed=8)
+    with pytest.raises(InputError, match=r"made from other inputs or options \(regions\)"):
+        scan_in_blocks(genome, stopped, resume=True, regions="b")
+    with monkeypatch.context() as patch:
+        rest = stop_after(patch, None)
+        assert scan_in_blocks(genome, stopped, resume=True) == whole
+    assert rest == every[count:] and len(every) == 20 and {block.shuffled for block in every} == {False, True}
+
+
+def test_restart_and_what_cannot_be_resumed(genome, tmp_path, monkeypatch, small_blocks):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_after(patch, 3)
+        scan_in_blocks(genome, tmp_path)
+    assert "o.bedgraph.parts" not in scan_in_blocks(genome, tmp_path, restart=True, seed=8)
+    for output in (None, "-"):
+        for option in ("resume", "restart"):
+            with pytest.raises(InputError, match="only a scan that writes a file can be resumed"):
+                regzoo.scan(network(), genome, output=output, **{option: True})
+
+
+def test_workers_write_the_same_bytes(genome, tmp_path, small_blocks):
+    found = []
+    for workers in (1, 2):
+        folder = tmp_path / str(workers)
+        folder.mkdir()
+        found.append(scan_in_blocks(genome, folder, workers=workers))
+    assert found[0] == found[1]
+    with pytest.raises(InputError, match="workers: expected 1"):
+        regzoo.scan(network(), genome, workers=0)
+
+
 def sets(intervals):
     return [set(range(s, e)) for s, e in intervals]
 
@@ -445,8 +522,8 @@ def test_overlap_in_regions(genome, caplog):
     assert found.elements.to_dict() == {"x": 2, "y": 1} and found.overlapping.to_dict() == {"x": 1, "y": 0}
     assert found.known.to_dict() == {"x": 3, "y": 3}  # 41-50, 101-110, 155-200
     assert found.jaccard.x == 6 / (20 + 66 - 6) and found.precision.y == found.recall.y == 0
-    space = scanning.Space(genome, np.array([1]), np.array([0]), np.array([100]))
-    empty = scanning.compare_elements(frame[:0], ["x"], space.known(["b:1-50"]))
+    space = Space(genome, np.array([1]), np.array([0]), np.array([100]))
+    empty = compare_elements(frame[:0], ["x"], space.known(["b:1-50"]))
     assert empty.elements[0] == 0 and np.isnan(empty.precision[0]) and empty.recall[0] == 0 and empty.p[0] == 1
     for elements, options, message in (
         ("b:51-100", {"regions": regions}, "b:51-100 is not in the regions"),

@@ -13,9 +13,10 @@ from regzoo.evaluate.tables import dev_thresholds, evaluation_figure, evaluation
 from regzoo.evaluate.transfer import specificity
 from regzoo.output.files import finished_file
 from regzoo.sequence.codes import fitted
+from regzoo.sequence.fasta import read_fasta
 from training.calibrate import fit_calibration
 from training.data import Examples, load_examples
-from training.data.records import column, read_fasta, read_table, table_sequences
+from training.data.records import column, read_table, table_sequences
 from training.networks import load_run, predict
 from training.run import Run, write, write_text
 from training.scores import evaluate_splits, source_means, source_table

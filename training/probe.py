@@ -11,10 +11,10 @@ from tqdm import tqdm
 
 from regzoo.sequence import one_hot
 from regzoo.sequence.codes import reverse_complement
+from regzoo.sequence.shared_kmers import window_hashes
 from regzoo.zoo import load_model, zoo_folder
 from training.data import Examples, load_examples
 from training.data.holdout import cluster_ids
-from training.data.overlap import window_hashes
 from training.estimators import fit_linear, fit_svr, predict_rows
 from training.export import write_model
 from training.recipe import ProbeRecipe

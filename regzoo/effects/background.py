@@ -15,6 +15,7 @@ import pandas as pd
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from regzoo.effects.element_distance import Elements, quotas
 from regzoo.errors import InputError, ModelError
 from regzoo.options import SPECTRA, check_at_least, check_choice
 from regzoo.output.files import finished_file, refuse_overwrite
@@ -140,6 +141,7 @@ def background(
     count: int = 10_000,
     regions: Any = None,
     spectrum: Any = "human",
+    elements: Any = None,
     scores: Sequence[str] = (),
     seed: int = 0,
     precision: str = "float32",
@@ -156,8 +158,8 @@ def background(
     genome : str, pathlib.Path or Genome
         FASTA or .2bit in which the variants lie.
     variants : VCF file, data frame or list, optional
-        Use these variants, as of `regzoo.score_variants`, instead of random ones. `count`, `regions`, `spectrum` and
-        `seed` cannot be given then.
+        Use these variants, as of `regzoo.score_variants`, instead of random ones. `count`, `regions`, `spectrum`,
+        `elements` and `seed` cannot be given then.
     count : int
         Number of random single-base variants.
     regions : BED file, data frame or loci, optional
@@ -165,6 +167,9 @@ def background(
     spectrum : str, or variants
         A key of `regzoo.options.SPECTRA`; or variants (a VCF file, data frame or list), whose trinucleotide contexts
         and alternates are matched.
+    elements : BED file, data frame or loci, optional
+        Also match the distance of the variants given as `spectrum` to the nearest of these intervals, such as the
+        elements that `regzoo.scan` calls: inside, within 100, 1,000, 10,000 and 100,000 bases, and beyond.
     scores : sequence of str
         As of `regzoo.score_variants`.
     seed : int
@@ -190,13 +195,15 @@ def background(
         if not str(output).endswith(".safetensors"):
             raise InputError(f"{output}: a background is written as .safetensors")
         refuse_overwrite(output, [given for given in (genome, variants) if isinstance(given, (str, Path))])
-    as_usual = count == 10_000 and regions is None and seed == 0 and isinstance(spectrum, str) and spectrum == "human"
-    if variants is not None and not as_usual:
-        raise InputError("count, regions, spectrum and seed are of random variants: give either these or variants")
+    as_usual = count == 10_000 and seed == 0 and isinstance(spectrum, str) and spectrum == "human"
+    if variants is not None and not (as_usual and regions is None and elements is None):
+        raise InputError(
+            "count, regions, spectrum, elements and seed are of random variants: give either these or variants"
+        )
     loaded, opened = load_model(model, device), as_genome(genome)
     given = variants
     if given is None:
-        given = random_variants(opened, count, regions=regions, spectrum=spectrum, seed=seed)
+        given = random_variants(opened, count, regions=regions, spectrum=spectrum, elements=elements, seed=seed)
     table: Any = regzoo.score_variants(
         loaded, given, opened, scores=scores, precision=precision, batch_size=batch_size, progress=progress
     )
@@ -206,7 +213,7 @@ def background(
     how: dict[str, Any] = {"genome": Path(opened.path).name, "model": loaded.name}
     if variants is None:
         drawn = spectrum if isinstance(spectrum, str) and spectrum in SPECTRA else "matched to given variants"
-        how |= {"spectrum": drawn, "seed": seed, "regions": regions is not None}
+        how |= {"spectrum": drawn, "seed": seed, "regions": regions is not None, "elements": elements is not None}
     found = sketch(table, loaded.targets, how)
     if output is not None:
         found.save(output)
@@ -289,7 +296,7 @@ def background_of(model: str, given: Any = None) -> Background:
 
 
 def random_variants(
-    genome: Any, count: int, *, regions: Any = None, spectrum: Any = "human", seed: int = 0
+    genome: Any, count: int, *, regions: Any = None, spectrum: Any = "human", elements: Any = None, seed: int = 0
 ) -> pd.DataFrame:
     """Random single-base variants.
 
@@ -300,6 +307,8 @@ def random_variants(
     regions : BED file, data frame or loci, optional
         Draw in these intervals only; overlapping ones count twice.
     spectrum : str, or variants
+        As of `background`.
+    elements : BED file, data frame or loci, optional
         As of `background`.
     seed : int
 
@@ -317,6 +326,8 @@ def random_variants(
     check_at_least(1, count=count)
     check_at_least(0, seed=seed)
     rates = _rates(spectrum, opened)
+    near = None if elements is None else Elements(elements, opened)
+    left = None if near is None else quotas(near.bins(*_positions(spectrum, opened)), count)
     contigs, starts, sizes = _spans(opened, regions)
     rng, found, drawn = np.random.default_rng(seed), [], 0
     total, most = 0, rates.sum(axis=1).max()
@@ -325,13 +336,16 @@ def random_variants(
         drawn += _DRAWN_AT_ONCE
         if drawn > _MOST_DRAWS + 1000 * count:
             raise InputError(
-                f"{opened.path}: only {total:,} of {count:,} variants of the wanted contexts could be drawn"
+                f"{opened.path}: only {total:,} of {count:,} variants of the wanted contexts"
+                f"{'' if near is None else ' and distances to elements'} could be drawn"
             )
         at = rng.integers(0, ends[-1], _DRAWN_AT_ONCE)
         span = np.searchsorted(ends, at, side="right")
         contig, position = contigs[span], starts[span] + at - (ends[span] - sizes[span])
         context = _contexts(opened.windows(contig, position - 1, 3))
         keep = rng.random(_DRAWN_AT_ONCE) * most < rates[context].sum(axis=1)
+        if near is not None:
+            keep[keep] = _within_quotas(near.bins(contig[keep], position[keep]), left)
         contig, position, context = contig[keep], position[keep], context[keep]
         chosen = rates[context].cumsum(axis=1)
         alt = (rng.random(len(context))[:, None] * chosen[:, -1:] >= chosen).sum(axis=1)
@@ -343,6 +357,15 @@ def random_variants(
     return pd.DataFrame(
         {"chrom": names[rows[:, 0]], "pos": rows[:, 1] + 1, "ref": letters[rows[:, 2]], "alt": letters[rows[:, 3]]}
     )
+
+
+def _within_quotas(bins, left):
+    """Which of some draws are wanted, bool; `left` is the number still wanted of each bin, and is reduced."""
+    keep = np.zeros(len(bins), dtype=bool)
+    for one, wanted in enumerate(left):
+        keep[np.flatnonzero(bins == one)[:wanted]] = True
+    left -= np.bincount(bins[keep], minlength=len(left))
+    return keep
 
 
 def _contexts(codes):
@@ -394,11 +417,28 @@ def _context_counts(codes):
     return counts
 
 
-def _read_variants(variants, genome):
-    """Context and alternate of the single-base variants among some variants, as two index arrays."""
+def _positions(spectrum, genome):
+    """Contig indices and 0-based positions of the variants to match."""
+    if isinstance(spectrum, str) and spectrum in SPECTRA:
+        raise InputError(
+            f"elements are for matching given variants: give the variants as the spectrum, in place of {spectrum!r}"
+        )
+    alleles, numbers = _single_bases(spectrum, genome)
+    if not len(alleles):
+        raise InputError("the variants to match have no single-base variant")
+    return numbers[alleles.contig], alleles.pos - 1
+
+
+def _single_bases(variants, genome):
+    """The single-base variants among some variants, and the genome's index of each of their contigs."""
     alleles = read_alleles(variants)
     alleles = alleles.take(np.flatnonzero(alleles.single & (alleles.status == Status.SCORED)))
-    numbers = np.array([genome.number(name) for name in alleles.contigs], dtype=np.int64)
+    return alleles, np.array([genome.number(name) for name in alleles.contigs], dtype=np.int64)
+
+
+def _read_variants(variants, genome):
+    """Context and alternate of the single-base variants among some variants, as two index arrays."""
+    alleles, numbers = _single_bases(variants, genome)
     codes = genome.windows(numbers[alleles.contig], alleles.pos - 2, 3)
     return _contexts(codes), alleles.codes[alleles.alt_start]
 

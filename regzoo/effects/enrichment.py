@@ -171,7 +171,7 @@ def _is_score(name, column):
     """Whether a column is SCORE:TARGET; percentiles and p-values of scores are none."""
     if not isinstance(name, str) or ":" not in name or column.dtype.kind not in "if":
         return False
-    return not any(part.endswith(("_percentile", "_p")) for part in name.split(":")[:-1])
+    return not any(part.endswith(("_percentile", "_p", "_evalue")) for part in name.split(":")[:-1])
 
 
 def _index(table, name):

@@ -148,10 +148,13 @@ def gather(reference: torch.Tensor, rows: torch.Tensor, start: torch.Tensor, wid
     torch.Tensor, shape (B, width, channels)
         Positions outside [0, length) have the values of the first or last position.
     """
-    length, channels = reference.shape[1:]
+    count, length, channels = reference.shape
     position = (start[:, None] + torch.arange(width)).clamp_(0, length - 1)
-    index = (rows[:, None] * length + position).flatten()
-    return reference.reshape(-1, channels).index_select(0, index).view(len(start), width, channels)
+    if reference.is_contiguous():
+        index = rows[:, None] * length + position
+    else:  # ordered by position first, as Fourier transforms leave it
+        index, reference = position * count + rows[:, None], reference.transpose(0, 1)
+    return reference.reshape(-1, channels).index_select(0, index.flatten()).view(len(start), width, channels)
 
 
 class Step(ABC):
@@ -449,7 +452,8 @@ class Stretch:
             parts.insert(0, self._reference(tapes[index], low, min(first, high)))
         if high > end:
             parts.append(self._reference(tapes[index], max(end, low), high))
-        return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+        # Concatenated with positions first, the order in memory that Fourier transforms read.
+        return parts[0] if len(parts) == 1 else torch.cat([part.transpose(0, 1) for part in parts]).transpose(0, 1)
 
     def _reference(self, tape, low, high):
         return tape[:, low:high] if self.windows is None else tape[self.windows, low:high]

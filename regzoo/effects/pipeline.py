@@ -121,9 +121,9 @@ def score_variants(
     -------
     pandas.DataFrame or Counts
         One row for each allele: record (from 1), chrom, pos, id, ref, alt, status ('scored', or why not), and the
-        scores, in columns SCORE:TARGET (and SCORE_percentile:TARGET, SCORE_p:TARGET), with several models
-        MODEL:SCORE:TARGET. `attrs` holds the numbers of alleles
-        with padded windows and with unknown bases. With `output`, the number of alleles by status.
+        scores, in columns SCORE:TARGET (and SCORE_percentile:TARGET, SCORE_p:TARGET, which is
+        deepsea_effect_evalue:TARGET for 'deepsea_effect'), with several models MODEL:SCORE:TARGET. `attrs` holds the
+        numbers of alleles with padded windows and with unknown bases. With `output`, the number of alleles by status.
 
     Raises
     ------

@@ -6,7 +6,6 @@ import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -22,9 +21,9 @@ from regzoo.effects.journal import Journal
 from regzoo.effects.request import file_digest, of_inputs
 from regzoo.effects.scoring import FLAGS, AlleleScorer
 from regzoo.effects.windows import left_normalised
-from regzoo.effects.workers import computing
+from regzoo.effects.workers import computing, result_of
 from regzoo.effects.writers import Batch, ScoreTable, open_writer, score_schema, score_suffix
-from regzoo.errors import InputError, OutputError, RegzooError
+from regzoo.errors import InputError, OutputError
 from regzoo.options import VCF_KEYS, check_at_least, check_choice
 from regzoo.output.files import finished_file, refuse_overwrite
 from regzoo.output.tables import FrameTable
@@ -260,14 +259,7 @@ def _computed(prepared, scorer, journal, compute, ahead):
 def _completed(waiting, scorer):
     number, batch, rows, known, result = waiting
     if known is None:
-        try:
-            known = result()
-        except BrokenProcessPool as error:
-            raise RegzooError(
-                "a worker process ended early. It was killed, perhaps for lack of memory: give fewer --workers or a "
-                "smaller --batch-size. Or a script has no `if __name__ == '__main__':` around its code, which a worker "
-                "runs again"
-            ) from error
+        known = result_of(result)
     scored = batch.alleles.take(rows)
     status = scorer.check_scores(scored, known)
     batch.alleles.status[rows] = status

@@ -54,6 +54,8 @@ _PLAIN = {
 _PROFILE = {"l2": _l2, "js": _js}
 
 PROFILE_SCORES = tuple(_PROFILE)
+#: Score -> suffix of its empirical p-value, where it is not 'p'. DeepSEA calls that of its effect an E-value.
+P_SUFFIXES = {"deepsea_effect": "evalue"}
 PROBABILITY_SCORES = ("logit", "logit_ref", "logit_alt", "deepsea_effect")
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from regzoo.effects.background import Background
 from regzoo.effects.evaluator import Evaluator
 from regzoo.effects.scores import (
+    P_SUFFIXES,
     PROBABILITY_SCORES,
     PROFILE_SCORES,
     imported_score,
@@ -94,7 +95,7 @@ class Scorer:
     ----------
     groups : dict of str to list of str
         Tables of scores and their columns: 'SCORE', with several models 'MODEL:SCORE' -> targets or summaries. With
-        backgrounds, 'SCORE_percentile' and 'SCORE_p' follow.
+        backgrounds, 'SCORE_percentile' and 'SCORE_p' follow ('deepsea_effect_evalue' for 'deepsea_effect').
     named : dict of str to list of str
         With the summary 'absmax': the targets of each table.
 
@@ -143,7 +144,7 @@ class Scorer:
             self.groups[key] = list(self.options.summaries) or targets
             if background is not None and name in background.quantiles:
                 self.ranked[key] = background, name
-                self.groups |= {f"{key}_percentile": targets, f"{key}_p": targets}
+                self.groups |= {f"{key}_percentile": targets, f"{key}_{P_SUFFIXES.get(name, 'p')}": targets}
             if "absmax" in self.options.summaries:
                 self.named[key] = targets
 
@@ -190,7 +191,8 @@ class Scorer:
         for key, values in zip(self.keys, tables, strict=True):
             if key in self.ranked:
                 background, name = self.ranked[key]
-                for derived, of in (("percentile", background.percentile), ("p", background.p_value)):
+                p = P_SUFFIXES.get(name, "p")
+                for derived, of in (("percentile", background.percentile), (p, background.p_value)):
                     columns = [of(name, target, values[:, i]) for i, target in enumerate(self.groups[key])]
                     result[f"{key}_{derived}"] = np.stack(columns, axis=1).astype(np.float32)
             if key in self.named:

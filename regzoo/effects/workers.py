@@ -1,4 +1,4 @@
-"""Scoring in worker processes, which end with the process that started them, however it ends."""
+"""Scoring and scanning in worker processes, which end with the process that started them, however it ends."""
 
 from __future__ import annotations
 
@@ -8,21 +8,25 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import torch
 
-from regzoo.effects.scoring import AlleleScorer
+from regzoo.errors import RegzooError
 
 
 @contextmanager
-def computing(scorer: AlleleScorer, make_scorer: Callable[[], AlleleScorer], workers: int) -> Iterator[Callable]:
-    """A function that takes alleles and returns a function for their scores.
+def computing(
+    scorer: Callable[[Any], Any], make_scorer: Callable[[], Callable[[Any], Any]], workers: int
+) -> Iterator[Callable]:
+    """A function that takes alleles, or other items of work, and returns a function for their scores.
 
     Parameters
     ----------
-    scorer : AlleleScorer
+    scorer : callable
         Used with one worker, when the returned function is called.
     make_scorer : callable
         Makes the scorer of each of several workers, which begin at once; it is pickled.
@@ -47,7 +51,25 @@ def computing(scorer: AlleleScorer, make_scorer: Callable[[], AlleleScorer], wor
         others.close()
 
 
-_scorer: AlleleScorer  # of a worker process
+def result_of(compute: Callable[[], Any]) -> Any:
+    """What a function for scores returns.
+
+    Raises
+    ------
+    RegzooError
+        If the worker process ended before it had computed them.
+    """
+    try:
+        return compute()
+    except BrokenProcessPool as error:
+        raise RegzooError(
+            "a worker process ended early. It was killed, perhaps for lack of memory: give fewer --workers or a "
+            "smaller --batch-size. Or a script has no `if __name__ == '__main__':` around its code, which a worker "
+            "runs again"
+        ) from error
+
+
+_scorer: Callable[[Any], Any]  # of a worker process
 
 
 def _start(make_scorer, threads, alive):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from regzoo.explanation_windows import Window, explained_windows
 from regzoo.model import Model
 from regzoo.motif_finding.attended import WINDOW, enriched, high_attention, merged
 from regzoo.motif_finding.filters import filter_sites, first_layer
+from regzoo.motif_finding.modisco import check_modisco, modisco
 from regzoo.motif_finding.motif import Motif, Motifs, check_database, check_outputs, match_database
 from regzoo.motif_finding.seqlets import cluster, find_seqlets
 from regzoo.options import MOTIF_METHODS, check_at_least, check_choice, distinct
@@ -27,7 +29,7 @@ from regzoo.sequence.genome import as_genome
 from regzoo.sequence.shuffle import shuffled_dinucleotides
 from regzoo.zoo import load_model
 
-_NAMES = {"contributions": "motif", "filters": "filter", "attention": "attended"}
+_NAMES = {"contributions": "motif", "modisco": "pattern", "filters": "filter", "attention": "attended"}
 
 
 def motifs(
@@ -58,9 +60,9 @@ def motifs(
     method : str
         A key of `regzoo.options.MOTIF_METHODS`.
     attribution : str
-        Method of `regzoo.explain` for 'contributions'.
+        Method of `regzoo.explain` for 'contributions' and 'modisco'.
     targets : sequence of str
-        For 'contributions'; all by default, each with motifs of its own.
+        For 'contributions' and 'modisco'; all by default, each with motifs of its own.
     negatives : as `inputs`, optional
         For 'attention': sequences without the motifs. By default the inputs with their dinucleotides shuffled.
     min_sites : int
@@ -88,8 +90,10 @@ def motifs(
     Notes
     -----
     'contributions': spans of large contribution that raise a prediction are aligned by their contributions and
-    clustered; see `regzoo.motif_finding.seqlets`. TF-MoDISco (`modisco-lite`) does more of this; `regzoo explain -o
-    x.npz` writes its input.
+    clustered; see `regzoo.motif_finding.seqlets`.
+
+    'modisco': TF-MoDISco (Shrikumar et al. 2018) on the hypothetical contributions, with the defaults of modisco-lite.
+    Motifs that lower a prediction are found too; 'negative' is in their name.
 
     A motif of a filter is not always one that the model uses: a filter may respond to a part of a motif, or to several.
     """
@@ -111,8 +115,10 @@ def motifs(
         first_layer(loaded)
         found = _of_filters(loaded, explained_windows(inputs, opened, loaded, None), min_sites)
     else:
-        options = {"method": attribution, "targets": targets, "seed": seed, "progress": progress}
-        found = _of_contributions(loaded, inputs, opened, min_sites, options)
+        if method == "modisco":
+            check_modisco(loaded)
+        options = {"method": attribution, "targets": targets, "seed": seed, "checked": 0, "progress": progress}
+        found = _of_contributions(loaded, inputs, opened, min_sites, method, options)
     matches = pd.DataFrame(columns=["motif", "match", "q"]) if database is None else match_database(found, database)
     result = Motifs(found, matches, loaded.name, method)
     for path in outputs:
@@ -137,18 +143,24 @@ def _sites(windows: Sequence[Window], rows, starts, width, scores, reverse, name
     )
 
 
-def _of_contributions(model: Model, inputs, genome, min_sites, options) -> list[Motif]:
+def _of_contributions(model: Model, inputs, genome, min_sites, method, options) -> list[Motif]:
     found = explain(model, inputs, genome, **options)
     explained = found if isinstance(found, list) else [found]
     windows = [Window(one.reference, one.contig, one.start, one.name) for one in explained]  # type: ignore[union-attr]
     codes = np.stack([window.codes for window in windows])
     result = []
     for column, target in enumerate(explained[0].targets):  # type: ignore[union-attr]
-        values = np.stack([one.contributions[:, column] for one in explained])  # type: ignore[union-attr]
-        for number, one in enumerate(
-            cluster(find_seqlets(values, seed=options["seed"]), codes, values, min_sites, model.stranded), 1
-        ):
-            name = f"{target}_{_NAMES['contributions']}{number}"
+        if method == "modisco":
+            each = [one.hypothetical[:, :, column] for one in explained]  # type: ignore[union-attr]
+            groups = modisco(codes, np.stack(each), min_sites)
+        else:
+            values = np.stack([one.contributions[:, column] for one in explained])  # type: ignore[union-attr]
+            groups = cluster(find_seqlets(values, seed=options["seed"]), codes, values, min_sites, model.stranded)
+        counts: Counter[str] = Counter()
+        for one in groups:
+            kind = _NAMES[method] if one.contributions.sum() > 0 else "negative"
+            counts[kind] += 1
+            name = f"{target}_{kind}{counts[kind]}"
             members = [(seqlet.row, start, seqlet.score, reverse) for seqlet, start, reverse in one.members]
             rows, starts, scores, reverse = zip(*members)
             sites = _sites(windows, rows, starts, len(one.counts), scores, reverse, name)

@@ -25,3 +25,14 @@ class Residual(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Sum of the input and the body's output, same shape as `x`."""
         return x + self.body(x)
+
+
+class AttentionPooling(nn.Module):
+    """Mean of values over positions, weighted by the softmax of scores.
+
+    The softmax is computed in float32, because in bfloat16 it is imprecise.
+    """
+
+    def forward(self, scores: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+        """Weighted means, float32 of shape (N, targets), of scores and values of shape (N, targets, positions)."""
+        return (torch.softmax(scores.float(), dim=-1) * values.float()).sum(dim=-1)

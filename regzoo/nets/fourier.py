@@ -5,11 +5,15 @@ its inverse are two small matrices, applied to all channels of all windows at on
 multiplied by one matrix per frequency; each complex matrix product is computed as three real ones (Gauss). A block of m
 outputs with a kernel of width k takes about 1.5 (m + k) channel products, where direct evaluation takes m k. The
 rounding error for outputs of order one is about 2e-6; direct evaluation in float32 has 1e-6.
+
+Memory is ordered by position first. A transform is then one large product for all windows, which runs at the speed of
+the products between channels.
 """
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from math import ceil
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +32,8 @@ LONGEST = 128
 PLANS = 64
 #: Values transformed at once: 8 MB, which fit in the last-level cache.
 CACHED = 1 << 21
+#: Number of blocks with equal transforms from which on they are transformed together. Their inputs are copied for this.
+ALIKE = 8
 #: Largest cost, relative to direct evaluation, at which transforms are used. Kernels of 3, at 0.77, were slower.
 WORTHWHILE = 0.65
 
@@ -80,13 +86,53 @@ def _shortest_period(inputs, outputs, shift, taps):
     return max(inputs - shift, outputs + shift + taps - 1, taps)
 
 
-class _Block(NamedTuple):
-    """A block of outputs: slices of the inputs and outputs, and the transforms between them."""
+@dataclass(frozen=True)
+class _Blocks:
+    """Blocks of outputs with equal transforms: positions of the inputs and outputs, and the transforms between them.
 
-    inputs: slice
-    outputs: slice
+    Positions are a slice for one block, and an int64 tensor of shape (positions, count) for several.
+    """
+
+    inputs: slice | torch.Tensor
+    outputs: slice | torch.Tensor
     transform: torch.Tensor
     inverse: torch.Tensor
+
+    @property
+    def count(self) -> int:
+        return 1 if isinstance(self.inputs, slice) else self.inputs.shape[1]
+
+    def split(self, most: int) -> "list[_Blocks]":
+        """These blocks, at most `most` together."""
+        if isinstance(self.inputs, slice) or isinstance(self.outputs, slice):
+            return [self]
+        parts = zip(self.inputs.split(most, 1), self.outputs.split(most, 1))
+        return [_Blocks(x, y, self.transform, self.inverse) for x, y in parts]
+
+    def read(self, x: torch.Tensor) -> torch.Tensor:
+        """Inputs of the blocks, shape (positions of a block, count x columns), of an array (positions, columns)."""
+        if isinstance(self.inputs, slice):
+            return x[self.inputs]
+        return x.index_select(0, self.inputs.flatten()).view(len(self.inputs), -1)
+
+    def write(self, products: torch.Tensor, result: torch.Tensor) -> None:
+        """Inverse transform of products into an array of shape (positions, columns)."""
+        if isinstance(self.outputs, slice):
+            torch.mm(self.inverse, products, out=result[self.outputs])
+        else:
+            y = torch.mm(self.inverse, products)
+            result.index_copy_(0, self.outputs.flatten(), y.view(-1, result.shape[1]))
+
+
+def _parts(blocks: list[_Blocks], most: int) -> Iterator[list[_Blocks]]:
+    """Blocks to evaluate together, at most `most`."""
+    part: list[_Blocks] = []
+    for one in (piece for several in blocks for piece in several.split(most)):
+        if part and sum(b.count for b in part) + one.count > most:
+            yield part
+            part = []
+        part.append(one)
+    yield part
 
 
 class FourierConvolution:
@@ -104,7 +150,7 @@ class FourierConvolution:
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, left: int, dilation: int = 1):
         self.weight, self.bias, self.left, self.dilation = weight, bias, left, dilation
         self.reach = (weight.shape[2] - 1) * dilation
-        self._plans: dict[tuple[int, int, int], tuple[int, list[_Block]] | None] = {}
+        self._plans: dict[tuple[int, int, int], tuple[int, list[_Blocks]] | None] = {}
         self._spectra: dict[int, torch.Tensor] = {}
         self._matrices: dict[tuple[int, int, int, int], list[torch.Tensor]] = {}
 
@@ -117,16 +163,16 @@ class FourierConvolution:
         if self.left > self.reach:  # some outputs read padding only
             return False
         plan = self._plan(low, high, length)
-        return plan is not None and rows * len(plan[1]) >= FEWEST_ROWS
+        return plan is not None and rows * sum(blocks.count for blocks in plan[1]) >= FEWEST_ROWS
 
     @torch.inference_mode()
     def __call__(self, x: torch.Tensor, low: int, high: int, length: int) -> torch.Tensor:
-        """Outputs [low, high), shape (windows, high - low, out).
+        """Outputs [low, high), shape (windows, high - low, out), in memory ordered by position first.
 
         Parameters
         ----------
         x : torch.Tensor, float32, shape (windows, positions, in)
-            The inputs in `inputs_of(low, high, length)`.
+            The inputs in `inputs_of(low, high, length)`. They are copied unless ordered in the same way.
         low, high : int
         length : int
             Length of the whole input, which is zero-padded.
@@ -141,24 +187,28 @@ class FourierConvolution:
             raise ValueError("these outputs are cheaper to evaluate directly")
         period, blocks = plan
         weights = self._spectrum(period)
-        result = x.new_empty(len(x), high - low, weights.shape[2])
+        rows = x.transpose(0, 1).contiguous().flatten(1)
+        result = x.new_empty(high - low, len(x), weights.shape[2])
         # As many blocks at a time as fit in the cache, but enough to make up for reading the weights again.
-        rows = max(CACHED, weights.numel()) // (weights[:, 0].numel() + weights[:, :, 0].numel())
-        count = max(1, rows // len(x))
-        windows = max(1, rows // len(blocks))
-        for part, into in zip(x.split(windows), result.split(windows)):
-            for i in range(0, len(blocks), count):
-                self._evaluate(part, into, blocks[i : i + count], weights)
+        fitting = max(CACHED, weights.numel()) // (weights[:, 0].numel() + weights[:, :, 0].numel())
+        windows = max(1, fitting // sum(b.count for b in blocks))
+        columns = (rows.split(windows * x.shape[2], 1), result.flatten(1).split(windows * weights.shape[2], 1))
+        for source, target in zip(*columns):
+            for part in _parts(blocks, max(1, fitting // min(windows, len(x)))):
+                self._evaluate(source, target, part, weights)
+        result = result.transpose(0, 1)
         return result if self.bias is None else result.add_(self.bias)
 
     @staticmethod
     def _evaluate(x, result, blocks, weights):
-        spectra = x.new_empty(len(blocks), len(x), *weights.shape[:2])
-        for block, spectrum in zip(blocks, spectra):
-            torch.matmul(block.transform, x[:, block.inputs], out=spectrum)
-        products = torch.bmm(spectra.flatten(0, 1).transpose(0, 1), weights).transpose(0, 1)
-        for block, product in zip(blocks, products.unflatten(0, (-1, len(x)))):
-            result[:, block.outputs] = torch.matmul(block.inverse, product)
+        ends = np.cumsum([0, *(b.count * x.shape[1] for b in blocks)]).tolist()
+        spectra = x.new_empty(len(weights), ends[-1])
+        for one, low, high in zip(blocks, ends, ends[1:]):
+            torch.mm(one.transform, one.read(x), out=spectra[:, low:high])
+        products = torch.bmm(spectra.unflatten(1, (-1, weights.shape[1])), weights)
+        widths = [one.count * result.shape[1] for one in blocks]
+        for one, of_blocks in zip(blocks, products.flatten(1).split(widths, 1)):
+            one.write(of_blocks, result)
 
     def _plan(self, low, high, length):
         """Period and blocks, or None if direct evaluation is cheaper.
@@ -206,15 +256,29 @@ class FourierConvolution:
                 inputs = range(begin, min(part[-1] - self.left + self.reach + 1, stop), self.dilation)
                 ranges.append((inputs, part, (part[0] - self.left - begin) // self.dilation))
         period = max(_shortest_period(len(x), len(y), shift, taps) for x, y, shift in ranges)
-        return period, [self._block(*r, period, first, low) for r in ranges]
+        alike: dict[tuple[int, int, int], list[tuple[range, range]]] = {}
+        for x, y, shift in ranges:
+            x, y = (range(r.start - at, r.stop - at, r.step) for r, at in ((x, first), (y, low)))
+            alike.setdefault((len(x), len(y), shift), []).append((x, y))
+        return period, [
+            b for key, places in alike.items() for b in self._alike(places, *self._transforms(*key, period))
+        ]
 
-    def _block(self, inputs, outputs, shift, period, first, low):
-        key = len(inputs), len(outputs), shift, period
+    @staticmethod
+    def _alike(places, transform, inverse):
+        """Blocks of equal transforms, together if they are many."""
+        if len(places) < ALIKE:
+            slices = ((slice(r[0], r[-1] + 1, r.step) for r in both) for both in places)
+            return [_Blocks(x, y, transform, inverse) for x, y in slices]
+        inputs, outputs = (torch.tensor([list(r) for r in side]).T.contiguous() for side in zip(*places))
+        return [_Blocks(inputs, outputs, transform, inverse)]
+
+    def _transforms(self, inputs, outputs, shift, period):
+        key = inputs, outputs, shift, period
         if key not in self._matrices:
-            a, b, _ = bilinear_algorithm(len(inputs), len(outputs), shift, self.weight.shape[2], period)
+            a, b, _ = bilinear_algorithm(inputs, outputs, shift, self.weight.shape[2], period)
             self._matrices[key] = [torch.from_numpy(m).float().contiguous() for m in (b, a)]
-        source, target = (slice(r.start - at, r[-1] + 1 - at, r.step) for r, at in ((inputs, first), (outputs, low)))
-        return _Block(source, target, *self._matrices[key])
+        return self._matrices[key]
 
     def _spectrum(self, period):
         """Transformed weights, shape (products, in, out)."""

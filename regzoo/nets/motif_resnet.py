@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import nn
 
 from regzoo.nets.arguments import Fraction, Size, Sizes
-from regzoo.nets.blocks import Exponential, Residual
+from regzoo.nets.blocks import AttentionPooling, Exponential, Residual
 
 
 def _block(width, kernel, dilation, dropout):
@@ -70,13 +70,12 @@ class MotifResNet(nn.Module):
         self.attention = nn.Conv1d(width, n_targets, 1)
         self.dropout = nn.Dropout1d(dropout)
         self.value = nn.Conv1d(width, n_targets, 1)
+        self.pooling = AttentionPooling()
 
     def head(self, x: torch.Tensor) -> torch.Tensor:
         """Logits, shape (N, n_targets), of the trunk's output, shape (N, width, positions)."""
         x = self.dropout(x)
-        # Each target has its own attention weights. float32, because a softmax in bfloat16 is imprecise.
-        weights = torch.softmax(self.attention(x).float(), dim=-1)
-        return (weights * self.value(x).float()).sum(dim=-1)
+        return self.pooling(self.attention(x), self.value(x))  # each target has its own attention weights
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Logits, shape (N, n_targets), of one-hot windows, shape (N, 4, L)."""

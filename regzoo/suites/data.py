@@ -7,12 +7,15 @@ import hashlib
 import io
 import os
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from regzoo.errors import InputError
+from regzoo.sequence.fasta import fasta_records
 from regzoo.sequence.files import open_bytes
 
 
@@ -33,6 +36,9 @@ class Source(NamedTuple):
 _GUE = "GUE benchmark (Zhou et al. 2023), {}; github.com/MAGICS-LAB/DNABERT_2"
 _LENTI = "lentiMPRA (Agarwal et al. 2025), copy in github.com/autosome-imtf/MPRA-MNIST"
 _SATMUT = "saturation mutagenesis (Kircher et al. 2019), github.com/kircherlab/MPRA_SaturationMutagenesis"
+
+_MPRAU = "MPRAu (Griesemer et al. 2021), ENCODE and github.com/vagarwal87/saluki_paper"
+_CLIP = "CLIP sites (iONMF, Strazar et al. 2016), files of iDeepS (Pan et al. 2018)"
 
 #: Path in the data folder -> source.
 FILES = {
@@ -123,6 +129,74 @@ FILES = {
         "Genomic Benchmarks (Gresova et al. 2023), human_enhancers_cohn, test; "
         "github.com/ML-Bioinfo-CEITEC/genomic_benchmarks",
     ),
+    "utr3/mpra_griesemer/fastUTR_mpra.txt.gz": Source(
+        "75310afba760619fe9659d4c2d52c6d7412d04aee8d23cce1e5493b2e5c642f8",
+        _MPRAU,
+    ),
+    "utr3/mpra_griesemer/ENCFF770UJN.fasta.gz": Source(
+        "0c4306ed6cdcd761869b97981b2e5a9a99240b1e77c2c913e35fff0c05f1ff56",
+        _MPRAU,
+    ),
+    "utr3/mpra_griesemer/ENCFF090JTW.fasta.gz": Source(
+        "c229ef7f1ad2e270e26f3bedbc94901324d1003ddb371eb8d3b5f70f8e53bb06",
+        _MPRAU,
+    ),
+    "utr3/mpra_siegel/fastUTR_mpra.txt.gz": Source(
+        "0ad6734c55abf8ad04263e9e1213ec8d39a8f57b0848eed23f188ac127c83799",
+        "reporters with AU-rich elements (Siegel et al. 2022), copy in github.com/vagarwal87/saluki_paper",
+    ),
+    "utr3/half_life/all_HLs_human.txt.gz": Source(
+        "a7bc8fbe4978c34ecf2a89a3bd14c68bf6b6d792c35ad54ea927745799e42e31",
+        "mRNA half-lives of 39 studies (Agarwal & Kelley 2022), github.com/vagarwal87/saluki_paper",
+    ),
+    "utr3/rbp/ELAVL1_train.fa.gz": Source(
+        "e442914d737ebb7bb9e5d1ccb8b613c61c5e4fe6d7b11ce6946052da702c8d17",
+        _CLIP,
+    ),
+    "utr3/rbp/ELAVL1_test.fa.gz": Source(
+        "f9eb4acf0aecc7fc0231f0783b28a849087a343548b8520f1bb103aaacd96d82",
+        _CLIP,
+    ),
+    "utr3/rbp/FUS_train.fa.gz": Source(
+        "c7bec7c94fedc640e115a278e6c4ef40ac0bccaec95b55eaa239bcac4218ba4b",
+        _CLIP,
+    ),
+    "utr3/rbp/FUS_test.fa.gz": Source(
+        "204930bac01233fe388ca0b60a7e4d028511c29723c4c420a130d75536d2e014",
+        _CLIP,
+    ),
+    "utr3/rbp/HNRNPC_train.fa.gz": Source(
+        "e3cc6ef7f2d53a3f0ca6cf232fca40755348705b4c4bdfd8897ecbecfa618e2d",
+        _CLIP,
+    ),
+    "utr3/rbp/HNRNPC_test.fa.gz": Source(
+        "9d0e73f91550138c11d95a794bdc82c7048038d29d8c35878373a75f10546d60",
+        _CLIP,
+    ),
+    "utr3/rbp/IGF2BP123_train.fa.gz": Source(
+        "63498a9b3c493cf8f482830cbbce7b801eee247c67dcd575a46776b1958d7315",
+        _CLIP,
+    ),
+    "utr3/rbp/IGF2BP123_test.fa.gz": Source(
+        "c0897b23f0d887c27c965faf3a8c18bdf18d7a68acef0ed5fdc83bebcdab53f5",
+        _CLIP,
+    ),
+    "utr3/rbp/PUM2_train.fa.gz": Source(
+        "092379150d2f0f9faa4f1ce4e24baf7142960d7e15052d9ed68e7365dab089ad",
+        _CLIP,
+    ),
+    "utr3/rbp/PUM2_test.fa.gz": Source(
+        "2e875db99b0d78e6e4af32d7787fea09adf0b2d14da89c2ae03c6d9b7374aef5",
+        _CLIP,
+    ),
+    "utr3/rbp/QKI_train.fa.gz": Source(
+        "b2a975b6ea3c711c4ec8aa95e7eebb4c37ace962d2517d8c48579f7a856f4124",
+        _CLIP,
+    ),
+    "utr3/rbp/QKI_test.fa.gz": Source(
+        "25cea4f457700faac9f8dad412edca8f5e4c458c12c48a8894c10656677ac7a8",
+        _CLIP,
+    ),
 }
 
 
@@ -173,13 +247,34 @@ class DataFolder:
         self._content(name)
         return self.folder / name
 
-    def table(self, name: str) -> pd.DataFrame:
+    def fasta(self, name: str) -> list[tuple[str, np.ndarray]]:
+        """Headers and base codes of a FASTA file.
+
+        Parameters
+        ----------
+        name : str
+            A key of `FILES`.
+
+        Returns
+        -------
+        list of (str, numpy.ndarray of uint8)
+
+        Raises
+        ------
+        InputError
+            See `path`.
+        """
+        return list(zip(*fasta_records(self._content(name).decode(), self.folder / name)))
+
+    def table(self, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """A table, comma-separated if its name says .csv and otherwise tab-separated.
 
         Parameters
         ----------
         name : str
             A key of `FILES`.
+        columns : sequence of str, optional
+            Names of the columns of a table without header.
 
         Returns
         -------
@@ -191,7 +286,9 @@ class DataFolder:
             See `path`.
         """
         separator = "," if ".csv" in name else "\t"
-        return pd.read_csv(io.BytesIO(self._content(name)), sep=separator, dtype={"Chrom": str, "chr": str})
+        content = io.BytesIO(self._content(name))
+        header = "infer" if columns is None else None
+        return pd.read_csv(content, sep=separator, header=header, names=columns, dtype={"Chrom": str, "chr": str})
 
     def _content(self, name):
         path, (digest, origin) = self.folder / name, FILES[name]

@@ -134,18 +134,51 @@ def scores(model: LanguageModel, task: ProbeTask, batch_size: int = 64) -> np.nd
     -------
     numpy.ndarray, float32, shape (N, hidden)
     """
+    return embedded(model, task.sequences, batch_size)
+
+
+def embedded(model: LanguageModel, sequences: Sequence[np.ndarray], batch_size: int = 64) -> np.ndarray:
+    """Mean token embeddings.
+
+    Parameters
+    ----------
+    model : LanguageModel
+    sequences : sequence of numpy.ndarray, uint8
+        Base codes, N arrays.
+    batch_size : int
+        Sequences of 64 tokens in one pass.
+
+    Returns
+    -------
+    numpy.ndarray, float32, shape (N, hidden)
+    """
     found = []
-    for start in range(0, len(task.sequences), _GROUP):
-        pieces = vectors_of(model, task.sequences[start : start + _GROUP], "mean", batch_size=batch_size)
+    for start in range(0, len(sequences), _GROUP):
+        pieces = vectors_of(model, sequences[start : start + _GROUP], "mean", batch_size=batch_size)
         found += [vectors[0] for _, _, vectors in pieces]
     return np.stack(found)
 
 
 def baseline(task: ProbeTask) -> np.ndarray:
     """Features of a baseline, shape (N, 256): frequencies of 4-mers."""
+    return frequencies(task.sequences)
+
+
+def frequencies(sequences: Sequence[np.ndarray]) -> np.ndarray:
+    """Frequencies of 4-mers among those without an unknown base.
+
+    Parameters
+    ----------
+    sequences : sequence of numpy.ndarray, uint8
+        Base codes, N arrays.
+
+    Returns
+    -------
+    numpy.ndarray, float, shape (N, 256)
+    """
     powers = 4 ** np.arange(_K)
-    found = np.zeros((len(task.sequences), 4**_K))
-    for row, codes in enumerate(task.sequences):
+    found = np.zeros((len(sequences), 4**_K))
+    for row, codes in enumerate(sequences):
         windows = np.lib.stride_tricks.sliding_window_view(codes, _K).astype(int)
         known = windows[(windows < 4).all(axis=1)] @ powers
         found[row] = np.bincount(known, minlength=4**_K) / max(1, len(known))

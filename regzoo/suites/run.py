@@ -25,7 +25,7 @@ from regzoo.options import SUITES, check_at_least, check_choice, distinct
 from regzoo.output.files import finished_file
 from regzoo.prediction import columns_of_models
 from regzoo.sequence.genome import as_genome
-from regzoo.suites import alleles, mpra, probe, protocol, satmut
+from regzoo.suites import alleles, geneb, mpra, probe, protocol, satmut, utr3
 from regzoo.suites.data import DataFolder
 from regzoo.suites.score_files import is_score_file, read_scores
 from regzoo.zoo import load_language_model, load_model
@@ -33,7 +33,16 @@ from regzoo.zoo import load_language_model, load_model
 logger = logging.getLogger(__name__)
 
 _FORMATS = (".json", ".md", ".tsv")
-_MODULES: dict[str, ModuleType] = {"alleles": alleles, "satmut": satmut, "mpra": mpra, "probe": probe}
+_MODULES: dict[str, ModuleType] = {
+    "alleles": alleles,
+    "satmut": satmut,
+    "mpra": mpra,
+    "probe": probe,
+    "geneb": geneb,
+    "utr3": utr3,
+}
+_EMBEDDED = ("probe", "geneb", "utr3")  # suites of language models
+
 _LIBRARIES = ("numpy", "scikit-learn", "scipy", "torch")
 
 
@@ -82,6 +91,10 @@ def benchmark(
     targets: Sequence[str] = (),
     data_sets: Sequence[str] = (),
     training_rows: int = 10_000,
+    trials: int = 0,
+    utrs: str | Path | None = None,
+    positives: Any = None,
+    negatives: Any = None,
     seed: int = 0,
     batch_size: int = 64,
     device: str = "auto",
@@ -96,20 +109,27 @@ def benchmark(
     suite : str
         A key of `regzoo.options.SUITES`.
     models : model, or list of models
-        Names, paths or loaded models; language models for the suite 'probe'. Or files of scores: .tsv, .csv (plain or
-        gzipped) or .parquet with columns data_set, id, and one for each target (for 'probe', each dimension of an
-        embedding). A file may leave out whole data sets, but no row of one. Without models, the baseline and published
-        figures are computed.
+        Names, paths or loaded models; language models for the suites 'probe', 'geneb' and 'utr3'. Or files of scores:
+        .tsv, .csv (plain or gzipped) or .parquet with columns data_set, id, and one for each target (for embeddings,
+        each dimension). A file may leave out whole data sets, but no row of one. Without models, the baseline and
+        published figures are computed.
     data : str or pathlib.Path, optional
         Folder with the data files, whose digests are checked. By default REGZOO_DATA.
     genome : str, pathlib.Path or Genome, optional
-        GRCh38, for the variants of the suite 'alleles' whose sequence is not in the tables.
+        GRCh38, for the variants of the suite 'alleles' whose sequence is not in the tables; or the genome of
+        `positives` and `negatives`.
     targets : sequence of str
         Targets to report on all rows. By default one target is chosen on half of the rows and reported on the others.
     data_sets : sequence of str
         Data sets to evaluate. By default all of the suite.
     training_rows : int
-        Most training rows of a data set of the suite 'probe', drawn with the seed.
+        Most training rows of a data set of the suite 'probe', and most rows of one of 'utr3', drawn with the seed.
+    trials : int
+        Optuna trials of the support vector regressions and perceptrons of the suite 'utr3'; 0 leaves these out.
+    utrs : str or pathlib.Path, optional
+        FASTA of 3'UTRs named by Ensembl gene, for the half-lives of the suite 'utr3'.
+    positives, negatives : VCF files, data frames or lists, optional
+        Variants of two classes in `genome`, for the suite 'utr3'.
     seed : int
         Seed of the halves and of random forests.
     batch_size : int
@@ -119,7 +139,8 @@ def benchmark(
     rows : str or pathlib.Path, optional
         Write the rows that are scored, with ids and sequences, to this .tsv, .tsv.gz, .csv or .csv.gz file.
     output : str, pathlib.Path, or list of them, optional
-        Files to write: .json (everything), .md or .tsv (the table).
+        Files to write: .json (everything), .md or .tsv (the table). For the suite 'geneb' and one model also
+        .geneb.json, a file to submit to its leaderboard.
     progress : bool
         Show a progress bar on standard error, with the model and the data set.
 
@@ -133,15 +154,17 @@ def benchmark(
         If the suite, a model, a data file or an output is not valid, or the rows of a file of scores do not match.
     """
     check_choice("suite", suite, SUITES)
-    check_at_least(0, seed=seed)
+    check_at_least(0, seed=seed, trials=trials)
     check_at_least(1, batch_size=batch_size, training_rows=training_rows)
     given = list(models) if isinstance(models, (list, tuple)) else [models]
     files = [one for one in given if is_score_file(one)]
     outputs = checked_outputs(output, dict(enumerate(files)), _FORMATS, ())
-    _check_options(suite, genome, targets, data_sets, rows, files)
+    of_utr3 = {"trials": trials, "utrs": utrs, "positives": positives, "negatives": negatives}
+    _check_options(suite, genome, targets, data_sets, rows, files, of_utr3)
+    _check_submission(suite, given, outputs)
     folder, module = DataFolder(data), _MODULES[suite]
     loaded = [one if is_score_file(one) else _load(suite, one, device) for one in given]
-    tasks = _chosen(_tasks(suite, folder, genome, loaded, training_rows, seed), suite, data_sets)
+    tasks = _chosen(_tasks(suite, folder, genome, loaded, training_rows, seed, of_utr3), suite, data_sets)
     if rows is not None:
         _write_rows(tasks, rows)
     wanted = _wanted(loaded, targets)
@@ -152,17 +175,20 @@ def benchmark(
             values = _watched(values, own, name, bar)
             found += [_noted(row, name) for row in _report(module, own, names, values, bool(targets))]
     table = pd.DataFrame([{"suite": suite, "note": ""} | row for row in found], columns=list(protocol.COLUMNS))
-    command = _command(suite, given, genome, targets, data_sets, training_rows, seed)
+    command = _command(suite, given, genome, targets, data_sets, training_rows, seed, of_utr3)
     result = Benchmark(suite, table, command, _versions(), dict(folder.used))
-    _write(result, outputs)
+    _write(result, outputs, loaded)
     return result
 
 
-def _check_options(suite, genome, targets, data_sets, rows, files):
-    if genome is not None and suite != "alleles":
+def _check_options(suite, genome, targets, data_sets, rows, files, of_utr3):
+    if genome is not None and suite not in ("alleles", "utr3"):
         raise InputError(f"the suite {suite!r} reads no genome; leave it out")
-    if targets and suite == "probe":
-        raise InputError("the suite 'probe' reads embeddings, which have no targets; leave them out")
+    for name, value in of_utr3.items():
+        if value not in (None, 0) and suite != "utr3":
+            raise InputError(f"{name}: an option of the suite 'utr3'; leave it out for {suite!r}")
+    if targets and suite in _EMBEDDED:
+        raise InputError(f"the suite {suite!r} reads embeddings, which have no targets; leave them out")
     for name, value in (("targets", targets), ("data_sets", data_sets)):
         if isinstance(value, str):
             raise InputError(f"{name}: expected a list, got the string {value!r}")
@@ -170,14 +196,21 @@ def _check_options(suite, genome, targets, data_sets, rows, files):
         checked_outputs(rows, dict(enumerate(files)), (".tsv", ".tsv.gz", ".csv", ".csv.gz"), ())
 
 
+def _check_submission(suite, given, outputs):
+    """A submission is of one model and one suite."""
+    for path in outputs:
+        if str(path).endswith(".geneb.json") and (suite != "geneb" or len(given) != 1):
+            raise InputError(f"{path}: a submission is of one model and the suite 'geneb'")
+
+
 def _load(suite, model, device):
-    if suite == "probe":
+    if suite in _EMBEDDED:
         name = str(model) if isinstance(model, (str, Path)) else getattr(model, "name", "language model")
         return name, load_language_model(model, device)
     return load_model(model, device)
 
 
-def _tasks(suite, folder, genome, loaded, training_rows, seed):
+def _tasks(suite, folder, genome, loaded, training_rows, seed, of_utr3):
     if suite == "satmut":
         return satmut.tasks(folder)
     if suite == "alleles":
@@ -185,6 +218,10 @@ def _tasks(suite, folder, genome, loaded, training_rows, seed):
         return alleles.tasks(folder, None if genome is None else as_genome(genome), flank, seed)
     if suite == "probe":
         return probe.tasks(folder, seed, training_rows)
+    if suite == "geneb":
+        return geneb.tasks(folder)
+    if suite == "utr3":
+        return utr3.tasks(folder, seed, training_rows, genome=genome, **of_utr3)
     return mpra.tasks(folder, seed)
 
 
@@ -269,7 +306,7 @@ def _versions():
     return {"regzoo": regzoo.__version__, "python": platform.python_version()} | found
 
 
-def _command(suite, models, genome, targets, data_sets, training_rows, seed):
+def _command(suite, models, genome, targets, data_sets, training_rows, seed, of_utr3):
     """The command, without folders: data and genome lie elsewhere on another machine."""
     words = ["regzoo", "benchmark", suite]
     for model in models:
@@ -278,18 +315,32 @@ def _command(suite, models, genome, targets, data_sets, training_rows, seed):
     words += [word for target in targets for word in ("--target", target)]
     words += [word for name in data_sets for word in ("--data-set", name)]
     words += [] if training_rows == 10_000 else ["--training-rows", str(training_rows)]
+    for name, value in of_utr3.items():
+        if value not in (None, 0):
+            words += [f"--{name}", Path(value).name if isinstance(value, (str, Path)) else str(value)]
     return shlex.join([*words, *(("--seed", str(seed)) if seed else ())])
 
 
-def _write(result, outputs):
+def _write(result, outputs, loaded):
     for path in outputs:
         with finished_file(path) as temporary:
-            if str(path).endswith(".json"):
+            if str(path).endswith(".geneb.json"):
+                temporary.write_text(json.dumps(_submission(result, loaded[0])) + "\n")
+            elif str(path).endswith(".json"):
                 temporary.write_text(result.to_json() + "\n")
             elif str(path).endswith(".md"):
                 temporary.write_text(result.to_markdown() + "\n")
             else:
                 result.table.to_csv(temporary, sep="\t", index=False, float_format="%.5g")
+
+
+def _submission(result, model):
+    """A file for GENEB's leaderboard, of a loaded language model or a file of embeddings."""
+    if is_score_file(model):
+        return geneb.submission(result.table, Path(model).name, None, regzoo.__version__)
+    name, lm = model
+    parameters = sum(one.numel() for one in lm.net.parameters())
+    return geneb.submission(result.table, name, parameters, regzoo.__version__)
 
 
 def _markdown(table):

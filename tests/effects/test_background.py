@@ -9,6 +9,7 @@ from scipy.stats import chisquare
 import regzoo
 from regzoo.effects import background as module
 from regzoo.effects.background import Background, background, of_model, random_variants, sketch
+from regzoo.effects.element_distance import EDGES, Elements, quotas
 from regzoo.errors import InputError, ModelError
 from regzoo.sequence import Genome, decode
 from regzoo.zoo import read_targets
@@ -81,6 +82,40 @@ def test_regions_and_matched_spectra(genome):
     for chrom, pos in zip(matched.chrom, matched.pos):
         text = decode(genome.codes(chrom)[pos - 2 : pos + 1])
         assert text[1:] == "CG" and text[0] in "AT"
+
+
+def test_distances_to_elements_are_matched(genome):
+    bed = pd.DataFrame({"chrom": ["one", "one", "absent"], "start": [5000, 5100, 0], "end": [5200, 5150, 9]})
+    near = Elements(bed, genome)
+    rng = np.random.default_rng(2)
+    positions = rng.integers(0, 20_000, 300)
+    inside = range(5000, 5200)
+    expected = [0 if p in inside else min(abs(p - 5000), abs(p - 5199)) for p in positions]
+    np.testing.assert_array_equal(near.distance(np.zeros(300, dtype=int), positions), expected)
+    assert (near.bins(np.ones(5, dtype=int), positions[:5]) == len(EDGES)).all()  # no element on this contig
+    sequence = decode(genome.codes("one"))
+    at = [p for p in [5010, 5020, 5030, 5060, 5210, 5250, 7000, 15000] if sequence[p] != "N"]
+    given = [f"one:{p + 1}:{sequence[p]}:{'A' if sequence[p] != 'A' else 'C'}" for p in at]
+    drawn = random_variants(genome, 400, spectrum=given, elements=bed)
+    numbers = drawn.chrom.map({"one": 0, "two": 1}).to_numpy()
+    wanted = quotas(near.bins(np.zeros(len(at), dtype=int), np.array(at)), 400)
+    found = np.bincount(near.bins(numbers, drawn.pos.to_numpy() - 1), minlength=len(EDGES) + 1)
+    np.testing.assert_array_equal(found, wanted)
+    assert wanted.sum() == 400 and wanted[0] == 200
+    with pytest.raises(InputError, match="give the variants as the spectrum, in place of 'human'"):
+        random_variants(genome, 10, elements=bed)
+    with pytest.raises(InputError, match="no element lies on a contig"):
+        random_variants(genome, 10, spectrum=given, elements=["absent:1-10"])
+
+
+def test_the_p_value_of_deepsea_effects_is_named_e_value(genome):
+    model = regzoo.load_model(MODEL, device="cpu")
+    made = background(model, genome, count=150, scores=["deepsea_effect"])
+    options = {"scores": ["deepsea_effect"], "targets": ["tf0"], "percentile": True, "background": made}
+    table = regzoo.score_variants(model, VCF, FASTA, **options).query("status == 'scored'")
+    expected = made.p_value("deepsea_effect", "tf0", table["deepsea_effect:tf0"])
+    np.testing.assert_allclose(table["deepsea_effect_evalue:tf0"], expected, rtol=1e-5)
+    assert "deepsea_effect_p:tf0" not in table
 
 
 def test_files(tmp_path, genome):

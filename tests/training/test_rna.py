@@ -8,7 +8,8 @@ import pytest
 from regzoo.errors import InputError
 from regzoo.evaluate.labelled import read_labelled
 from regzoo.sequence import decode
-from training.data.records import read_fasta, read_sequences, read_text, table_sequences
+from regzoo.sequence.fasta import read_fasta, read_text
+from training.data.records import read_sequences, table_sequences
 
 RNA, DNA = "acguACGUNRacguACGUacgu", "ACGTACGTNNACGTACGTACGT"
 PROTEIN = "MKTAYIAKQRQISFVKSHFSRQLEERLGLIEVQ"

@@ -10,8 +10,8 @@ from scipy.io import savemat
 
 from regzoo.errors import InputError
 from regzoo.sequence import decode, encode, one_hot, reverse_complement
+from regzoo.sequence.shared_kmers import clusters, near_duplicates
 from training.data import load_examples
-from training.data.overlap import clusters, near_duplicates
 from training.data.sources import Data
 
 

@@ -10,12 +10,12 @@ from safetensors.torch import load_file
 
 from regzoo.errors import InputError
 from regzoo.sequence import decode, encode_many, reverse_complement
+from regzoo.sequence.shared_kmers import shares_kmer
 from tests.conftest import ROOT
 from tests.training.commands import passes_kipoi_test, train
 from training.augment import augment
 from training.baseline import fit_baseline, kmer_counts
 from training.data import load_examples
-from training.data.overlap import shares_kmer
 from training.evaluate import evaluate_run
 from training.export import export
 from training.fit import fit

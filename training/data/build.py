@@ -20,9 +20,9 @@ from regzoo.output.files import finished_file
 from regzoo.output.hdf5 import NewHdf5
 from regzoo.sequence import Genome
 from regzoo.sequence.codes import UNKNOWN
+from regzoo.sequence.shared_kmers import kmer_hashes, near_duplicates
 from regzoo.sequence.shuffle import shuffled_dinucleotides
 from training.data.negatives import gc_content, gc_matched
-from training.data.overlap import kmer_hashes, near_duplicates
 from training.data.peaks import Coverage, bin_signal, overlap_labels, read_peaks, soft_masked, summit_windows, tiles
 from training.section import Section, read_section
 

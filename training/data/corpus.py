@@ -6,7 +6,7 @@ import numpy as np
 
 from regzoo.errors import InputError
 from regzoo.sequence.codes import UNKNOWN
-from training.data.overlap import is_among, kmer_hashes, window_hashes
+from regzoo.sequence.shared_kmers import is_among, kmer_hashes, window_hashes
 from training.data.records import cut_windows
 from training.data.sources import find_files
 from training.recipe import Corpus

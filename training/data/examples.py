@@ -8,8 +8,8 @@ import numpy as np
 
 from regzoo.errors import InputError
 from regzoo.sequence.codes import fitted
+from regzoo.sequence.shared_kmers import CHUNK, shares_kmer, window_hashes
 from training.data.holdout import held_out
-from training.data.overlap import CHUNK, shares_kmer, window_hashes
 from training.data.records import cut_windows
 from training.data.sources import SPLITS, Source, find_files
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from regzoo.errors import InputError
-from training.data.overlap import clusters
+from regzoo.sequence.shared_kmers import clusters
 from training.data.sources import Holdout
 
 

@@ -1,9 +1,7 @@
 """Sequences and labels from FASTA files and tables, plain or gzipped; errors name the record."""
 
 import csv
-import gzip
 import re
-import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,51 +10,10 @@ import pandas as pd
 
 from regzoo.errors import InputError
 from regzoo.sequence.codes import encode_checked
+from regzoo.sequence.fasta import read_text
 
 _SEQUENCE = re.compile(r"[ACGTUNacgtun]{20,}")
 MISSING = {"", "NA", "NaN", "nan", "."}
-
-
-def read_text(path: Path) -> str:
-    """Read a text file, plain or gzipped; an InputError if it cannot be read."""
-    opener = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(path, "rt") as handle:
-            return handle.read()
-    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
-        raise InputError(f"{path}: cannot read this file ({error})") from error
-
-
-def read_fasta(path: Path) -> tuple[list[str], list[np.ndarray]]:
-    """Read headers and base codes of a FASTA file.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-
-    Returns
-    -------
-    headers : list of str
-        Without '>'.
-    sequences : list of numpy.ndarray, uint8
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read, does not begin with '>', or has a record without sequence. The record is named.
-    """
-    text = read_text(path)
-    if not text.startswith(">"):
-        raise InputError(f"{path}: not a FASTA file; expected '>' at the start")
-    headers, sequences = [], []
-    for record in re.split(r"^>", text, flags=re.M)[1:]:
-        header, _, body = record.partition("\n")
-        body = "".join(body.split())
-        if not body:
-            raise InputError(f"{path}, record {header.strip()!r}: no sequence")
-        headers.append(header.strip())
-        sequences.append(encode_checked(body, f"{path}, record {header.strip()!r}"))
-    return headers, sequences
 
 
 def read_table(path: Path, columns: list[str] | None = None) -> pd.DataFrame:

@@ -10,7 +10,8 @@ from pydantic import Field
 
 from regzoo.errors import InputError
 from regzoo.evaluate.labelled import read_labelled
-from training.data.records import column, numbers, read_fasta, read_table, table_sequences
+from regzoo.sequence.fasta import read_fasta
+from training.data.records import column, numbers, read_table, table_sequences
 from training.data.sources.base import Piece, Source
 from training.section import Section
 

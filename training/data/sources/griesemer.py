@@ -7,7 +7,9 @@ from typing import Literal
 import numpy as np
 
 from regzoo.errors import InputError
-from training.data.records import column, numbers, read_fasta, read_table
+from regzoo.sequence.fasta import read_fasta
+from regzoo.suites.utr3_tasks import oligo_name
+from training.data.records import column, numbers, read_table
 from training.data.sources.base import Piece, Source
 
 logger = logging.getLogger(__name__)
@@ -38,7 +40,7 @@ class GriesemerData(Source):
                     sequences.setdefault(name, codes)
         table = read_table(path)
         ids = column(table, "mpra_variant_id", path)
-        found = np.array([_oligo(name, "ref", sequences) is not None for name in ids])
+        found = np.array([oligo_name(name, "ref", sequences) is not None for name in ids])
         if found.mean() < MATCHED:
             raise InputError(
                 f"{path}: no oligo for {(~found).sum()} of {len(ids)} variants, such as {ids[~found].iloc[0]!r}"
@@ -53,16 +55,6 @@ class GriesemerData(Source):
             )
         table, ids = table[found], ids[found]
         for allele, word in (("ref", "Ref"), ("alt", "Alt")):
-            rows = [sequences[_oligo(name, allele, sequences)] for name in ids]
+            rows = [sequences[str(oligo_name(name, allele, sequences))] for name in ids]
             labels = {c: numbers(column(table, f"log2FoldChange_{word}_{c}", path), path) for c in self.cells}
             yield Piece(path, "train", rows, labels, list(ids))
-
-
-def _oligo(variant, allele, names):
-    """The oligo's name: the allele comes before the suffix of repeated variants ('_2', '_+', '_bash_v1T'), if any."""
-    parts = variant.split("_")
-    for end in range(len(parts), 0, -1):
-        name = "_".join([*parts[:end], allele, *parts[end:]])
-        if name in names:
-            return name
-    return None

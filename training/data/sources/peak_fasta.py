@@ -9,10 +9,10 @@ from pydantic import Field
 
 from regzoo.errors import InputError
 from regzoo.sequence.codes import UNKNOWN
+from regzoo.sequence.fasta import read_fasta
 from regzoo.sequence.shuffle import shuffled_dinucleotides
 from training.data.negatives import gc_content, nearest_contents
 from training.data.peaks import Coverage
-from training.data.records import read_fasta
 from training.data.sources.base import SPLITS, Piece, Source
 
 _PLACE = re.compile(r"(\w+):(\d+)-(\d+)")

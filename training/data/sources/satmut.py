@@ -10,7 +10,8 @@ from pydantic import Field
 
 from regzoo.errors import InputError
 from regzoo.sequence.codes import BASES, UNKNOWN, encode
-from training.data.records import column, numbers, read_fasta, read_table
+from regzoo.sequence.fasta import read_fasta
+from training.data.records import column, numbers, read_table
 from training.data.sources.base import Piece, Source
 
 _PLACE = re.compile(r"^(\S+) \S+:(\d+)-\d+")

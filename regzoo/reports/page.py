@@ -1,0 +1,66 @@
+"""A page: one HTML file with its style, script and data, which may load nothing from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+import regzoo
+from regzoo.output.files import finished_file
+
+_ESCAPED = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+
+
+def embedded(value: Any) -> Markup:
+    """JSON that can stand in a script element, whatever its texts hold."""
+    found = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for character, escape in _ESCAPED.items():
+        found = found.replace(character, escape)
+    return Markup(found)
+
+
+def render(template: str, **content: Any) -> str:
+    """HTML of a page.
+
+    Parameters
+    ----------
+    template : str
+        File in `regzoo/reports/templates`.
+    **content
+        Variables of the template. Text is escaped.
+
+    Returns
+    -------
+    str
+    """
+    loader = PackageLoader("regzoo.reports")
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["embedded"] = embedded
+    style, charts, script = (_source(environment, name) for name in ("page.css", "charts.css", "report.js"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template(template).render(
+        style=Markup(style),
+        chart_style=Markup(charts),
+        script=Markup(script),
+        digest=f"sha256-{digest}",
+        version=regzoo.__version__,
+        **content,
+    )
+
+
+def _source(environment, name):
+    return environment.loader.get_source(environment, name)[0]
+
+
+def write_page(html: str, path: str | Path) -> None:
+    """Write a page, whole or not at all."""
+    with finished_file(path) as temporary:
+        temporary.write_text(html, encoding="utf-8", errors="replace", newline="\n")

@@ -1,0 +1,1 @@
+"""Predictions of a model along a genome, as tracks and called elements."""
