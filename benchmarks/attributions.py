@@ -199,8 +199,8 @@ def main():
         rows = agreement(regzoo.load_model(name, device="cpu"), arguments.count, arguments.paths)
         result["models"][name]["agreement"] = rows
         shown(rows, result["models"][name]["seconds_per_window"])
-    with finished_file(arguments.output) as temporary:
-        temporary.write_text(json.dumps(result, indent=1) + "\n")
+        with finished_file(arguments.output) as temporary:
+            temporary.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@
 
 Random weights of the official architectures (the arithmetic does not depend on them) and random sequence. Independent
 windows take the faster pass of `Model.predict`. Both are timed in turn in one process. The table holds the median of
-several rounds, the gain by the number of multiply-adds, and the largest difference between the predictions. `period` is the distance of windows of one pooling
-phase, which share.
+several rounds, the gain by the number of multiply-adds of direct evaluation, and the largest difference between the
+predictions. `period` is the distance of windows of one pooling phase, which share.
 """
 
 import argparse
@@ -77,8 +77,8 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     print(
-        "| model | step | period | independent, ms per window | shared, ms per window | gain | by operation count | share of it | "
-        "largest difference |\n|---|---|---|---|---|---|---|---|---|"
+        "| model | step | period | independent, ms per window | shared, ms per window | gain | by operation count | "
+        "share of it | largest difference |\n|---|---|---|---|---|---|---|---|---|"
     )
     for name in args.models:
         for step in args.steps:

@@ -667,6 +667,8 @@ def motifs(
         attribution=attribution,
         targets=targets,
         negatives=negatives,
+        variants=variants,
+        reference=reference,
         min_sites=min_sites,
         database=database,
         seed=seed,
@@ -891,7 +893,8 @@ def report(
     ] = None,
     orientation: Annotated[str, _option("--orientation", help=_listed(ORIENTATIONS))] = "report",
     pip: Annotated[
-        str | None, _option("--pip", help="Rank by posterior inclusion probability x percentile, as of `regzoo alleles`")
+        str | None,
+        _option("--pip", help="Rank by posterior inclusion probability x percentile, as of `regzoo alleles`"),
     ] = None,
     regions: Annotated[
         str | None, _option("--regions", "-r", help="BED or GFF file of genes or elements, drawn around variants")
@@ -1034,8 +1037,8 @@ def compare(
         _option(
             "--output",
             "-o",
-            help="Also write .tsv, .md, or .png, .svg or .pdf with ROC and precision-recall curves (predicted against "
-            "measured for values); repeat for more",
+            help="Also write .tsv, .md, .html (as of `regzoo report`), or .png, .svg or .pdf with ROC and "
+            "precision-recall curves (predicted against measured for values); repeat for more",
         ),
     ] = None,
     quiet: Quiet = False,
@@ -1091,7 +1094,7 @@ def benchmark(
     ] = None,
     genome: Annotated[
         str | None,
-        _option(*GENOME_NAMES, help="GRCh38 for variants of alleles without sequence; or the genome of --positives"),
+        _option(*GENOME_NAMES, help="GRCh38 for variants of alleles without sequence; or the genome of --variants or --positives"),
     ] = None,
     targets: Annotated[
         list[str],
@@ -1118,6 +1121,12 @@ def benchmark(
         str | None, _option("--positives", help="VCF of variants of one class in the genome, for utr3")
     ] = None,
     negatives: Annotated[str | None, _option("--negatives", help="VCF of variants of the other class")] = None,
+    variants: Annotated[
+        str | None, _option("--variants", help="VCF on which deepsea compares effects, with --genome")
+    ] = None,
+    reference: Annotated[
+        str, _option("--reference", help="Official model with which deepsea compares")
+    ] = "DeepSEA/variantEffects",
     seed: Annotated[int, _option("--seed", min=0, help="Seed of the halves and of random forests")] = 0,
     batch_size: BatchSize = 64,
     device: Device = "auto",

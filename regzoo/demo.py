@@ -49,6 +49,14 @@ def show(path: Path) -> None:
             print("   ", line[:150] + ("…" if len(line) > 150 else ""))
 
 
+def first_interval(bed: str) -> tuple[str, int, int]:
+    """Contig, start and end of the first interval of a BED file, 0-based and half-open."""
+    from regzoo.sequence import read_bed
+
+    found = read_bed(bed)
+    return str(found.contigs[0]), int(found.starts[0]), int(found.ends[0])
+
+
 def main() -> None:
     """Run the demonstration and print the paths of its outputs."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -66,8 +74,23 @@ def main() -> None:
     run("regzoo", "predict", args.bed, "--genome", args.fasta, "--model", args.model, "-o", out / "labelled.tsv")
     best = ("--best", "-o", out / "alleles.tsv")
     run("regzoo", "alleles", args.vcf, "--genome", args.fasta, "--model", args.model, *best)
+    contig, start, end = first_interval(args.bed)
+    place, near = f"{contig}:{start + 1}-{end}", f"{contig}:{max(0, start - 1000) + 1}-{end}"
+    on = ("--genome", args.fasta, "--model", args.model)
+    run("regzoo", "explain", place, *on, "--method", "saturation", "-o", out / "explain.tsv")
+    run("regzoo", "scan", args.fasta, "--model", args.model, "--regions", near, "-o", out / "scan.tsv")
     print(f"\nOutputs are in {out.resolve()}:")
-    for name in ("predict.tsv", "veff.vcf", "python.tsv", "score.tsv", "labelled.tsv", "alleles.tsv"):
+    files = (
+        "predict.tsv",
+        "veff.vcf",
+        "python.tsv",
+        "score.tsv",
+        "labelled.tsv",
+        "alleles.tsv",
+        "explain.tsv",
+        "scan.tsv",
+    )
+    for name in files:
         show(out / name)
 
 

@@ -88,6 +88,7 @@ SUITES = {
     "mpra": "activity of sequences in reporter assays",
     "probe": "random forest on frozen embeddings of a language model",
     "geneb": "logistic regression on frozen embeddings, with all or few training rows (GENEB)",
+    "deepsea": "agreement with an official model, DeepSEA by default, on given variants",
     "utr3": "3'UTRs: sites of RNA-binding proteins, variants, reporter assays, half-lives",
 }
 #: Scores of masked language models.

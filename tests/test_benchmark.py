@@ -22,7 +22,7 @@ from regzoo.suites.data import FILES, DataFolder, Source
 from regzoo.suites.protocol import direction, halves
 from regzoo.suites.windows import allele_windows, readout
 from regzoo.zoo import load_language_model
-from tests.conftest import shared_data
+from tests.conftest import FASTA, VCF, shared_data
 
 BASES = np.array(list("ACGT"))
 LENGTH = 21
@@ -445,6 +445,29 @@ def test_a_bar_shows_the_data_set(plain_folder, capsys):
     regzoo.benchmark("alleles", data=plain_folder(allele_tables()), progress=True)
     shown = capsys.readouterr().err
     assert "0/6" in shown and "baseline, codebook" in shown and "6/6" in shown
+
+
+def test_agreement_with_another_model_against_scipy():
+    arguments = {"genome": FASTA, "variants": VCF, "reference": "Basset/tf-human", "device": "cpu"}
+    result = regzoo.benchmark("deepsea", "MotifResNet/tf-human", **arguments)
+    assert "--variants" in result.command and result.data == {}
+    tables = [
+        regzoo.score_variants(name, VCF, FASTA, scores=["logit"], device="cpu").query("status == 'scored'")
+        for name in ("MotifResNet/tf-human", "Basset/tf-human")
+    ]
+    for target in ("tf0", "tf4"):
+        one, other = (table[f"logit:{target}"].to_numpy(float) for table in tables)
+        for metric, reference in (("pearson", stats.pearsonr), ("spearman", stats.spearmanr)):
+            row = value(result.table, model="MotifResNet/tf-human", target=target, metric=metric)
+            assert row.value == pytest.approx(reference(one, other)[0], abs=1e-4) and row.n == len(one)
+        strongest = [set(np.argsort(-np.abs(x), kind="stable")[:100]) for x in (one, other)]
+        row = value(result.table, model="MotifResNet/tf-human", target=target, metric="top_100_overlap")
+        assert row.value == len(strongest[0] & strongest[1]) / min(100, len(one))
+    assert len(result.table[result.table.model.str.startswith("baseline")]) == 3  # the largest of all targets alone
+    with pytest.raises(InputError, match="needs variants and their genome"):
+        regzoo.benchmark("deepsea", "MotifResNet/tf-human", reference="Basset/tf-human")
+    with pytest.raises(InputError, match="variants: an option of the suite 'deepsea'"):
+        regzoo.benchmark("mpra", variants=VCF, data=FASTA.parent)
 
 
 def test_one_data_set_can_be_evaluated(plain_folder, monkeypatch):

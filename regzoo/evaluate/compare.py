@@ -133,7 +133,8 @@ def compare(
     device : str
         'auto', 'cpu', 'cuda' or 'cuda:N', for models given by name or path.
     output : str, pathlib.Path, or list of them, optional
-        Files to write: .tsv (metrics), .md (both tables), or .png, .svg or .pdf (curves).
+        Files to write: .tsv (metrics), .md (both tables), .html (a page, as of `regzoo.report`), or .png, .svg or .pdf
+        (curves).
     progress : bool
         Show a progress bar on standard error.
 
@@ -146,7 +147,7 @@ def compare(
     regzoo.RegzooError
         If a model, a target, a file or an output is not valid.
     """
-    outputs = checked_outputs(output, data, (".tsv", ".md", *SUFFIXES), ("matplotlib", "scikit-learn"))
+    outputs = checked_outputs(output, data, (".tsv", ".md", ".html", *SUFFIXES), ("matplotlib", "scikit-learn"))
     sets, runs = read_sets(data), {}
     codes = {target: labelled.codes for target, labelled in sets.items()}
     for name, model in tqdm(_by_name(models).items(), desc="comparing", unit=" models", disable=not progress):
@@ -159,6 +160,11 @@ def compare(
     for path in outputs:
         if str(path).endswith(SUFFIXES):
             found.plot(path)
+            continue
+        if str(path).endswith(".html"):
+            from regzoo.reports.build import report
+
+            report(found, output=path)
             continue
         with finished_file(path) as temporary:
             if str(path).endswith(".tsv"):

@@ -157,7 +157,7 @@ def _of_variants(given, models, genome, options, drawn, device, progress):
     unused = [name for name, value in options.items() if value not in (None, (), [], "report")]
     if unused:
         raise InputError(f"{given.source}: {unused[0]} is an option of the command that wrote this table; use it there")
-    table = given.value if given.kind == "alleles" else from_scores(given.value)
+    table = given.value if given.kind == "alleles" else from_scores(given.value, given.source)
     named = [str(getattr(one, "name", one)) for one in _listed_models(models)]
     if len(named) == 1 and (table["model"].fillna("") == "").all():
         table = table.assign(model=named[0])

@@ -137,11 +137,10 @@ def kind_of_table(columns: Iterable[str], source: Any) -> str:
         If no known one did.
     """
     found = {str(name) for name in columns}
-    scores = any(str(name).startswith("diff:") or ":diff:" in str(name) for name in found)
     for kind, needed, matches in (
         ("alleles", _ALLELES, True),
-        ("scores", {"chrom", "pos", "ref", "alt", "status"}, scores),
-        ("variants", {"chrom", "pos", "ref", "alt"}, not {"status", "value_ref", "target"} & found),
+        ("scores", {"record", "chrom", "pos", "ref", "alt", "status"}, not {"value_ref", "diff"} & found),
+        ("variants", {"chrom", "pos", "ref", "alt"}, not {"value_ref", "diff"} & found),
         ("contributions", {"chrom", "pos", "name", "ref"}, "alt" not in found),
         ("elements", {"chrom", "start", "end", "target", "value", "summit"}, True),
         ("predictions", {"chrom", "start", "end", "name", "status"}, True),

@@ -154,11 +154,10 @@ def _allele(one, y, limits, strongest, motif):
     for row, label in enumerate(_ROWS):
         parts.append(text(_LEFT - 7, top + (row + 0.8) * CELL, label[:3] if row == 4 else label, text_anchor="end"))
     parts.append(_cells(one, top, strongest))
-    first = next((i for i, label in enumerate(one.positions) if _is_tick(label)), 0)
     parts += [
-        text(_LEFT + (i + 0.5) * CELL, bottom + 14, one.positions[i], text_anchor="middle", class_="small")
-        for i in range(first, count, 10)
-        if _is_tick(one.positions[i]) or i == first
+        text(_LEFT + (i + 0.5) * CELL, bottom + 14, label, text_anchor="middle", class_="small")
+        for i, (label, base) in enumerate(zip(one.positions, one.sequence))
+        if _is_tick(label) and base != "N"
     ]
     y = bottom + 22
     if motif is not None:

@@ -60,8 +60,14 @@ class Section:
     notes: list[str] = field(default_factory=list)
 
 
-def from_scores(table: pd.DataFrame) -> pd.DataFrame:
+def from_scores(table: pd.DataFrame, source: str) -> pd.DataFrame:
     """A table of `regzoo score` in the columns of `regzoo.alleles`, one row for each allele, model and target.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+    source : str
+        For messages.
 
     Raises
     ------
@@ -75,9 +81,7 @@ def from_scores(table: pd.DataFrame) -> pd.DataFrame:
             found.setdefault((match["model"] or "", match["target"]), {})[match["score"]] = column
     found = {key: columns for key, columns in found.items() if "diff" in columns}
     if not found:
-        raise InputError(
-            "the table of scores has no column diff:TARGET; run `regzoo score` with --score diff, or `alleles`"
-        )
+        raise InputError(f"{source}: has no column diff:TARGET; run `regzoo score` with --score diff, or `alleles`")
     fixed = table[[name for name in ("record", "chrom", "pos", "id", "ref", "alt", "status") if name in table]]
     scored = (fixed["status"] == "scored").to_numpy()
     names = {"ref": "value_ref", "alt": "value_alt", "diff": "diff", "diff_percentile": "percentile", "diff_p": "p"}

@@ -210,18 +210,23 @@ def scan(
         predictor = BlockPredictor(spans, options, tracks, seed)
         counts = predict_blocks(predictor, tracks, spools, workers, journal, progress)
         summary.windows, summary.skipped, summary.not_finite = counts.tolist()
-        table = pd.DataFrame()  # where no elements are called
-        if options.calls:
-            summary.thresholds = {track.label: _threshold(i, track, options, spools) for i, track in enumerate(tracks)}
-            table = call(spans, tracks, spools[0], options, summary)
-            if known is not None:
-                summary.comparison = compare_elements(table, list(summary.elements), known, seed=seed)
+        table = _elements(spans, tracks, options, spools, summary)
+        if known is not None:
+            summary.comparison = compare_elements(table, list(summary.elements), known, seed=seed)
         _write_all(destinations, table, spans, tracks, spools[0], options)
         summary.files = [Path(path) for _, path, _, _ in destinations if path != "-"]
     if output is not None:
         return summary
     table.attrs |= summary.attributes()
     return table
+
+
+def _elements(spans, tracks, options, spools, summary):
+    """The table of elements; empty where none are called."""
+    if not options.calls:
+        return pd.DataFrame()
+    summary.thresholds = {track.label: _threshold(i, track, options, spools) for i, track in enumerate(tracks)}
+    return call(spans, tracks, spools[0], options, summary)
 
 
 def _threshold(number, track, options, spools):

@@ -194,7 +194,7 @@ def report(
     ----------
     tasks : sequence of ProbeTask
     targets : sequence of str
-        Names of the dimensions; not used.
+        Names of the dimensions; ['score'] for the baseline.
     values : iterable of numpy.ndarray, float, shape (N, dimensions)
         Embeddings of the rows of each data set.
     fixed : bool
@@ -215,7 +215,8 @@ def report(
         else:
             folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=task.seed)
             predicted = cross_val_predict(forest, features, task.labels, cv=folds, method="predict_proba")[:, 1]
-        found += metric_rows(task, "mean embedding", predicted, ~train, task.choice)
+        name = BASELINE if list(targets) == ["score"] else "mean embedding"
+        found += metric_rows(task, name, predicted, ~train, task.choice)
     return found
 
 

@@ -25,7 +25,7 @@ from regzoo.options import SUITES, check_at_least, check_choice, distinct
 from regzoo.output.files import finished_file
 from regzoo.prediction import columns_of_models
 from regzoo.sequence.genome import as_genome
-from regzoo.suites import alleles, geneb, mpra, probe, protocol, satmut, utr3
+from regzoo.suites import alleles, deepsea, geneb, mpra, probe, protocol, satmut, utr3
 from regzoo.suites.data import DataFolder
 from regzoo.suites.score_files import is_score_file, read_scores
 from regzoo.zoo import load_language_model, load_model
@@ -40,6 +40,7 @@ _MODULES: dict[str, ModuleType] = {
     "probe": probe,
     "geneb": geneb,
     "utr3": utr3,
+    "deepsea": deepsea,
 }
 _EMBEDDED = ("probe", "geneb", "utr3")  # suites of language models
 
@@ -95,6 +96,8 @@ def benchmark(
     utrs: str | Path | None = None,
     positives: Any = None,
     negatives: Any = None,
+    variants: Any = None,
+    reference: Any = "DeepSEA/variantEffects",
     seed: int = 0,
     batch_size: int = 64,
     device: str = "auto",
@@ -117,7 +120,7 @@ def benchmark(
         Folder with the data files, whose digests are checked. By default REGZOO_DATA.
     genome : str, pathlib.Path or Genome, optional
         GRCh38, for the variants of the suite 'alleles' whose sequence is not in the tables; or the genome of
-        `positives` and `negatives`.
+        `variants`, or of `positives` and `negatives`.
     targets : sequence of str
         Targets to report on all rows. By default one target is chosen on half of the rows and reported on the others.
     data_sets : sequence of str
@@ -130,6 +133,10 @@ def benchmark(
         FASTA of 3'UTRs named by Ensembl gene, for the half-lives of the suite 'utr3'.
     positives, negatives : VCF files, data frames or lists, optional
         Variants of two classes in `genome`, for the suite 'utr3'.
+    variants : VCF file, data frame or list, optional
+        Variants in `genome` on which the suite 'deepsea' compares effects.
+    reference : model
+        Official model with which the suite 'deepsea' compares; its weights are fetched on first use.
     seed : int
         Seed of the halves and of random forests.
     batch_size : int
@@ -159,12 +166,17 @@ def benchmark(
     given = list(models) if isinstance(models, (list, tuple)) else [models]
     files = [one for one in given if is_score_file(one)]
     outputs = checked_outputs(output, dict(enumerate(files)), _FORMATS, ())
-    of_utr3 = {"trials": trials, "utrs": utrs, "positives": positives, "negatives": negatives}
-    _check_options(suite, genome, targets, data_sets, rows, files, of_utr3)
+    special = {
+        "utr3": {"trials": trials, "utrs": utrs, "positives": positives, "negatives": negatives},
+        "deepsea": {"variants": variants},
+    }
+    _check_options(suite, genome, targets, data_sets, rows, files, special)
     _check_submission(suite, given, outputs)
-    folder, module = DataFolder(data), _MODULES[suite]
+    folder, module = None if suite == "deepsea" else DataFolder(data), _MODULES[suite]
     loaded = [one if is_score_file(one) else _load(suite, one, device) for one in given]
-    tasks = _chosen(_tasks(suite, folder, genome, loaded, training_rows, seed, of_utr3), suite, data_sets)
+    tasks = _chosen(
+        _tasks(suite, folder, genome, loaded, training_rows, seed, special, reference, device), suite, data_sets
+    )
     if rows is not None:
         _write_rows(tasks, rows)
     wanted = _wanted(loaded, targets)
@@ -175,18 +187,19 @@ def benchmark(
             values = _watched(values, own, name, bar)
             found += [_noted(row, name) for row in _report(module, own, names, values, bool(targets))]
     table = pd.DataFrame([{"suite": suite, "note": ""} | row for row in found], columns=list(protocol.COLUMNS))
-    command = _command(suite, given, genome, targets, data_sets, training_rows, seed, of_utr3)
-    result = Benchmark(suite, table, command, _versions(), dict(folder.used))
+    command = _command(suite, given, genome, targets, data_sets, training_rows, seed, special)
+    result = Benchmark(suite, table, command, _versions(), dict(folder.used) if folder else {})
     _write(result, outputs, loaded)
     return result
 
 
-def _check_options(suite, genome, targets, data_sets, rows, files, of_utr3):
-    if genome is not None and suite not in ("alleles", "utr3"):
+def _check_options(suite, genome, targets, data_sets, rows, files, special):
+    if genome is not None and suite not in ("alleles", "utr3", "deepsea"):
         raise InputError(f"the suite {suite!r} reads no genome; leave it out")
-    for name, value in of_utr3.items():
-        if value not in (None, 0) and suite != "utr3":
-            raise InputError(f"{name}: an option of the suite 'utr3'; leave it out for {suite!r}")
+    for other, options in special.items():
+        for name, value in options.items():
+            if _given(value) and suite != other:
+                raise InputError(f"{name}: an option of the suite {other!r}; leave it out for {suite!r}")
     if targets and suite in _EMBEDDED:
         raise InputError(f"the suite {suite!r} reads embeddings, which have no targets; leave them out")
     for name, value in (("targets", targets), ("data_sets", data_sets)):
@@ -194,6 +207,11 @@ def _check_options(suite, genome, targets, data_sets, rows, files, of_utr3):
             raise InputError(f"{name}: expected a list, got the string {value!r}")
     if rows is not None:
         checked_outputs(rows, dict(enumerate(files)), (".tsv", ".tsv.gz", ".csv", ".csv.gz"), ())
+
+
+def _given(value):
+    """Whether an option has another value than its default."""
+    return value is not None and not (isinstance(value, int) and value == 0)
 
 
 def _check_submission(suite, given, outputs):
@@ -210,7 +228,9 @@ def _load(suite, model, device):
     return load_model(model, device)
 
 
-def _tasks(suite, folder, genome, loaded, training_rows, seed, of_utr3):
+def _tasks(suite, folder, genome, loaded, training_rows, seed, special, reference, device):
+    if suite == "deepsea":
+        return deepsea.tasks(special["deepsea"]["variants"], genome, reference, device)
     if suite == "satmut":
         return satmut.tasks(folder)
     if suite == "alleles":
@@ -221,7 +241,7 @@ def _tasks(suite, folder, genome, loaded, training_rows, seed, of_utr3):
     if suite == "geneb":
         return geneb.tasks(folder)
     if suite == "utr3":
-        return utr3.tasks(folder, seed, training_rows, genome=genome, **of_utr3)
+        return utr3.tasks(folder, seed, training_rows, genome=genome, **special["utr3"])
     return mpra.tasks(folder, seed)
 
 
@@ -306,7 +326,7 @@ def _versions():
     return {"regzoo": regzoo.__version__, "python": platform.python_version()} | found
 
 
-def _command(suite, models, genome, targets, data_sets, training_rows, seed, of_utr3):
+def _command(suite, models, genome, targets, data_sets, training_rows, seed, special):
     """The command, without folders: data and genome lie elsewhere on another machine."""
     words = ["regzoo", "benchmark", suite]
     for model in models:
@@ -315,9 +335,10 @@ def _command(suite, models, genome, targets, data_sets, training_rows, seed, of_
     words += [word for target in targets for word in ("--target", target)]
     words += [word for name in data_sets for word in ("--data-set", name)]
     words += [] if training_rows == 10_000 else ["--training-rows", str(training_rows)]
-    for name, value in of_utr3.items():
-        if value not in (None, 0):
-            words += [f"--{name}", Path(value).name if isinstance(value, (str, Path)) else str(value)]
+    for options in special.values():
+        for name, value in options.items():
+            if _given(value):
+                words += [f"--{name}", Path(value).name if isinstance(value, (str, Path)) else str(value)]
     return shlex.join([*words, *(("--seed", str(seed)) if seed else ())])
 
 

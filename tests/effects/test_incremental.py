@@ -229,3 +229,11 @@ def test_changes_at_one_position_are_evaluated_layer_by_layer(name, both_strands
         assert np.abs(result - expected).max() <= 1e-5
     if name == "motif_resnet":  # in the other networks, changes stay short in all layers
         assert sum(stretches) >= 2
+
+
+def test_spans_are_gathered_from_memory_of_either_order():
+    x = torch.arange(3 * 7 * 2.0).view(3, 7, 2)
+    rows, start = torch.tensor([2, 0, 1]), torch.tensor([-1, 3, 5])
+    position = (start[:, None] + torch.arange(4)).clamp(0, 6)
+    for reference in (x, x.transpose(0, 1).contiguous().transpose(0, 1)):
+        assert torch.equal(incremental_module.gather(reference, rows, start, 4), x[rows[:, None], position])

@@ -47,6 +47,23 @@ def test_bilinear_algorithm_computes_correlation():
     assert len(b) == 13  # 1 + 3 for each of 4 complex frequencies
 
 
+@pytest.mark.parametrize(("windows", "dilation", "cached"), [(1, 1, 1 << 21), (1, 3, 1 << 21), (3, 2, 1)])
+def test_many_equal_blocks_are_transformed_together(windows, dilation, cached, monkeypatch):
+    """Also in parts, where they do not fit in the cache, and from inputs in either order."""
+    monkeypatch.setattr(fourier, "CACHED", cached)
+    generator = torch.Generator().manual_seed(windows)
+    weight, bias = torch.randn(64, 64, 6, generator=generator) / 20, torch.randn(64, generator=generator)
+    x = torch.randn(windows, 2000, 64, generator=generator)
+    exact = F.conv1d(x.transpose(1, 2).double(), weight.double(), bias.double(), padding=5, dilation=dilation)
+    convolution = FourierConvolution(weight, bias, 5, dilation)
+    size = exact.shape[2]
+    assert any(blocks.count >= fourier.ALIKE for blocks in convolution._plan(0, size, 2000)[1])
+    for given in (x, x.transpose(0, 1).contiguous().transpose(0, 1)):
+        got = convolution(given, 0, size, 2000)
+        assert (got - exact.transpose(1, 2)).abs().max() < 1e-5
+        assert got.transpose(0, 1).is_contiguous()
+
+
 def test_few_windows_or_short_kernels_are_evaluated_directly():
     wide = FourierConvolution(torch.randn(64, 64, 5), None, 2)
     assert wide.worthwhile(32, 0, 50, 50) and not wide.worthwhile(1, 0, 50, 50)

@@ -340,8 +340,8 @@ def test_comparisons_and_transfer(tmp_path):
     labels = (loaded.predict(codes)[:, 3] > 0.3).astype(int)
     labels[:6] = 1 - labels[:6]
     sets = {"tf3": (["".join("ACGTN"[c] for c in row) for row in codes], labels)}
-    compared = regzoo.compare(loaded, sets)
-    page, text = written(tmp_path / "c.html", compared)
+    compared = regzoo.compare(loaded, sets, output=tmp_path / "c.html")
+    check_self_contained(page := Page(text := (tmp_path / "c.html").read_text()), text)
     curve = page.frame("roc-1")
     area = np.trapezoid(curve["true positive rate"], curve["false positive rate"])
     assert area == pytest.approx(compared.metrics.auroc[0], abs=1e-4)
@@ -374,6 +374,11 @@ BAD = {
         "chrom\tpos\tref\talt\tstatus\tmodel\ttarget\tvalue_ref\nc\t1\tA\tC\tscored\tm\tt\t0\n",
         "without diff, value_alt; write it again",
     ),
+    "scores of another kind": (
+        "record\tchrom\tpos\tref\talt\tstatus\tllr\n1\tc\t1\tA\tC\tscored\t0\n",
+        "no column diff:TARGET",
+    ),
+    "variants with a column of that name": ("chrom\tpos\tref\talt\tstatus\nc\t1\tA\tC\tx\n", "need a model"),
     "another table": ("a\tb\n1\t2\n", "columns a, b are of no known table"),
     "no row": ("chrom\tpos\tref\talt\n", "has a header, but no row"),
     "nothing": ("", "is empty"),
