@@ -667,8 +667,6 @@ def motifs(
         attribution=attribution,
         targets=targets,
         negatives=negatives,
-        variants=variants,
-        reference=reference,
         min_sites=min_sites,
         database=database,
         seed=seed,
@@ -1094,7 +1092,10 @@ def benchmark(
     ] = None,
     genome: Annotated[
         str | None,
-        _option(*GENOME_NAMES, help="GRCh38 for variants of alleles without sequence; or the genome of --variants or --positives"),
+        _option(
+            *GENOME_NAMES,
+            help="GRCh38, for variants of alleles without sequence; or the genome of other given variants",
+        ),
     ] = None,
     targets: Annotated[
         list[str],
@@ -1156,6 +1157,8 @@ def benchmark(
         utrs=utrs,
         positives=positives,
         negatives=negatives,
+        variants=variants,
+        reference=reference,
         seed=seed,
         batch_size=batch_size,
         device=device,
