@@ -1,6 +1,6 @@
 """Attributions against exact saturation mutagenesis, and their time against captum and tangermeme.
 
-    REGZOO_DATA=… python -m benchmarks.attributions [--count 200] [--paths 40] [--threads 1] [--output JSON]
+    REGZOO_DATA=… python -m benchmarks.attributions [--count 200] [--paths 100] [--threads 1] [--output JSON]
 
 Half of the windows are test peaks (chromosomes 8 and 9) of CTCF, half of PU.1, drawn by seed; each is explained for its
 own factor. Integrated gradients take longest, and explain the first `--paths` windows only. Agreement is the
@@ -179,8 +179,8 @@ def shown(rows, seconds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=200, help="windows whose contributions are compared")
-    parser.add_argument("--paths", type=int, default=40, help="windows of integrated gradients")
-    parser.add_argument("--timed", type=int, default=4, help="windows whose explanation is timed")
+    parser.add_argument("--paths", type=int, default=100, help="windows of integrated gradients")
+    parser.add_argument("--timed", type=int, default=2, help="windows whose explanation is timed")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", default=Path(__file__).parent / "results" / "attributions.json")

@@ -14,7 +14,7 @@ import torch
 from tqdm import tqdm
 
 from regzoo.effects.evaluator import Evaluator
-from regzoo.effects.mutate import locus_effects
+from regzoo.effects.scores import score as compute_score
 from regzoo.errors import InputError, ModelError, OutputError
 from regzoo.explanation_files import OUTPUTS, bases_of, check_outputs, write_explanations
 from regzoo.explanation_windows import Window, explained_windows
@@ -26,7 +26,6 @@ from regzoo.options import ATTRIBUTIONS, check_at_least, check_choice, distinct
 from regzoo.output.files import refuse_overwrite
 from regzoo.output.tables import check_suffix
 from regzoo.pictures import picture
-from regzoo.sequence import Genome
 from regzoo.sequence.codes import UNKNOWN, one_hot, reverse_complement
 from regzoo.sequence.genome import as_genome
 from regzoo.sequence.shuffle import shuffled_dinucleotides
@@ -356,11 +355,15 @@ class _Explainer:
     def _saturation(self, codes):
         """Effect of each base against the mean of the other three, from exact mutagenesis."""
         kind = "logit" if self.model.outputs == "probabilities" else "diff"
-        window = Genome.from_sequences({"window": codes})
-        effects = locus_effects(self.evaluator, window, "window", 0, len(codes), kind, self.columns, strands="forward")[
-            :, :4
-        ]
-        return _against_others(np.nan_to_num(effects))
+        effects = np.zeros((len(codes), 4, len(self.columns)), dtype=np.float32)
+        places, bases = np.nonzero((codes[:, None] != np.arange(4)) & (codes[:, None] < UNKNOWN))
+        if len(places):
+            changed = np.repeat(codes[None], len(places), axis=0)
+            changed[np.arange(len(places)), places] = bases
+            ref, alt = self.evaluator.predict(codes[None], np.zeros_like(places), changed)
+            ref, alt = ref[:, self.columns], alt[:, self.columns]
+            effects[places, bases] = compute_score(kind, np.broadcast_to(ref, alt.shape), alt)
+        return _against_others(effects)
 
     def _tensor(self, codes):
         return torch.from_numpy(one_hot(codes)).float().to(self.model.device)
