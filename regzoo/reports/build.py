@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+import regzoo
 from regzoo.effects.allele_report import alleles
 from regzoo.effects.motif_changes import read_motifs
 from regzoo.errors import InputError, ModelError
@@ -22,7 +24,7 @@ from regzoo.reports.page import write_page
 from regzoo.reports.regions import regions_page
 from regzoo.reports.tracks import read_regions
 from regzoo.reports.variants import from_scores, variants_page
-from regzoo.sequence.genome import as_genome
+from regzoo.sequence.genome import Genome, as_genome
 from regzoo.zoo import load_models
 
 logger = logging.getLogger(__name__)
@@ -141,6 +143,7 @@ def _check_unused(given, **options):
 
 def _of_variants(given, models, genome, options, drawn, device, progress):
     """Page of variants, or of a table of alleles or scores."""
+    made = _made(given, models, genome, options | drawn)
     motifs, regions = drawn.pop("motifs"), drawn.pop("regions")
     near = None if regions is None else read_regions(regions)
     pwms = None if motifs is None else read_motifs(motifs)
@@ -153,7 +156,7 @@ def _of_variants(given, models, genome, options, drawn, device, progress):
         table: Any = alleles(
             loaded, given.value, fasta, motifs=motifs, batch_size=drawn["batch_size"], progress=progress, **options
         )
-        return variants_page(table, given.source, loaded, fasta, near, pwms, progress=progress, **drawn)
+        return variants_page(table, given.source, loaded, fasta, near, pwms, made=made, progress=progress, **drawn)
     unused = [name for name, value in options.items() if value not in (None, (), [], "report")]
     if unused:
         raise InputError(f"{given.source}: {unused[0]} is an option of the command that wrote this table; use it there")
@@ -163,7 +166,28 @@ def _of_variants(given, models, genome, options, drawn, device, progress):
         table = table.assign(model=named[0])
     opened = None if genome is None else as_genome(genome)
     loaded = [] if opened is None else _models_of(table, models, device)
-    return variants_page(table, given.source, loaded, opened, near, pwms, progress=progress, **drawn)
+    return variants_page(table, given.source, loaded, opened, near, pwms, made=made, progress=progress, **drawn)
+
+
+def _made(given, models, genome, options):
+    """Inputs and options of a report, files by their names alone."""
+    found = {"regzoo": regzoo.__version__, "Date": f"{date.today():%Y-%m-%d}", "Input": given.source}
+    if genome is not None:
+        found["Genome"] = _called(genome)
+    names = [str(getattr(one, "name", one)) for one in _listed_models(models)]
+    found |= {"Models": ", ".join(names)} if names else {}
+    unset: tuple[Any, ...] = (None, (), [], "report")
+    chosen = {name: value for name, value in options.items() if name != "batch_size" and value not in unset}
+    return found | {name.replace("_", " "): _called(value) for name, value in chosen.items()}
+
+
+def _called(value):
+    """A file's name, the items of a list, or the value."""
+    if isinstance(value, Genome):
+        return Path(value.path).name
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return Path(value).name if isinstance(value, (str, Path)) else str(value)
 
 
 def _listed_models(models):

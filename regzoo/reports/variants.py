@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -138,6 +138,7 @@ def variants_page(
     motifs: dict[str, np.ndarray] | None = None,
     top: int = 20,
     batch_size: int = 64,
+    made: Mapping[str, str] | None = None,
     progress: bool = False,
 ) -> str:
     """HTML of the report on variants.
@@ -160,6 +161,8 @@ def variants_page(
         Alleles with a section.
     batch_size, progress
         As of `regzoo.saturation_mutagenesis`.
+    made : dict of str to str, optional
+        Inputs and options, shown at the end.
 
     Returns
     -------
@@ -175,7 +178,7 @@ def variants_page(
     ]
     opens = dict(zip(first["allele"].tolist(), [one.name for one in sections]))
     headings = {"summary": "Summary", "alleles": "All alleles", "variants": "Variants", "models": "Models"}
-    headings["reading"] = "How to read this"
+    headings |= {"reading": "How to read this"} | ({"made": "How this was made"} if made else {})
     return render(
         "variants.html",
         title=source if source[:1].isdigit() else f"Variants of {source}",
@@ -190,6 +193,7 @@ def variants_page(
         sections=sections,
         checks=_checks(best, table, checked),
         without_heat_maps=around is None and bool(sections),
+        made=dict(made or {}),
         contents=[(name, label) for name, label in headings.items() if name != "variants" or sections],
     )
 

@@ -452,3 +452,17 @@ def test_pictures_have_the_values_of_their_data():
     assert (first, second) == (pytest.approx(ticks["0.25"], abs=0.01), pytest.approx(ticks["0.75"], abs=0.01))
     assert Scale(0, 0.97, 0, 100).ticks(5) == pytest.approx([0, 0.2, 0.4, 0.6, 0.8])
     assert Scale(3, 3, 0, 10)(3) == 5 and Scale(3, 3, 0, 10).ticks() == [3]
+
+
+def test_a_report_says_how_it_was_made(alleles, genome, tmp_path):
+    """Options that were given, and files by their names alone."""
+    out = tmp_path / "r.html"
+    regzoo.report(alleles, "MotifResNet/tf-human", genome, top=1, output=out)
+    text = out.read_text()
+    made = text[text.index('id="made"') : text.index("</main>")]
+    assert f"<dt>regzoo</dt><dd>{regzoo.__version__}</dd>" in made and "<dt>top</dt><dd>1</dd>" in made
+    assert "<dd>MotifResNet/tf-human</dd>" in made and "<dt>Genome</dt>" in made
+    assert (
+        str(tmp_path) not in made
+        and "/" not in made[made.index("<dt>Genome</dt>") :].split("</dd>")[0].split("<dd>")[1]
+    )
