@@ -176,14 +176,14 @@ def test_utr3_data_sets(plain_folder):  # noqa: F811
     assert len(set(mprau.groups[:40])) == 40 and (mprau.groups[:40] == mprau.groups[40:]).all()
     table = files["utr3/mpra_griesemer/fastUTR_mpra.txt.gz"]
     np.testing.assert_array_equal(mprau.values["K562"][40:], table.log2FoldChange_Alt_K562[:40])
-    variants = tasks["mprau variants HMEC"]
+    variants = tasks["mprau variants"]
     assert variants.ids == [f"rs{i}" for i in range(1, 40)]  # the deletion is left out
     for name, row in zip(variants.ids, variants.variants.itertuples()):
         i = int(name[2:])
         text = decode(variants.genome.codes(row.chrom))
         assert text == refs[i] and text[row.pos - 1] == row.ref
         assert text[: row.pos - 1] + row.alt + text[row.pos :] == alts[i]
-    np.testing.assert_array_equal(variants.labels, table.log2FoldChange_Skew_HMEC[1:40])
+    np.testing.assert_array_equal(variants.labels["mprau variants HMEC"], table.log2FoldChange_Skew_HMEC[1:40])
     assert tasks["clip QKI"].half.sum() == 40 and len(tasks["clip QKI, bases"].ids) == 30
 
 
@@ -195,7 +195,7 @@ def test_utr3_against_sklearn_and_zero_shot(plain_folder, tmp_path, monkeypatch)
     root = plain_folder(files)
     genes = [f"ENSG{i:04}.2 some gene" for i in range(5, 140)]
     (tmp_path / "utrs.fa").write_text(fasta(genes, random_texts(rng, 135, 80)))
-    chosen = ["mprau", "half-life", "clip FUS", "clip FUS, bases", "mprau variants K562"]
+    chosen = ["mprau", "half-life", "clip FUS", "clip FUS, bases", "mprau variants"]
     found = regzoo.benchmark(
         "utr3", MODEL, root, utrs=tmp_path / "utrs.fa", data_sets=chosen, device="cpu", batch_size=256
     )
@@ -218,9 +218,9 @@ def test_utr3_against_sklearn_and_zero_shot(plain_folder, tmp_path, monkeypatch)
         stats.pearsonr(predicted, mprau.values["K562"][known])[0], abs=1e-3
     )
     assert value(found.table, model="published: DNABERT-2", data_set="half-life").value == 0.32
-    variants = tasks["mprau variants K562"]
+    variants = tasks["mprau variants"]
     table = regzoo.zero_shot(lm, variants.variants, variants.genome, scores=["llr"], length=61)
-    expected = stats.spearmanr(table["zero_shot:llr"], variants.labels)[0]
+    expected = stats.spearmanr(table["zero_shot:llr"], variants.labels["mprau variants K562"])[0]
     row = value(found.table, model=MODEL, data_set="mprau variants K562", target="llr")
     assert row.value == pytest.approx(expected, abs=1e-3)
     genes_found = value(found.table, model=MODEL, data_set="half-life").n

@@ -147,8 +147,9 @@ def report(
         elif isinstance(task, ProbeTask):
             found += _logistic(task, given)
         elif isinstance(task, AllelePairs):
-            predicted = heads.perceptron(given, task.labels, task.trials, task.seed)
-            found += _rows(task, "perceptron on both alleles", predicted, Measure("auroc", task.labels))
+            labels = task.labels[task.name]
+            predicted = heads.perceptron(given, labels, task.trials, task.seed)
+            found += _rows(task, "perceptron on both alleles", predicted, Measure("auroc", labels))
         else:
             found += _columns(task, _names(task, given.shape[1], targets), given)
     return found
@@ -195,17 +196,15 @@ def _names(task, columns, targets):
 
 def _columns(task, names, values):
     """Metrics of zero-shot scores. A score without a sign is compared with the size of the effect."""
+    if isinstance(task, BaseSet):
+        return [row for name, column in zip(names, values.T) for row in _rows(task, name, column, task.measures[0])]
     found = []
-    for name, column in zip(names, values.T):
-        if isinstance(task, BaseSet):
-            measure = task.measures[0]
-        elif task.classes:
-            measure = Measure("auroc", task.labels)
-        else:
-            signed = not name.startswith(("p_ref", "vis"))
-            measure = Measure("spearman", task.labels if signed else np.abs(task.labels))
-        target = name if isinstance(task, BaseSet) or task.classes or signed else f"{name}, against the effect's size"
-        found += _rows(task, target, column, measure)
+    for data_set, labels in task.labels.items():
+        for name, column in zip(names, values.T):
+            signed = task.classes or not name.startswith(("p_ref", "vis"))
+            measure = Measure("auroc" if task.classes else "spearman", labels if signed else np.abs(labels))
+            target = name if signed else f"{name}, against the effect's size"
+            found += _rows(task, target, column, measure, name=data_set)
     return found
 
 

@@ -80,8 +80,8 @@ class VariantSet(Task):
     variants : pandas.DataFrame
         Columns chrom, pos, ref, alt.
     genome : Genome
-    labels : numpy.ndarray, float, shape (N,)
-        Measured effects, or 0 and 1.
+    labels : dict of str to numpy.ndarray, float, shape (N,)
+        Name of a data set -> measured effects, or 0 and 1.
     classes : bool
         Whether the labels are classes.
     trials, seed : int
@@ -90,7 +90,7 @@ class VariantSet(Task):
 
     variants: pd.DataFrame
     genome: Genome
-    labels: np.ndarray
+    labels: dict[str, np.ndarray]
     classes: bool
     trials: int = 0
     seed: int = 0
@@ -188,7 +188,7 @@ def _reporters(data, seed, rows, trials):
     }
     alphas = np.logspace(1, 4, 10)
     yield _sequence_set("mprau", ids, [*refs, *alts], values, alphas, trials, seed, rows)
-    yield from _skews(table, refs, alts, seed, rows)
+    yield _skews(table, refs, alts, seed, rows)
     stability = data.table("utr3/mpra_siegel/fastUTR_mpra.txt.gz", ["sequence", "Jurkat", "Beas2B"])
     alphas = np.logspace(0, 4.5, 10)
     texts = [encode(text) for text in stability.sequence]
@@ -222,7 +222,7 @@ def oligo_name(variant: str, allele: str, names: Any) -> str | None:
 
 
 def _skews(table, refs, alts, seed, rows):
-    """Effects of single-base variants within their oligos, one data set for each cell type."""
+    """Effects of single-base variants within their oligos, in every cell type."""
     single = [len(a) == len(b) and int((a != b).sum()) == 1 for a, b in zip(refs, alts)]
     known = np.flatnonzero(np.array(single) & table.filter(regex="_Skew_").notna().all(axis=1).to_numpy())
     keep = known[_chosen(len(known), max(1, rows // 5), seed)]
@@ -238,11 +238,9 @@ def _skews(table, refs, alts, seed, rows):
     )
     genome = Genome.from_sequences(dict(zip(ids, (refs[i] for i in keep))))
     text = f"{len(keep):,} of {len(known):,} single-base variants"
-    measured = table.iloc[keep]
-    for cell in CELLS:
-        skew = measured[f"log2FoldChange_Skew_{cell}"].to_numpy(float)
-        half = np.zeros(len(ids), dtype=bool)
-        yield VariantSet(f"mprau variants {cell}", ids, [], half, text, variants, genome, skew, False)
+    measured, name = table.iloc[keep], "mprau variants"
+    skews = {f"{name} {cell}": measured[f"log2FoldChange_Skew_{cell}"].to_numpy(float) for cell in CELLS}
+    return VariantSet(name, ids, [], np.zeros(len(ids), dtype=bool), text, variants, genome, skews, False)
 
 
 def _sites(data, seed, rows):
@@ -304,10 +302,10 @@ def _classes(positives, negatives, genome, seed, rows, trials):
     ids = [f"{kind}:{i}" for kind, one in zip(("positive", "negative"), tables) for i in range(len(one))]
     text = f"{len(tables[0]):,} positives, {len(tables[1]):,} negatives"
     half, opened = np.zeros(len(ids), dtype=bool), as_genome(genome)
-    yield VariantSet("variants", ids, [], half, text, table, opened, labels, True)
+    yield VariantSet("variants", ids, [], half, text, table, opened, {"variants": labels}, True)
     if trials:
         name = "variants, both alleles embedded"
-        yield AllelePairs(name, ids, [], half, text, table, opened, labels, True, trials, seed)
+        yield AllelePairs(name, ids, [], half, text, table, opened, {name: labels}, True, trials, seed)
 
 
 def _single_bases(variants, most, seed):
