@@ -1,4 +1,4 @@
-# make demo | make test | make test-browser | make lint | make env | make lock
+# make demo | make test | make test-browser | make docs | make lint | make env | make lock
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -10,7 +10,7 @@ VCF ?= $(EXAMPLE)/example.vcf
 OUT ?= demo
 TORCH := torch==2.13.0
 
-.PHONY: env python demo test test-browser lint lock
+.PHONY: env python demo test test-browser docs lint lock
 
 env: $(VENV)/.installed
 
@@ -53,6 +53,14 @@ test-browser: python $(VENV)/.installed-dev $(AXE)
 	$(BIN)/python -m pip install --quiet "playwright>=1.49"
 	AXE=$(abspath $(AXE)) $(BIN)/python -m pytest -n 0 -m browser tests/browser
 
+# The documentation site in build/site. The versions of its tools are those of the extra `docs`.
+$(VENV)/.installed-docs: pyproject.toml $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --quiet --constraint requirements-dev.lock --no-build-isolation --editable ".[docs]"
+	touch $@
+
+docs: python $(VENV)/.installed-docs
+	$(BIN)/python -m website
+
 lint: python $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check regzoo training tests benchmarks
@@ -69,6 +77,6 @@ lock: python
 	$(BIN)/python -m pip install --quiet uv
 	printf '%s; python_version < "3"\n' $(OVERRIDES) > $(VENV)/overrides.txt
 	echo 'intervaltree>=3' >> $(VENV)/overrides.txt
-	PATH="$(BIN):$$PATH" $(COMPILE) --extra veff --extra report --extra interpret | $(CLEAN) > requirements.lock
-	PATH="$(BIN):$$PATH" $(COMPILE) --extra veff --extra report --extra interpret --extra training --extra test --extra lint \
+	PATH="$(BIN):$$PATH" $(COMPILE) --extra veff --extra report --extra interpret --extra serve | $(CLEAN) > requirements.lock
+	PATH="$(BIN):$$PATH" $(COMPILE) --extra veff --extra report --extra interpret --extra serve --extra training --extra test --extra lint \
 	  | $(CLEAN) > requirements-dev.lock

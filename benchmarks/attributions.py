@@ -5,9 +5,9 @@
 Half of the windows are test peaks (chromosomes 8 and 9) of CTCF, half of PU.1, drawn by seed; each is explained for its
 own factor. Integrated gradients take longest, and explain the first `--paths` windows only. Agreement is the
 correlation of the contributions of a window with those of exact mutagenesis: its median over windows, and a 95%
-percentile bootstrap interval of the median. Times are measured on the first windows of CTCF, in rounds in which all
-take turns; the median over rounds is given. captum and tangermeme are called directly, on the network as it is trained,
-with the same numbers of references and steps.
+percentile bootstrap interval of the median. Times are processor time, which other work on the machine changes little,
+measured on the first windows of CTCF in rounds in which all take turns; the median over rounds is given. captum and
+tangermeme are called directly, on the network as it is trained, with the same numbers of references and steps.
 """
 
 import argparse
@@ -75,7 +75,7 @@ def agreement(model, count, paths):
     windows = [one for texts in each for one in zip(model.targets, texts)]
     found = {}
     for method in ("saturation", *OTHERS):
-        options = {"method": method, "references": REFERENCES, "steps": STEPS}
+        options = {"method": method, "references": REFERENCES, "steps": STEPS, "checked": 0}
         some = windows[:paths] if method == "integrated_gradients" else windows
         parts = {
             target: iter(regzoo.explain(model, [text for t, text in some if t == target], targets=[target], **options))
@@ -104,7 +104,7 @@ def callers(model, texts, target):
     x = torch.from_numpy(one_hot(codes)).float()
     shuffled = [shuffled_dinucleotides(np.repeat(one[None], REFERENCES, axis=0), rng) for one in codes]
     references = torch.stack([torch.from_numpy(one_hot(one)).float() for one in shuffled])
-    options = {"targets": [target], "references": REFERENCES, "steps": STEPS}
+    options = {"targets": [target], "references": REFERENCES, "steps": STEPS, "checked": 0}
 
     def ours(method):
         return lambda: regzoo.explain(model, texts, method=method, **options)
@@ -138,21 +138,21 @@ def callers(model, texts, target):
 
 
 def times(model, count, rounds):
-    """Seconds per window of each caller, or the error that it raises."""
+    """Processor seconds per window of each caller, or the error that it raises."""
     target = model.targets[0]
     functions, spent, failed = callers(model, test_peaks(target, count), target), {}, {}
     for turn in range(rounds + 1):  # the first is a warm-up
         for name, function in functions.items():
             if name in failed:
                 continue
-            start = time.perf_counter()
+            start = time.process_time()
             try:
                 function()
             except (RuntimeError, AssertionError) as error:
                 failed[name] = str(error).split("\n")[0][:200]
                 continue
             if turn:
-                spent.setdefault(name, []).append((time.perf_counter() - start) / count)
+                spent.setdefault(name, []).append((time.process_time() - start) / count)
     return {name: round(statistics.median(values), 4) for name, values in spent.items()}, failed
 
 
@@ -168,12 +168,12 @@ def shown(rows, seconds):
             "completeness error, median (largest)": "–"
             if row["completeness_error"] is None
             else "{:.1e} ({:.1e})".format(*row["completeness_error"]),
-            "s per window": f"{seconds.get(f'regzoo {method}', float('nan')):.3g}",
+            "processor s per window": f"{seconds.get(f'regzoo {method}', float('nan')):.3g}",
         }
         for method, row in rows.items()
     ]
     print(pd.DataFrame(table).to_markdown(index=False, disable_numparse=True))
-    print(pd.Series(seconds, name="s per window").to_frame().to_markdown(floatfmt=".3g"), flush=True)
+    print(pd.Series(seconds, name="processor s per window").to_frame().to_markdown(floatfmt=".3g"), flush=True)
 
 
 def main():
@@ -194,11 +194,11 @@ def main():
     for name in MODELS:
         seconds, failed = times(regzoo.load_model(name, device="cpu"), arguments.timed, arguments.rounds)
         print(f"{name}: {seconds} {failed}", flush=True)
-        result["models"][name] = {"seconds_per_window": seconds, "not_supported": failed}
+        result["models"][name] = {"processor_seconds_per_window": seconds, "not_supported": failed}
     for name in MODELS:
         rows = agreement(regzoo.load_model(name, device="cpu"), arguments.count, arguments.paths)
         result["models"][name]["agreement"] = rows
-        shown(rows, result["models"][name]["seconds_per_window"])
+        shown(rows, result["models"][name]["processor_seconds_per_window"])
         with finished_file(arguments.output) as temporary:
             temporary.write_text(json.dumps(result, indent=1) + "\n")
 

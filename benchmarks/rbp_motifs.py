@@ -31,14 +31,14 @@ MODELS = ("MotifResNet/rbp", "Basset/rbp", "NT-mini/rbp")
 WIDTH = 6
 #: Regular expressions of DNA letters, and their source.
 PUBLISHED = {
-    "ELAVL1": ("TTTTT|ATTTA", "U-rich and AU-rich elements: Lebedeva et al. 2011; Mukherjee et al. 2011"),
+    "ELAVL1": ("TTTTT|ATTTA", "U-rich elements: López de Silanes et al. 2004; AU-rich elements: Ma et al. 1996"),
     "FUS": ("GGTG", "GGUG: Lerga et al. 2001"),
     "HNRNPC": ("TTTTT", "U tracts: König et al. 2010"),
     "IGF2BP123": ("CAT[ACT]", "CAUH: Hafner et al. 2010"),
     "PUM2": ("TGTA[ACGT]A", "UGUANAUA: Hafner et al. 2010"),
-    "QKI": ("ACTAA[CT]", "ACUAAY: Galarneau & Richard 2005; Hafner et al. 2010"),
+    "QKI": ("ACTAA[CT]", "ACUAAY: Galarneau & Richard 2005"),
     "TDP43": ("TGTGT|GTGTG", "UG repeats: Buratti & Baralle 2001; Tollervey et al. 2011"),
-    "TIA1": ("TTTTT", "U tracts: Dember et al. 1996; Wang et al. 2010"),
+    "TIA1": ("TTTTT", "U tracts: Dember et al. 1996"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Demonstration of `make demo`: predictions and variant effects from both command lines and from Python."""
+"""Demonstration of `make demo`: predictions, variant effects, an explanation and a scan, on an example."""
 
 import argparse
 import itertools

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 import regzoo
 from regzoo.cli import app
+from regzoo.effects.evaluator import Evaluator
 from regzoo.errors import InputError, ModelError, OutputError
 from regzoo.explanation import explain
 from regzoo.sequence import decode, one_hot, reverse_complement
@@ -143,6 +144,18 @@ def test_saturation_is_exact_mutagenesis_and_taylor_is_close(genome):
     assert np.corrcoef(taylor.contributions[:, 0], exact.contributions[:, 0])[0, 1] > 0.7
     top = np.argsort(-exact.contributions[:, 0])[:5] + start + 1
     assert ((top >= 1595) & (top <= 1606)).all()  # where GATGACTCATCC is planted
+
+
+def test_saturation_predicts_the_substitutions_and_nothing_else(monkeypatch):
+    asked, predict = [], Evaluator.predict
+    monkeypatch.setattr(Evaluator, "predict", lambda self, *args: asked.append(args[2]) or predict(self, *args))
+    monkeypatch.setattr(Evaluator, "predict_joined", None)  # deletions
+    text = "N" + "".join(np.random.default_rng(0).choice(list("ACGT"), 99)) + "N"
+    some, none = explain("MotifResNet/tf-human", [text, "N" * 101], method="saturation", targets=["tf3"], device="cpu")
+    (changed,) = asked
+    assert len(np.unique(changed, axis=0)) == len(changed) == 3 * 99
+    assert not some.contributions[[0, -1]].any() and some.contributions[1:-1].all()
+    assert not none.contributions.any() and not none.hypothetical.any()
 
 
 @pytest.mark.parametrize("method", ["gradient", "taylor", "saturation", "integrated_gradients", "deeplift"])

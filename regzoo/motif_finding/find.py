@@ -92,7 +92,8 @@ def motifs(
     'contributions': spans of large contribution that raise a prediction are aligned by their contributions and
     clustered; see `regzoo.motif_finding.seqlets`.
 
-    'modisco': TF-MoDISco (Shrikumar et al. 2018) on the hypothetical contributions, with the defaults of modisco-lite.
+    'modisco': TF-MoDISco (Shrikumar et al. 2018) on the hypothetical contributions, with the defaults of modisco-lite,
+    and smaller sizes for windows shorter than 400 bases.
     Motifs that lower a prediction are found too; 'negative' is in their name.
 
     A motif of a filter is not always one that the model uses: a filter may respond to a part of a motif, or to several.

@@ -12,7 +12,11 @@ from regzoo.model import Model
 from regzoo.motif_finding.seqlets import TRIM, Aligned, Seqlet
 from regzoo.sequence.codes import one_hot
 
-SHORTEST = 50  # bases of a window: TF-MoDISco's seqlets have 41
+SHORTEST = 50  # bases of a window
+LONG = 400  # bases of a window, from which on TF-MoDISco's defaults are used
+#: For shorter windows. TF-MoDISco discards a seqlet whose pattern reaches beyond its window. With the defaults patterns
+#: have 50 bases, so that most seqlets of a window of 100 bases would be lost; with these they have 30.
+SIZES = {"sliding_window_size": 15, "flank_size": 5, "trim_to_window_size": 20, "initial_flank_to_add": 5}
 
 
 def check_modisco(model: Model) -> None:
@@ -44,7 +48,8 @@ def modisco(codes: np.ndarray, hypothetical: np.ndarray, min_sites: int = 20) ->
     -------
     list of Aligned
         First the motifs that raise the prediction, then those that lower it, each by number of seqlets. TF-MoDISco
-        looks for motifs only where it has more than 100 seqlets that raise (or lower) the prediction.
+        looks for motifs only where it has more than 100 seqlets that raise (or lower) the prediction. It drops seqlets
+        whose neighbours differ between its coarse and its fine comparison, so that not every site is returned.
 
     Raises
     ------
@@ -54,9 +59,10 @@ def modisco(codes: np.ndarray, hypothetical: np.ndarray, min_sites: int = 20) ->
     from modiscolite.tfmodisco import TFMoDISco
 
     hot = one_hot(codes).transpose(0, 2, 1).astype(np.float32)
+    sizes = SIZES if codes.shape[1] < LONG else {}
     try:
         with same_threads():
-            found = TFMoDISco(hot, hypothetical.astype(np.float32), final_min_cluster_size=min_sites)
+            found = TFMoDISco(hot, hypothetical.astype(np.float32), final_min_cluster_size=min_sites, **sizes)
     except (ValueError, IndexError, ZeroDivisionError) as error:
         raise InputError(f"TF-MoDISco found no motif in {len(codes)} windows ({error}); give more windows") from error
     values = (hot * hypothetical).sum(axis=2)
