@@ -49,7 +49,7 @@ AXE := $(VENV)/axe/node_modules/axe-core/axe.min.js
 $(AXE): | python
 	npm install --silent --no-save --prefix $(VENV)/axe axe-core@4.10.3
 
-test-browser: python $(VENV)/.installed-dev $(AXE)
+test-browser: python $(VENV)/.installed-docs $(AXE)
 	$(BIN)/python -m pip install --quiet "playwright>=1.49"
 	AXE=$(abspath $(AXE)) $(BIN)/python -m pytest -n 0 -m browser tests/browser
 
@@ -78,5 +78,5 @@ lock: python
 	printf '%s; python_version < "3"\n' $(OVERRIDES) > $(VENV)/overrides.txt
 	echo 'intervaltree>=3' >> $(VENV)/overrides.txt
 	PATH="$(BIN):$$PATH" $(COMPILE) --extra veff --extra report --extra interpret --extra serve | $(CLEAN) > requirements.lock
-	PATH="$(BIN):$$PATH" $(COMPILE) --extra veff --extra report --extra interpret --extra serve --extra training --extra test --extra lint \
+	PATH="$(BIN):$$PATH" $(COMPILE) --extra veff --extra report --extra interpret --extra serve --extra training --extra test --extra docs --extra lint \
 	  | $(CLEAN) > requirements-dev.lock

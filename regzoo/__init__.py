@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from regzoo.reports.build import report
     from regzoo.scanning.run import scan
     from regzoo.sequence import Genome
+    from regzoo.service.run import serve
     from regzoo.suites.run import benchmark
     from regzoo.zoo import fetch, list_models, load_model
 
@@ -59,6 +60,7 @@ _HOMES = {
     "saturation_mutagenesis": "regzoo.effects.mutate",
     "scan": "regzoo.scanning.run",
     "score_variants": "regzoo.effects.pipeline",
+    "serve": "regzoo.service.run",
     "transfer": "regzoo.evaluate.transfer",
     "zero_shot": "regzoo.effects.pipeline",
 }
@@ -90,6 +92,7 @@ __all__ = [
     "saturation_mutagenesis",
     "scan",
     "score_variants",
+    "serve",
     "transfer",
     "zero_shot",
 ]

@@ -930,6 +930,27 @@ def report(
 
 
 @app.command()
+def serve(
+    models: Annotated[
+        list[str], _option("--model", "-m", help=f"{MODEL_HELP}; repeat for more; default all that ship with the zoo")
+    ] = (),  # type: ignore[assignment]
+    genome: Annotated[str | None, _option(*GENOME_NAMES, help=GENOME_HELP)] = None,
+    host: Annotated[
+        str, _option("--host", help="Address to listen at; the default is reached from here alone")
+    ] = "127.0.0.1",
+    port: Annotated[int, _option("--port", min=0, max=65535, help="0 for any free one")] = 8000,
+    device: Device = "auto",
+) -> None:
+    """Open the models as a web page on this machine: predictions, logos and heat maps of what is pasted there.
+
+    Example: regzoo serve --genome hg38.fa --model MotifResNet/tf-human
+    """
+    from regzoo.service.run import serve as run
+
+    run(models, genome, host=host, port=port, device=device)
+
+
+@app.command()
 def background(
     model: OneModel,
     genome: GenomeFile,

@@ -342,6 +342,7 @@ COMMANDS = {
     cli.transfer: regzoo.transfer,
     cli.benchmark: regzoo.benchmark,
     cli.fetch: regzoo.fetch,
+    cli.serve: regzoo.serve,
 }
 
 

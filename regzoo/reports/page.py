@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,15 @@ def embedded(value: Any) -> Markup:
     return Markup(found)
 
 
-def render(template: str, **content: Any) -> str:
+def render(template: str, layout: str = "page.html", **content: Any) -> str:
     """HTML of a page.
 
     Parameters
     ----------
     template : str
         File in `regzoo/reports/templates`.
+    layout : str
+        'page.html', or 'fragment.html' for the content alone, of templates that extend `layout`.
     **content
         Variables of the template. Text is escaped.
 
@@ -44,20 +47,26 @@ def render(template: str, **content: Any) -> str:
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["embedded"] = embedded
-    style, charts, script = (_source(environment, name) for name in ("page.css", "charts.css", "report.js"))
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    style, charts, script = (source(name) for name in ("page.css", "charts.css", "report.js"))
     return environment.get_template(template).render(
-        style=Markup(style),
-        chart_style=Markup(charts),
-        script=Markup(script),
-        digest=f"sha256-{digest}",
+        style=style,
+        chart_style=charts,
+        script=script,
+        digest=digest(script),
         version=regzoo.__version__,
+        layout=layout,
         **content,
     )
 
 
-def _source(environment, name):
-    return environment.loader.get_source(environment, name)[0]
+def source(name: str) -> Markup:
+    """Text of a file in `regzoo/reports/templates`."""
+    return Markup((resources.files("regzoo.reports") / "templates" / name).read_text(encoding="utf-8"))
+
+
+def digest(script: str) -> str:
+    """Hash of an inline script, as a content security policy names it."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 
 
 def write_page(html: str, path: str | Path) -> None:

@@ -30,7 +30,7 @@ class Locus:
     effects : numpy.ndarray, float, shape (P, 5)
         Of A, C, G, T and the deletion.
     marked : tuple of int
-        First base of the allele and the one after its last.
+        First base of the allele and the one after its last; equal where nothing is marked.
     """
 
     label: str
@@ -148,8 +148,9 @@ def _allele(one, y, limits, strongest, motif):
     scale = Scale(limits[0], limits[1], y + 16 + _LOGO, y + 16)
     parts = [text(_LEFT, y + 9, one.label, class_="strong")]
     bottom = y + 22 + _LOGO + CELL * len(_ROWS)
-    box = rect(_LEFT + low * CELL - 1, y + 14, max(3, (high - low) * CELL + 1), bottom - y - 12, "marked")
-    parts += [box, left_axis(scale, _LEFT - 4, "", 3), logo(one.sequence, one.importance, _LEFT, scale)]
+    if high > low:
+        parts.append(rect(_LEFT + low * CELL - 1, y + 14, (high - low) * CELL + 1, bottom - y - 12, "marked"))
+    parts += [left_axis(scale, _LEFT - 4, "", 3), logo(one.sequence, one.importance, _LEFT, scale)]
     top = y + 22 + _LOGO
     for row, label in enumerate(_ROWS):
         parts.append(text(_LEFT - 7, top + (row + 0.8) * CELL, label[:3] if row == 4 else label, text_anchor="end"))

@@ -33,12 +33,21 @@ class Surroundings:
     genome : Genome
     batch_size : int
     progress : bool
+    span : int
+        Bases that are shown.
     """
 
     def __init__(
-        self, rows: pd.DataFrame, models: Sequence[Model], genome: Genome, batch_size: int = 64, progress: bool = False
+        self,
+        rows: pd.DataFrame,
+        models: Sequence[Model],
+        genome: Genome,
+        batch_size: int = 64,
+        progress: bool = False,
+        span: int = SPAN,
     ):
         self._found: dict[int, list[Locus]] = {}
+        self._span = span
         rows = rows.reset_index(drop=True)
         for model in models:
             own = [(i, row) for i, row in enumerate(rows.itertuples()) if row.model == model.name]
@@ -49,8 +58,8 @@ class Surroundings:
         return self._found.get(number)
 
     def _of_model(self, model, rows, genome, batch_size, progress):
-        span = min(SPAN, model.input_length)
-        flank, left = model.input_length + SPAN, span // 2
+        span = min(self._span, model.input_length)
+        flank, left = model.input_length + span, span // 2
         sequences: dict[str, np.ndarray] = {}
         kept = []
         for i, row in rows:

@@ -17,7 +17,7 @@ from regzoo.reports.cards import measured
 from regzoo.reports.charts import bars, dumbbells, histogram
 from regzoo.reports.page import render
 from regzoo.reports.sequences import saturation
-from regzoo.reports.surroundings import Surroundings, placed_motif
+from regzoo.reports.surroundings import SPAN, Surroundings, placed_motif
 from regzoo.reports.svg import Figure
 from regzoo.reports.tables import Column, Table
 from regzoo.reports.tracks import View, lollipops, plain
@@ -140,6 +140,8 @@ def variants_page(
     batch_size: int = 64,
     made: Mapping[str, str] | None = None,
     progress: bool = False,
+    layout: str = "page.html",
+    span: int = SPAN,
 ) -> str:
     """HTML of the report on variants.
 
@@ -163,6 +165,10 @@ def variants_page(
         As of `regzoo.saturation_mutagenesis`.
     made : dict of str to str, optional
         Inputs and options, shown at the end.
+    layout : str
+        As of `regzoo.reports.page.render`.
+    span : int
+        Bases of each allele's heat map.
 
     Returns
     -------
@@ -172,7 +178,8 @@ def variants_page(
     table = _about_targets(normalised(table), entries, models)
     best = table[table["best"] == 1]
     first = best[best["status"] == "scored"].head(top)
-    around = Surroundings(first, models, genome, batch_size, progress) if genome is not None and models else None
+    drawn = (batch_size, progress, span)
+    around = Surroundings(first, models, genome, *drawn) if genome is not None and models else None
     sections = [
         _section(number, row, table, best, around, regions, motifs) for number, row in enumerate(first.itertuples(), 1)
     ]
@@ -181,6 +188,7 @@ def variants_page(
     headings |= {"reading": "How to read this"} | ({"made": "How this was made"} if made else {})
     return render(
         "variants.html",
+        layout,
         title=source if source[:1].isdigit() else f"Variants of {source}",
         kind="Variant report",
         source=source,

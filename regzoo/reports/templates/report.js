@@ -46,7 +46,7 @@
     if (part) show(part.dataset.t, event.clientX, event.clientY); else hide();
   });
   document.addEventListener("scroll", hide, { passive: true, capture: true });
-  for (const svg of document.querySelectorAll("svg")) {
+  const readable = (svg) => {
     let at = -1;
     const mark = (step) => {
       const parts = svg.querySelectorAll("[data-t]");
@@ -69,13 +69,12 @@
       at = -1;
       svg.querySelectorAll(".now").forEach((part) => part.classList.remove("now"));
     });
-  }
+  };
 
-  for (const box of document.querySelectorAll("figure.wide .canvas")) {
-    box.scrollLeft = (box.scrollWidth - box.clientWidth) / 2;
-  }
-
+  // A link of a table names a section of this page, or another page.
+  const address = (link) => (link.startsWith("/") ? link : "#" + link);
   const open = (id) => {
+    if (id.startsWith("/")) { location.assign(id); return; }
     const section = byId(id);
     if (!section) return;
     history.replaceState(null, "", "#" + id);
@@ -83,7 +82,7 @@
     section.focus({ preventScroll: true });
   };
 
-  for (const box of document.querySelectorAll("[data-table]")) {
+  const sortable = (box) => {
     const data = read(box.id + "-data");
     const value = (column, row) => (column.values ? column.values[row] : column.levels[column.codes[row]]);
     const shown = (column, row) => {
@@ -139,7 +138,7 @@
           if (!column.values && shown(column, row).length > 60) cell.classList.add("long");
           if (column.link && link) {
             const anchor = document.createElement("a");
-            anchor.href = "#" + link;
+            anchor.href = address(link);
             anchor.textContent = shown(column, row);
             cell.append(anchor);
           } else cell.textContent = shown(column, row);
@@ -181,5 +180,16 @@
         "text/tab-separated-values");
     });
     update();
-  }
+  };
+
+  const prepare = (root) => {
+    root.querySelectorAll("svg").forEach(readable);
+    root.querySelectorAll("[data-table]").forEach(sortable);
+    root.querySelectorAll("figure.wide .canvas").forEach((box) => {
+      box.scrollLeft = (box.scrollWidth - box.clientWidth) / 2;
+    });
+  };
+  prepare(document);
+  // A page that receives content later sends this event to the element that holds it.
+  document.addEventListener("added", (event) => prepare(event.target));
 })();
