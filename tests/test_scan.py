@@ -443,6 +443,22 @@ def test_restart_and_what_cannot_be_resumed(genome, tmp_path, monkeypatch, small
                 regzoo.scan(network(), genome, output=output, **{option: True})
 
 
+def test_sequences_in_memory_are_told_apart(genome, tmp_path, monkeypatch, small_blocks):
+    first, second = (
+        Genome.from_sequences(
+            {name: np.random.default_rng(seed).permutation(genome.codes(name)) for name in genome.contigs}
+        )
+        for seed in (1, 2)
+    )
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_after(patch, 3)
+        scan_in_blocks(first, tmp_path)
+    with pytest.raises(InputError, match=r"made from other inputs or options \(genome\)"):
+        scan_in_blocks(second, tmp_path, resume=True)
+    with pytest.raises(InputError, match="sequences in memory cannot be given to several workers"):
+        scan_in_blocks(first, tmp_path, restart=True, workers=2)
+
+
 def test_workers_write_the_same_bytes(genome, tmp_path, small_blocks):
     found = []
     for workers in (1, 2):

@@ -169,7 +169,8 @@ def background(
         and alternates are matched.
     elements : BED file, data frame or loci, optional
         Also match the distance of the variants given as `spectrum` to the nearest of these intervals, such as the
-        elements that `regzoo.scan` calls: inside, within 100, 1,000, 10,000 and 100,000 bases, and beyond.
+        elements that `regzoo.scan` calls: inside, within 100, 1,000, 10,000 and 100,000 bases, and beyond. Each
+        combination of a distance, a context and an alternate is drawn as often as among those variants.
     scores : sequence of str
         As of `regzoo.score_variants`.
     seed : int
@@ -325,47 +326,75 @@ def random_variants(
     opened = as_genome(genome)
     check_at_least(1, count=count)
     check_at_least(0, seed=seed)
-    rates = _rates(spectrum, opened)
-    near = None if elements is None else Elements(elements, opened)
-    left = None if near is None else quotas(near.bins(*_positions(spectrum, opened)), count)
-    contigs, starts, sizes = _spans(opened, regions)
+    spans = _spans(opened, regions)
     rng, found, drawn = np.random.default_rng(seed), [], 0
+    if elements is not None:
+        return _named(_like_given(spectrum, Elements(elements, opened), opened, spans, count, rng), opened)
+    rates = _rates(spectrum, opened, spans)
     total, most = 0, rates.sum(axis=1).max()
-    ends = np.cumsum(sizes)
     while total < count:
         drawn += _DRAWN_AT_ONCE
-        if drawn > _MOST_DRAWS + 1000 * count:
-            raise InputError(
-                f"{opened.path}: only {total:,} of {count:,} variants of the wanted contexts"
-                f"{'' if near is None else ' and distances to elements'} could be drawn"
-            )
-        at = rng.integers(0, ends[-1], _DRAWN_AT_ONCE)
-        span = np.searchsorted(ends, at, side="right")
-        contig, position = contigs[span], starts[span] + at - (ends[span] - sizes[span])
-        context = _contexts(opened.windows(contig, position - 1, 3))
+        _check_draws(drawn, total, count, opened)
+        contig, position, context = _drawn(opened, spans, rng)
         keep = rng.random(_DRAWN_AT_ONCE) * most < rates[context].sum(axis=1)
-        if near is not None:
-            keep[keep] = _within_quotas(near.bins(contig[keep], position[keep]), left)
         contig, position, context = contig[keep], position[keep], context[keep]
         chosen = rates[context].cumsum(axis=1)
         alt = (rng.random(len(context))[:, None] * chosen[:, -1:] >= chosen).sum(axis=1)
         found.append(np.stack([contig, position, context // 4 % 4, alt], axis=1))
         total += len(alt)
-    rows = np.concatenate(found)[:count]
+    return _named(np.concatenate(found)[:count], opened)
+
+
+def _named(rows, genome):
+    """Table of variants, of rows of contig, position, reference and alternate as numbers."""
     letters = np.array(list(BASES))
-    names = np.array(opened.contigs)
+    names = np.array(genome.contigs)
     return pd.DataFrame(
         {"chrom": names[rows[:, 0]], "pos": rows[:, 1] + 1, "ref": letters[rows[:, 2]], "alt": letters[rows[:, 3]]}
     )
 
 
-def _within_quotas(bins, left):
-    """Which of some draws are wanted, bool; `left` is the number still wanted of each bin, and is reduced."""
-    keep = np.zeros(len(bins), dtype=bool)
-    for one, wanted in enumerate(left):
-        keep[np.flatnonzero(bins == one)[:wanted]] = True
-    left -= np.bincount(bins[keep], minlength=len(left))
-    return keep
+def _drawn(genome, spans, rng):
+    """Positions drawn from stretches: index of the contig, position and context of each."""
+    contigs, starts, sizes = spans
+    ends = np.cumsum(sizes)
+    at = rng.integers(0, ends[-1], _DRAWN_AT_ONCE)
+    span = np.searchsorted(ends, at, side="right")
+    contig, position = contigs[span], starts[span] + at - (ends[span] - sizes[span])
+    return contig, position, _contexts(genome.windows(contig, position - 1, 3))
+
+
+def _check_draws(drawn, total, count, genome, what="of the wanted contexts"):
+    if drawn > _MOST_DRAWS + 1000 * count:
+        raise InputError(f"{genome.path}: only {total:,} of {count:,} variants {what} could be drawn")
+
+
+def _like_given(given, near, genome, spans, count, rng):
+    """Variants that have, together, the bins of distance, contexts and alternates of given ones, int, shape (count, 4).
+
+    Each combination of a bin, a context and an alternate is drawn as often, up to rounding, as among those given.
+    """
+    contig, position = _positions(given, genome)
+    context, alt = _read_variants(given, genome)
+    known = context < 64
+    kinds = ((near.bins(contig, position) * 65 + context) * 4 + alt)[known]
+    if not len(kinds):
+        raise InputError("the variants to match have no single-base variant in a known trinucleotide")
+    wanted = quotas(kinds, count)
+    found, drawn, total = [], 0, 0
+    while total < count:
+        drawn += _DRAWN_AT_ONCE
+        _check_draws(drawn, total, count, genome, "of the wanted contexts and distances to elements")
+        contig, position, context = _drawn(genome, spans, rng)
+        place = near.bins(contig, position) * 65 + context
+        for kind in np.flatnonzero(wanted):
+            rows = np.flatnonzero((place == kind // 4) & (context < 64))[: wanted[kind]]
+            place[rows] = -1  # taken
+            wanted[kind] -= len(rows)
+            total += len(rows)
+            ref = context[rows] // 4 % 4
+            found.append(np.stack([contig[rows], position[rows], ref, np.full(len(rows), kind % 4)], axis=1))
+    return rng.permutation(np.concatenate(found))
 
 
 def _contexts(codes):
@@ -387,8 +416,8 @@ def _spans(genome, regions):
     return contigs, intervals.starts, sizes
 
 
-def _rates(spectrum, genome):
-    """Relative rate of each alternate in each trinucleotide context, shape (65, 4); row 64 is for unknown bases."""
+def _rates(spectrum, genome, spans):
+    """Relative rate of each alternate in each context of some stretches, shape (65, 4); row 64 is for unknown bases."""
     if isinstance(spectrum, str) and spectrum == "human":
         return _human_rates()
     rates = np.zeros((65, 4))
@@ -400,12 +429,17 @@ def _rates(spectrum, genome):
         raise InputError(f"no spectrum {spectrum!r}; use {', '.join(SPECTRA)}, or variants")
     seen = _read_variants(spectrum, genome)
     np.add.at(rates, seen, 1)
-    occurrences = np.maximum(sum(_context_counts(genome.codes(contig)) for contig in genome.contigs), 1)[:, None]
+    occurrences = np.maximum(sum(_context_counts(_with_flanks(genome, *span)) for span in zip(*spans)), 1)[:, None]
     rates = rates / occurrences
     rates[64] = 0
     if not rates.any():
         raise InputError("the variants to match have no single-base variant in a known trinucleotide")
     return rates
+
+
+def _with_flanks(genome, contig, start, size):
+    """Base codes of a stretch and of the base on each side."""
+    return genome.codes(genome.contigs[contig])[max(start - 1, 0) : start + size + 1]
 
 
 def _context_counts(codes):

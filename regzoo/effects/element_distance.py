@@ -84,21 +84,21 @@ def _number(genome, name):
         return -1
 
 
-def quotas(bins: np.ndarray, count: int) -> np.ndarray:
-    """Divide a number of variants over the bins as given variants are.
+def quotas(kinds: np.ndarray, count: int) -> np.ndarray:
+    """Divide a number of variants over kinds as given variants are.
 
     Parameters
     ----------
-    bins : numpy.ndarray, int, shape (N,)
-        Bin of each given variant.
+    kinds : numpy.ndarray, int, shape (N,)
+        Kind of each given variant, such as its bin.
     count : int
 
     Returns
     -------
-    numpy.ndarray, int, shape (len(EDGES) + 1,)
+    numpy.ndarray, int, shape (largest kind + 1,)
         Sums to `count`; the largest remainders are rounded up.
     """
-    exact = count * np.bincount(bins, minlength=len(EDGES) + 1) / len(bins)
+    exact = count * np.bincount(kinds) / len(kinds)
     found = np.floor(exact).astype(np.int64)
     found[np.argsort(found - exact, kind="stable")[: count - found.sum()]] += 1
     return found

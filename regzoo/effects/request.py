@@ -33,11 +33,14 @@ def of_inputs(variants: str, genome: Genome, others: Sequence[str | Path], worke
         Further input files.
     workers : int
     """
-    of_genome = {}
+    of_genome: dict[str, Any] = {}
     for path in (genome.path, Path(f"{genome.path}.fai")):
         if path.is_file():
             of_file = path.stat()
             of_genome[str(path.resolve())] = [of_file.st_size, of_file.st_mtime_ns, of_file.st_ino]
+    if not of_genome:  # sequences in memory
+        for name in genome.contigs:
+            of_genome[name] = hashlib.sha256(genome.codes(name).tobytes()).hexdigest()
     return {
         "vcf": variants,
         "genome": of_genome,

@@ -148,6 +148,8 @@ class Run:
         total = count_records(variants) if self.progress and isinstance(variants, (str, Path)) else None
         texts = _texts(scorer)
         _keep_freed_memory()
+        if self.workers > 1 and not Path(scorer.genome.path).is_file():
+            raise InputError("sequences in memory cannot be given to several workers; leave workers at 1")
         with (
             computing(scorer, make_scorer, self.workers) as compute,
             in_background(partial(_finish, writer, journal)) as finish,

@@ -21,8 +21,6 @@ SIZES = {"sliding_window_size": 15, "flank_size": 5, "trim_to_window_size": 20, 
 
 def check_modisco(model: Model) -> None:
     """Raise an error if modisco-lite is missing, or does not fit a model."""
-    if find_spec("modiscolite") is None:
-        raise InputError("the method 'modisco' needs the package modisco-lite; run: pip install 'modisco-lite>=3'")
     if model.stranded:
         raise ModelError(f"{model.name} reads one strand, but TF-MoDISco compares both; use the method 'contributions'")
     if model.input_length < SHORTEST:
@@ -30,6 +28,8 @@ def check_modisco(model: Model) -> None:
             f"{model.name} reads windows of {model.input_length} bases, but TF-MoDISco needs {SHORTEST} or more; "
             "use the method 'contributions'"
         )
+    if find_spec("modiscolite") is None:
+        raise InputError("the method 'modisco' needs the package modisco-lite; run: pip install 'modisco-lite>=3'")
 
 
 def modisco(codes: np.ndarray, hypothetical: np.ndarray, min_sites: int = 20) -> list[Aligned]:

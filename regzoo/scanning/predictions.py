@@ -259,6 +259,8 @@ def predict_blocks(
         If no prediction is finite.
     """
     spans, options = predictor.spans, predictor.options
+    if workers > 1 and not Path(spans.genome.path).is_file():
+        raise InputError("sequences in memory cannot be given to several workers; leave workers at 1")
     make = partial(_in_worker, spans.genome.path, spans.frame(), options, tracks, predictor.seed)
     counts = np.zeros((len(spools), 3), dtype=np.int64)
     total = int(np.sum(spans.ends - spans.starts)) * len(spools)

@@ -99,9 +99,20 @@ def test_distances_to_elements_are_matched(genome):
     drawn = random_variants(genome, 400, spectrum=given, elements=bed)
     numbers = drawn.chrom.map({"one": 0, "two": 1}).to_numpy()
     wanted = quotas(near.bins(np.zeros(len(at), dtype=int), np.array(at)), 400)
-    found = np.bincount(near.bins(numbers, drawn.pos.to_numpy() - 1), minlength=len(EDGES) + 1)
+    found = np.bincount(near.bins(numbers, drawn.pos.to_numpy() - 1), minlength=len(wanted))
     np.testing.assert_array_equal(found, wanted)
     assert wanted.sum() == 400 and wanted[0] == 200
+
+    def kinds(table):
+        """Distance, context and alternate of variants of both contigs."""
+        texts = {name: decode(genome.codes(name)) for name in genome.contigs}
+        places = near.bins(table.chrom.map({"one": 0, "two": 1}).to_numpy(), table.pos.to_numpy() - 1)
+        contexts = [texts[c][p - 2 : p + 1] for c, p in zip(table.chrom, table.pos)]
+        return pd.Series(list(zip(places, contexts, table.alt))).value_counts()
+
+    many = random_variants(genome, 300, seed=3)
+    drawn = random_variants(genome, 900, spectrum=many, elements=bed)
+    assert (kinds(drawn) == 3 * kinds(many).reindex(kinds(drawn).index)).all()
     with pytest.raises(InputError, match="give the variants as the spectrum, in place of 'human'"):
         random_variants(genome, 10, elements=bed)
     with pytest.raises(InputError, match="no element lies on a contig"):
