@@ -17,7 +17,7 @@ import regzoo
 from regzoo import cli
 from regzoo.errors import InputError
 from regzoo.sequence import decode, encode, one_hot, reverse_complement
-from regzoo.suites import alleles, data, mpra, probe, satmut
+from regzoo.suites import alleles, data, deepsea, mpra, probe, run, satmut
 from regzoo.suites.data import FILES, DataFolder, Source
 from regzoo.suites.protocol import direction, halves
 from regzoo.suites.windows import allele_windows, readout
@@ -447,7 +447,55 @@ def test_a_bar_shows_the_data_set(plain_folder, capsys):
     assert "0/6" in shown and "baseline, codebook" in shown and "6/6" in shown
 
 
-def test_agreement_with_another_model_against_scipy():
+def test_alleles_that_the_model_does_not_score(monkeypatch):
+    given = regzoo.score_variants("Basset/tf-human", VCF, FASTA, scores=["logit"], device="cpu")
+    given = given.query("status == 'scored'")[["chrom", "pos", "ref", "alt"]]
+    total = len(given)
+    given = pd.concat([given, given.head(1).assign(chrom="absent")])
+    arguments = {"genome": FASTA, "variants": given, "reference": "Basset/tf-human", "device": "cpu"}
+    own = deepsea.scores
+
+    def partly(model, task, batch_size):
+        values = own(model, task, batch_size).copy()
+        values[kept:] = np.nan
+        return values
+
+    monkeypatch.setattr(deepsea, "scores", partly)
+    kept = 12
+    table = regzoo.benchmark("deepsea", "MotifResNet/tf-human", **arguments).table
+    scored = table[table.model == "MotifResNet/tf-human"]
+    assert (scored.n == 12).all() and set(table[table.model.str.startswith("baseline")].n) == {total}
+    unscored = f"1 of {total + 1} alleles left out, which Basset/tf-human does not score"
+    more = f"{total - 12} of {total} alleles left out, which the model does not score"
+    assert set(scored.note) == {f"{unscored}; {more}"}
+    kept = 2
+    with pytest.raises(InputError, match=f"the model scores 2 of {total} alleles; expected 3 or more"):
+        regzoo.benchmark("deepsea", "MotifResNet/tf-human", **arguments)
+
+
+def test_targets_of_the_reference():
+    task = deepsea.AgreementTask("t", [], [], np.zeros(4), "", pd.DataFrame(), None, pd.DataFrame({"a": range(4)}))
+    with pytest.raises(InputError, match="no target 'b'; it has a"):
+        deepsea.report([task], ["b"], [np.arange(4.0)[:, None]], True)
+
+
+def test_the_command_names_what_is_not_the_default(plain_folder):
+    table = pd.DataFrame({"chrom": ["chr1"], "pos": [1], "ref": ["A"], "alt": ["C"]})
+    special = {"utr3": {"positives": table, "negatives": "far/n.vcf", "trials": 3, "utrs": None}}
+    words = run._command("utr3", [], None, (), (), 50, 0, special)
+    assert words == "regzoo benchmark utr3 --training-rows 50 --positives ... --negatives n.vcf --trials 3"
+    for reference, text in (
+        ("DeepSEA/beluga", " --reference DeepSEA/beluga"),
+        ("DeepSEA/variantEffects", ""),
+        (object(), " --reference ..."),
+    ):
+        special = {"deepsea": {"variants": [("chr1", 1, "A", "C")], "reference": reference}}
+        words = run._command("deepsea", [], None, (), (), 10_000, 0, special)
+        assert words == f"regzoo benchmark deepsea --variants ...{text}"
+
+
+def test_agreement_with_another_model_against_scipy(monkeypatch):
+    monkeypatch.setattr(deepsea, "TOP", 10)
     arguments = {"genome": FASTA, "variants": VCF, "reference": "Basset/tf-human", "device": "cpu"}
     result = regzoo.benchmark("deepsea", "MotifResNet/tf-human", **arguments)
     assert "--variants" in result.command and result.data == {}
@@ -460,10 +508,19 @@ def test_agreement_with_another_model_against_scipy():
         for metric, reference in (("pearson", stats.pearsonr), ("spearman", stats.spearmanr)):
             row = value(result.table, model="MotifResNet/tf-human", target=target, metric=metric)
             assert row.value == pytest.approx(reference(one, other)[0], abs=1e-4) and row.n == len(one)
-        strongest = [set(np.argsort(-np.abs(x), kind="stable")[:100]) for x in (one, other)]
-        row = value(result.table, model="MotifResNet/tf-human", target=target, metric="top_100_overlap")
-        assert row.value == len(strongest[0] & strongest[1]) / min(100, len(one))
+        strongest = [set(np.argsort(-np.abs(x), kind="stable")[:10]) for x in (one, other)]
+        row = value(result.table, model="MotifResNet/tf-human", target=target, metric="top_10_overlap")
+        assert row.value == len(strongest[0] & strongest[1]) / 10 < 1
     assert len(result.table[result.table.model.str.startswith("baseline")]) == 3  # the largest of all targets alone
+    one, other = (np.abs(table.filter(like="logit:").to_numpy(float)).max(axis=1) for table in tables)
+    row = value(result.table, model="MotifResNet/tf-human", target="largest of all targets", metric="pearson")
+    assert row.value == pytest.approx(stats.pearsonr(one, other)[0], abs=1e-4)
+    assert row.note == ""
+    chosen = regzoo.benchmark("deepsea", "MotifResNet/tf-human", targets=["tf4"], **arguments).table
+    assert set(chosen[chosen.model == "MotifResNet/tf-human"].target) == {"tf4"}
+    monkeypatch.setattr(deepsea, "TOP", len(one))
+    few = regzoo.benchmark("deepsea", "MotifResNet/tf-human", **arguments).table
+    assert set(few.metric) == {"pearson", "spearman"}
     with pytest.raises(InputError, match="needs variants and their genome"):
         regzoo.benchmark("deepsea", "MotifResNet/tf-human", reference="Basset/tf-human")
     with pytest.raises(InputError, match="variants: an option of the suite 'deepsea'"):
@@ -498,6 +555,11 @@ def test_what_does_not_apply_is_refused(tmp_path):
         (lambda: regzoo.benchmark("mpra", data=tmp_path, data_sets="sharpr-K562"), "data_sets: expected a list"),
         (lambda: regzoo.benchmark("probe", data=tmp_path, training_rows=0), "training_rows"),
         (lambda: regzoo.benchmark("mpra", tmp_path / "no.tsv", tmp_path), "missing; expected"),
+        (
+            lambda: regzoo.benchmark("mpra", data=tmp_path, reference="DeepSEA/beluga"),
+            "reference: an option of the suite",
+        ),
+        (lambda: regzoo.benchmark("geneb", data=tmp_path, training_rows=50), "suites 'probe' and 'utr3'; leave it out"),
     ):
         with pytest.raises(InputError, match=message):
             call()

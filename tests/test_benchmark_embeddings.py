@@ -1,5 +1,6 @@
 """Suites 'geneb' and 'utr3', on small made data, against scikit-learn."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -14,8 +15,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import regzoo
-from regzoo.errors import InputError
-from regzoo.sequence import decode
+from regzoo.errors import InputError, ModelError
+from regzoo.sequence import Genome, decode, encode
 from regzoo.suites import geneb, heads, probe, utr3, utr3_tasks
 from regzoo.suites.data import DataFolder
 from regzoo.zoo import load_language_model
@@ -42,6 +43,27 @@ def geneb_folder(plain_folder, monkeypatch):  # noqa: F811
     (root / "geneb").mkdir()
     own.rename(columns={"sequence": "text"}).to_csv(root / "geneb" / "three.csv", index=False)
     return root
+
+
+def test_geneb_reports_empty_cells_and_records_the_digest(geneb_folder):
+    path = geneb_folder / "geneb" / "three.csv"
+    table = pd.read_csv(path).assign(label=lambda table: table.label.map({0: "NA", 1: "None", 2: "other"}))
+    table.to_csv(path, index=False)
+    folder = DataFolder(geneb_folder)  # noqa: F811
+    task = geneb.tasks(folder)[1]
+    assert set(task.labels) == {0, 1, 2} and len(task.ids) == 80
+    assert folder.used["geneb/three.csv"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert "geneb/three.csv" in regzoo.benchmark("geneb", data=geneb_folder, data_sets=["three"]).data
+    table.to_csv(path.with_name("three.csv.gz"), index=False)
+    with pytest.raises(InputError, match=r"three.csv.gz: there is another file of the task 'three'"):
+        geneb.tasks(DataFolder(geneb_folder))
+    path.with_name("three.csv.gz").unlink()
+    for column, message in (("text", "no sequence"), ("label", "no label"), ("split", "no split")):
+        broken = table.astype(str)
+        broken.loc[7, column] = ""
+        broken.to_csv(path, index=False)
+        with pytest.raises(InputError, match=f"three.csv, row 7: {message}"):
+            geneb.tasks(DataFolder(geneb_folder))
 
 
 def by_hand(task, features, shots, seed):
@@ -127,9 +149,29 @@ def test_tuned_heads_learn_what_there_is_and_nothing_else():
     assert stats.pearsonr(heads.support_vectors(features, labels, groups, 4), labels)[0] > 0.5
     assert abs(stats.pearsonr(heads.support_vectors(features, rng.permutation(labels), groups, 2), labels)[0]) < 0.25
     classes = (labels > 0).astype(float)
-    assert roc_auc_score(classes, heads.perceptron(features, classes, 1)) > 0.8
-    with pytest.raises(InputError, match="at least 10 rows of each class, and one has 3"):
-        heads.perceptron(features, np.arange(200) < 3, 1)
+    assert roc_auc_score(classes, heads.perceptron(features, classes, groups, 1)) > 0.8
+    with pytest.raises(InputError, match="each class in at least 10 groups .* one class is in 3"):
+        heads.perceptron(features, np.arange(200) < 3, groups, 1)
+
+
+def test_the_perceptron_does_not_see_neighbours():
+    rng = np.random.default_rng(8)
+    groups = np.repeat(np.arange(40), 5)  # rows of a group are alike, and classes of groups are drawn at random
+    features = rng.normal(size=(40, 32))[groups] + 0.01 * rng.normal(size=(200, 32))
+    labels = rng.permutation(np.arange(40) % 2)[groups].astype(float)
+    assert roc_auc_score(labels, heads.perceptron(features, labels, np.arange(200), 1)) > 0.9
+    assert roc_auc_score(labels, heads.perceptron(features, labels, groups, 1)) < 0.75
+    with pytest.raises(InputError, match="one class is in 8"):
+        heads.perceptron(features, labels, groups // 5, 1)
+
+
+def test_two_groups_are_too_few_to_choose_a_penalty():
+    features, labels, groups = np.eye(20), np.arange(20.0), np.arange(20) % 2
+    with pytest.raises(InputError, match="at least three groups .* there are 2"):
+        heads.ridge(features, labels, groups, np.ones(2))
+    with pytest.raises(InputError, match="at least three groups .* there are 2"):
+        heads.support_vectors(features, labels, groups, 1)
+    assert np.isfinite(heads.ridge(features, labels, np.arange(20) % 3, np.ones(2))).all()
 
 
 def fasta(names, texts):
@@ -232,10 +274,12 @@ def test_variants_of_two_classes(plain_folder, tmp_path, monkeypatch):  # noqa: 
     monkeypatch.setattr(utr3, "_AROUND", (2,))
     monkeypatch.setattr(utr3, "_ZERO_SHOT", ("p_ref", "llr", "vis_mean within 2"))
     root = plain_folder(utr3_files(rng)[0])
-    text = random_texts(rng, 1, 3000)[0]
-    (tmp_path / "g.fa").write_text(f">chr1\n{text}\n")
+    texts = random_texts(rng, 12, 1300)
+    (tmp_path / "g.fa").write_text(fasta([f"c{i}" for i in range(12)], texts))
     other = {"A": "G", "C": "T", "G": "A", "T": "C"}
-    lists = [[f"chr1:{p}:{text[p - 1]}:{other[text[p - 1]]}" for p in range(start, 2900, 200)] for start in (301, 401)]
+    lists = [
+        [f"c{i}:{p}:{text[p - 1]}:{other[text[p - 1]]}" for i, text in enumerate(texts)] for p in (301, 1001)
+    ]  # 700 bases apart, so that each is a group of its own
     arguments = {"genome": tmp_path / "g.fa", "positives": lists[0], "negatives": lists[1]}
     names = ["variants", "variants, both alleles embedded"]
     found = regzoo.benchmark("utr3", MODEL, root, data_sets=names, trials=1, device="cpu", **arguments).table
@@ -244,10 +288,73 @@ def test_variants_of_two_classes(plain_folder, tmp_path, monkeypatch):  # noqa: 
     area = roc_auc_score(labels, table["zero_shot:p_ref"])
     assert value(found, model=MODEL, data_set="variants", target="p_ref").value == pytest.approx(area)
     assert value(found, model=MODEL, target="perceptron on both alleles").n == len(labels)
+    task = utr3.tasks(DataFolder(root), trials=1, **arguments)[-1]
+    ref, alt = (np.stack(side) for side in utr3._windows(task))
+    for i, row in enumerate(task.variants.itertuples()):
+        text, first = texts[int(row.chrom[1:])], row.pos - 1 - 256
+        expected = "N" * max(0, -first) + text[max(0, first) : row.pos + 256]
+        expected += "N" * (513 - len(expected))
+        assert decode(ref[i]) == expected and decode(alt[i]) == expected[:256] + row.alt + expected[257:]
     with pytest.raises(InputError, match="give all three"):
         regzoo.benchmark("utr3", data=root, positives=lists[0])
     with pytest.raises(InputError, match="option of the suite 'utr3'"):
         regzoo.benchmark("mpra", data=root, trials=3)
+
+
+def test_variants_of_another_genome_are_refused(plain_folder):  # noqa: F811
+    root = plain_folder(utr3_files(np.random.default_rng(6))[0])
+    genome = Genome.from_sequences({"chr1": encode("ACGTN" * 10)})
+    good = ["chr1:1:A:G", "chr1:7:C:T", "chr1:2:CG:C"]
+    for bad, reason in (
+        (["chr1:3:T:A", "chr1:4:G:A"], r"chr1:3:T:A: REF differs from the FASTA .*; 2 of 4 single-base"),
+        (["chr2:3:G:A"], r"chr2:3:G:A: contig not in the FASTA .*; 1 of 3"),
+        (["chr1:99:G:A"], r"chr1:99:G:A: position outside the contig"),
+        (["chr1:5:N:A"], r"chr1:5:N:A: REF is not A, C, G or T"),
+    ):
+        with pytest.raises(InputError, match=f"negatives: {reason}"):
+            regzoo.benchmark("utr3", data=root, genome=genome, positives=good, negatives=[*good, *bad])
+    task = utr3.tasks(DataFolder(root), genome=genome, positives=good, negatives=good[:2])[-1]
+    assert task.choice == "2 of 3 positives, 2 of 2 negatives"
+    with pytest.raises(ModelError, match="data set variants: llr of positive:1 is not a finite number"):
+        values = np.zeros((4, len(utr3._ZERO_SHOT)))
+        values[1, 1] = np.nan
+        utr3.report([task], [], [values])
+
+
+def test_neighbours_are_one_group():
+    genome = Genome.from_sequences({name: encode("A" * 3000) for name in ("chr1", "chr2")})
+    places = [("chr1", 1512), ("1", 1000), ("chr2", 1000), ("chr1", 2025), ("chr1", 487), ("chr1", 2537)]
+    table = pd.DataFrame(places, columns=["chrom", "pos"]).assign(ref="A", alt="C")
+    none = np.zeros(len(table), dtype=bool)
+    task = utr3_tasks.AllelePairs("v", [], [], none, "", table, genome, {}, True)
+    windows = [set(range(pos - 256, pos + 257)) for pos in table.pos]  # of 513 bases
+    assert windows[0] & windows[1] and not windows[1] & windows[4] and not windows[0] & windows[3]
+    assert utr3._neighbours(task).tolist() == [1, 1, 3, 2, 0, 2]
+
+
+def test_names_of_scores_do_not_depend_on_their_number(plain_folder, tmp_path):  # noqa: F811
+    root = plain_folder(utr3_files(np.random.default_rng(9))[0])
+    names = ["clip FUS, bases", "mprau variants"]
+    tasks = [task for task in utr3.tasks(DataFolder(root)) if task.name in names]
+    rows = [{"data_set": task.name, "id": one, "score": float(i)} for task in tasks for i, one in enumerate(task.ids)]
+    pd.DataFrame(rows).to_csv(tmp_path / "mine.tsv", sep="\t", index=False)
+    found = regzoo.benchmark("utr3", tmp_path / "mine.tsv", root, data_sets=names).table
+    assert set(found[found.model == "mine.tsv"].target) == {"score"}
+    baseline = found[found.model.str.startswith("baseline")]
+    assert set(baseline.target) == {"A+T", "change in G+C"}
+
+
+def test_bases_are_drawn_with_the_seed(plain_folder):  # noqa: F811
+    root = plain_folder(utr3_files(np.random.default_rng(10))[0])
+    drawn = []
+    for seed in (0, 0, 1):
+        tasks = {task.name: task for task in utr3.tasks(DataFolder(root), seed, 50)}
+        task, whole = tasks["clip QKI, bases"], tasks["clip QKI"]
+        drawn.append(task.ids)
+        for one, codes, label in zip(task.ids, task.sequences, task.measures[0].labels):
+            assert (codes == whole.sequences[whole.ids.index(one)]).all()
+            assert label == whole.labels[whole.ids.index(one)]
+    assert drawn[0] == drawn[1] != drawn[2] and len(drawn[0]) == 10
 
 
 def test_bases_are_those_in_the_middle(plain_folder):  # noqa: F811

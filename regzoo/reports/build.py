@@ -63,7 +63,8 @@ def report(
     models : model, or list of models
         For variants. Of a table, the models it names are loaded.
     genome : str, pathlib.Path or Genome, optional
-        FASTA or .2bit. For variants; with a table of alleles it adds heat maps.
+        FASTA or .2bit. For variants; with a table of alleles or scores it adds heat maps, and REF of all scored alleles
+        must be its bases.
     targets, step, background, orientation, pip
         For variants, as of `regzoo.alleles`.
     motifs : str or pathlib.Path, optional

@@ -214,13 +214,14 @@ def matrix(name: str, title: str, values: pd.DataFrame, label: str, middle: floa
         for j, value in enumerate(values.iloc[i].to_numpy(float)):
             x = left + j * width
             share = abs(value - middle) / (strongest or 1) if np.isfinite(value) else 0.0
-            tip = f"{index} on {values.columns[j]}: {label} {value:.3f}"
+            shown = f"{value:.3f}" if np.isfinite(value) else "–"
+            tip = f"{index} on {values.columns[j]}: {label} {shown}"
             parts.append(
                 rect(
                     x, y, width - 2, row - 2, "up" if value >= middle else "down", fill_opacity=0.62 * share, data_t=tip
                 )
             )
-            parts.append(text(x + width / 2 - 1, y + 16, f"{value:.3f}", text_anchor="middle", class_="strong"))
+            parts.append(text(x + width / 2 - 1, y + 16, shown, text_anchor="middle", class_="strong"))
     data = values.rename_axis("row").reset_index()
     described = f"{label} of {len(values)} rows and {len(values.columns)} columns; the data can be saved as a table."
     size = left + width * len(values.columns) + 30

@@ -15,7 +15,7 @@ from regzoo.reports.page import render
 from regzoo.reports.sequences import contributions
 from regzoo.reports.svg import Figure
 from regzoo.reports.tables import Column, Table
-from regzoo.reports.tracks import View, plain, read_regions, value_track
+from regzoo.reports.tracks import View, plain, read_regions, regions_of, value_track
 from regzoo.reports.variants import MOST_ROWS
 
 _FIXED = {"chrom", "start", "end", "name", "strand", "window_start", "window_end", "status"}
@@ -23,6 +23,7 @@ _TARGETS = 6  # drawn
 _BINS = 1500  # values in a track: more are averaged
 _BASES = 610  # of an attribution
 _KIND = "Region report"
+_Window = tuple[str, str, int, str, dict[str, np.ndarray]]  # name, contig, start, sequence, contributions to targets
 
 
 def regions_page(given: list[Input], regions: pd.DataFrame | None, top: int = 20) -> str:
@@ -35,14 +36,16 @@ def regions_page(given: list[Input], regions: pd.DataFrame | None, top: int = 20
     regions : pandas.DataFrame, optional
         Of `regzoo.reports.tracks.read_regions`.
     top : int
-        Contigs of tracks, and windows of attributions, that are drawn.
+        Contigs, and windows of attributions, that are drawn. The page says how many there are.
 
     Raises
     ------
     InputError
         If an input is of another kind, or an HDF5 file is not one of `regzoo explain`.
     """
-    tables, tracks, elements, logos = [], {}, [] if regions is None else [regions], []
+    tables, tracks, elements = [], {}, [] if regions is None else [regions]
+    logos: list[Figure] = []
+    cut: list[str] = []
     for number, one in enumerate(given, 1):
         if one.kind == "track":
             tracks[one.source] = one.value
@@ -52,13 +55,15 @@ def regions_page(given: list[Input], regions: pd.DataFrame | None, top: int = 20
             tables.append(_table(number, one))
             elements += [_as_regions(one.value)] if one.kind == "elements" else []
         elif one.kind in ("contributions", "explanation"):
-            logos += _logos(number, one, top)
+            figures, note = _logos(number, one, top)
+            logos, cut = logos + figures, cut + note
         else:
             raise InputError(f"{one.source}: {one.kind} cannot stand on a page with {given[0].kind}; write two reports")
-    drawn = _tracks(tracks, pd.concat(elements, ignore_index=True) if elements else None, top)
+    drawn, left_out = _tracks(tracks, pd.concat(elements, ignore_index=True) if elements else None, top)
     drawn += [_distribution(i, one) for i, one in enumerate(given, 1) if one.kind in ("predictions", "elements")]
     names = ", ".join(one.source for one in given)
-    sections = [one for one in (("tracks", "Regions", drawn), ("attributions", "Attributions", logos)) if one[2]]
+    sections = [("tracks", "Regions", drawn, left_out), ("attributions", "Attributions", logos, cut)]
+    sections = [one for one in sections if one[2] or one[3]]
     return render(
         "regions.html",
         title=f"Regions of {names}",
@@ -67,7 +72,7 @@ def regions_page(given: list[Input], regions: pd.DataFrame | None, top: int = 20
         lead=_lead(given),
         sections=sections,
         tables=tables,
-        contents=[*((name, label) for name, label, _ in sections), *([("tables", "Tables")] if tables else [])],
+        contents=[*((name, label) for name, label, *_ in sections), *([("tables", "Tables")] if tables else [])],
     )
 
 
@@ -114,25 +119,40 @@ def _table(number, one):
     return Table(f"rows-{number}", one.source, columns, rows, filters, (), [""] * len(rows), note)
 
 
-def _tracks(tracks, called, top) -> list[Figure]:
-    """One figure for each contig: all tracks over the called elements."""
-    if not tracks and called is None:
-        return []
-    spans: dict[str, list[tuple[int, int]]] = {}
-    for table in [*tracks.values(), *([] if tracks else [called])]:
-        for contig, part in table.groupby("chrom", sort=False):
-            spans.setdefault(str(contig), []).append((int(part["start"].min()), int(part["end"].max())))
+def _tracks(tracks, called, top) -> tuple[list[Figure], list[str]]:
+    """One figure for each contig, all tracks over the regions, and sentences on what is left out."""
+    drawn = dict(list(tracks.items())[:_TARGETS])
+    views = _views(tracks.values(), called)
+    near = {} if called is None else dict(list(called.groupby(called["chrom"].map(plain))))
     figures = []
-    for number, (contig, ends) in enumerate(list(spans.items())[:top], 1):
-        view = View(contig, min(low for low, _ in ends), max(high for _, high in ends))
-        own = {
-            name: _binned(table[table["chrom"].map(plain) == plain(contig)], view)
-            for name, table in list(tracks.items())[:_TARGETS]
-        }
-        left_out = f" The first {_TARGETS} of {len(tracks)} tracks." if len(tracks) > _TARGETS else ""
-        caption = f"{contig}:{view.start + 1:,}-{view.end:,}.{left_out}"
-        figures.append(value_track(f"track-{number}", contig, view, own, called, caption))
-    return figures
+    for number, view in enumerate(views[:top], 1):
+        own = {name: table[table["chrom"].map(plain) == plain(view.contig)] for name, table in drawn.items()}
+        own = {name: _binned(table, view) for name, table in own.items()} if any(map(len, own.values())) else {}
+        below = near.get(plain(view.contig))
+        inside, size = len(regions_of(view, below)), 0 if below is None else len(below)
+        caption = f"{view.contig}:{view.start + 1:,}-{view.end:,}."
+        if inside < size:
+            caption += f" {inside:,} of {size:,} regions of this contig are drawn; the others lie beyond the tracks."
+        figures.append(value_track(f"track-{number}", view.contig, view, own, below, caption))
+    return figures, _left_out(("contigs", len(figures), len(views)), ("tracks", len(drawn), len(tracks)))
+
+
+def _views(tracks, called) -> list[View]:
+    """The extent of the tracks on each contig; that of the regions on contigs without a track."""
+    found: dict[str, View] = {}
+    for tables in (tracks, [] if called is None else [called]):
+        given = pd.concat([table[["chrom", "start", "end"]] for table in tables]) if len(tables) else None
+        if given is None:
+            continue
+        for name, part in given.groupby(given["chrom"].map(plain), sort=False):
+            contig = str(part["chrom"].iloc[0])
+            found.setdefault(str(name), View(contig, int(part["start"].min()), int(part["end"].max())))
+    return list(found.values())
+
+
+def _left_out(*counts):
+    """'N of M things are drawn' for each (things, N, M) where N is less."""
+    return [f"{drawn:,} of {size:,} {what} are drawn." for what, drawn, size in counts if drawn < size]
 
 
 def _binned(track, view):
@@ -148,24 +168,28 @@ def _binned(track, view):
     )
 
 
-def _logos(number: int, one: Input, top: int) -> list[Figure]:
-    """Logos of the windows of an explanation, for the first targets."""
+def _logos(number: int, one: Input, top: int) -> tuple[list[Figure], list[str]]:
+    """Logos of the windows of an explanation for the first targets, and sentences on what is left out."""
     figures = []
-    windows = _windows_of_table(one.value) if one.kind == "contributions" else _windows_of_hdf5(one.value, top)
-    for count, (name, contig, start, sequence, values) in enumerate(windows[:top], 1):
+    windows, size, targets = (
+        _windows_of_table(one.value, top) if one.kind == "contributions" else _windows_of_hdf5(one.value, top)
+    )
+    for count, (name, contig, start, sequence, values) in enumerate(windows, 1):
         for column, (target, heights) in enumerate(list(values.items())[:_TARGETS], 1):
             middle = max(0, (len(sequence) - _BASES) // 2)
             part = slice(middle, middle + _BASES)
             positions = [f"{start + 1 + i:,}" for i in range(len(sequence))][part]
             title = f"{name}: {target} ({contig}:{start + middle + 1:,}-{start + middle + len(positions):,})"
             shown = np.nan_to_num(heights[part])
-            figures.append(
-                contributions(f"logo-{number}-{count}-{column}", title, sequence[part], shown, positions, target)
-            )
-    return figures
+            caption = " ".join(_left_out(("bases of this window, those in its middle,", len(shown), len(heights))))
+            figure = f"logo-{number}-{count}-{column}"
+            figures.append(contributions(figure, title, sequence[part], shown, positions, target, caption))
+    counts = ("windows", len(windows), size), ("targets", min(targets, _TARGETS), targets)
+    return figures, [f"{one.source}: {note}" for note in _left_out(*counts)]
 
 
-def _windows_of_table(table: pd.DataFrame) -> list[tuple[str, str, int, str, dict[str, np.ndarray]]]:
+def _windows_of_table(table: pd.DataFrame, top: int) -> tuple[list[_Window], int, int]:
+    """The first windows, and the numbers of windows and targets."""
     targets = [str(name) for name in table if name not in ("chrom", "pos", "name", "ref")]
     found = []
     step = (
@@ -173,21 +197,24 @@ def _windows_of_table(table: pd.DataFrame) -> list[tuple[str, str, int, str, dic
         | (table["name"] != table["name"].shift())
         | (table["chrom"] != table["chrom"].shift())
     )
-    for _, part in table.groupby(step.cumsum(), sort=False):
+    number = step.cumsum()
+    for _, part in table[number <= top].groupby(number, sort=False):
         values = {name: pd.to_numeric(part[name], errors="coerce").to_numpy(float) for name in targets}
         first: Any = part.iloc[0]
         found.append(
             (str(first["name"]), str(first["chrom"]), int(first["pos"]) - 1, "".join(part["ref"].astype(str)), values)
         )
-    return found
+    return found, int(number.max()), len(targets)
 
 
 def _windows_of_hdf5(path, top):
+    """As `_windows_of_table`."""
     found = []
     try:
         with h5py.File(path) as file:
             targets = [name.decode() if isinstance(name, bytes) else str(name) for name in file["targets"][()]]
-            for key in list(file["windows"])[:top]:
+            names = list(file["windows"])
+            for key in names[:top]:
                 group = file["windows"][key]
                 values = np.asarray(group["contributions"], dtype=float)
                 sequence = b"".join(group["reference"][()]).decode()
@@ -198,4 +225,4 @@ def _windows_of_hdf5(path, top):
         raise InputError(
             f"{path}: expected HDF5 that `regzoo explain` wrote; of other commands give .tsv or .parquet ({error})"
         ) from error
-    return found
+    return found, len(names), len(targets)

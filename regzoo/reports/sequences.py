@@ -210,7 +210,7 @@ def _cells(one, top, strongest):
 
 
 def contributions(
-    name: str, title: str, sequence: str, heights: np.ndarray, positions: list[str], target: str
+    name: str, title: str, sequence: str, heights: np.ndarray, positions: list[str], target: str, caption: str = ""
 ) -> Figure:
     """A logo of contributions, in rows of 61 bases.
 
@@ -221,6 +221,7 @@ def contributions(
     heights : numpy.ndarray, shape (P,)
     positions : list of str
     target : str
+    caption : str
     """
     size, row = 61, _LOGO + 34
     limits = min(0.0, float(np.nanmin(heights))), max(float(np.nanmax(heights)), 1e-9)
@@ -240,4 +241,4 @@ def contributions(
     data = pd.DataFrame({"position": positions, "base": list(sequence), "contribution": heights})
     height = 6 + row * -(-len(sequence) // size)
     width = _LEFT + CELL * min(size, len(sequence)) + _RIGHT
-    return Figure(name, title, described, join(parts), width, height, data, least=min(720, int(width)))
+    return Figure(name, title, described, join(parts), width, height, data, caption, least=min(720, int(width)))

@@ -21,7 +21,7 @@ from regzoo.reports.surroundings import SPAN, Surroundings, placed_motif
 from regzoo.reports.svg import Figure
 from regzoo.reports.tables import Column, Table
 from regzoo.reports.tracks import View, lollipops, plain
-from regzoo.sequence import Genome
+from regzoo.sequence import Genome, decode, encode
 from regzoo.zoo import catalogue
 
 #: Rows of the table in a page; the others are in the tables that `regzoo alleles` writes.
@@ -108,7 +108,8 @@ def normalised(table: pd.DataFrame) -> pd.DataFrame:
         table["record"] = 0
     table["percentile"] = np.minimum(table["percentile"], (100 * (1 - table["p"])).fillna(100))
     scored = table["status"] == "scored"
-    size = (table["percentile"] / 100).fillna(table["diff"].abs())
+    # Percentiles and differences are not comparable: where there are percentiles, rows without one have no priority.
+    size = table["percentile"] / 100 if table["percentile"].notna().any() else table["diff"].abs()
     table["priority"] = table["pip"] * size
     if "rank" in table:
         table = table.sort_values("rank", kind="stable")
@@ -125,8 +126,11 @@ def normalised(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _label(chrom, pos, ref, alt):
-    ref, alt = (one if len(one) <= 12 else f"{one[:8]}…({len(one)})" for one in (ref, alt))
-    return f"{chrom}:{pos} {ref}>{alt}"
+    return f"{chrom}:{pos} {_short(ref)}>{_short(alt)}"
+
+
+def _short(allele):
+    return allele if len(allele) <= 12 else f"{allele[:8]}…({len(allele)})"
 
 
 def variants_page(
@@ -154,7 +158,7 @@ def variants_page(
     models : sequence of Model
         Those of the table, for heat maps.
     genome : Genome or None
-        Without it there are no heat maps.
+        Without it there are no heat maps. REF of the scored alleles must be its bases.
     regions : pandas.DataFrame, optional
         Of `regzoo.reports.tracks.read_regions`.
     motifs : dict, optional
@@ -173,10 +177,16 @@ def variants_page(
     Returns
     -------
     str
+
+    Raises
+    ------
+    InputError
+        If REF of a scored allele is not the genome's. The message names the first one.
     """
-    entries, checked = catalogue(), "orientation" in table
+    entries, oriented = catalogue(), "orientation" in table
     table = _about_targets(normalised(table), entries, models)
     best = table[table["best"] == 1]
+    compared = _compared(best, source, genome, oriented)
     first = best[best["status"] == "scored"].head(top)
     drawn = (batch_size, progress, span)
     around = Surroundings(first, models, genome, *drawn) if genome is not None and models else None
@@ -199,7 +209,8 @@ def variants_page(
         models=_models(table, entries),
         model_columns=_MODEL_COLUMNS,
         sections=sections,
-        checks=_checks(best, table, checked),
+        checks=_checks(best, table, compared),
+        priority=_priority_label(table),
         without_heat_maps=around is None and bool(sections),
         made=dict(made or {}),
         contents=[(name, label) for name, label in headings.items() if name != "variants" or sections],
@@ -243,15 +254,51 @@ def _plural(word, count):
     return word if count == 1 else f"{word}s"
 
 
-def _checks(best, table, checked):
+def _compared(best, source, genome, oriented):
+    """Whether REF of the scored alleles is the genome's, as a sentence; '' where none was scored."""
+    scored = best[best["status"] == "scored"]
+    if genome is not None:
+        return _compared_with(genome, scored, source)
+    if not oriented:
+        return "The alleles' orientation was not checked against the genome; `regzoo alleles` does so."
+    right = (scored["orientation"] == "") | scored["orientation"].str.endswith("(fixed)")
+    return "REF is the genome's base for all alleles that were scored." if len(scored) and right.all() else ""
+
+
+def _compared_with(genome, scored, source):
+    absent, wrong = 0, []
+    for row in scored.itertuples():
+        try:
+            codes = genome.codes(row.chrom)
+        except InputError:
+            absent += 1
+            continue
+        start = max(0, row.pos - 1)
+        own = codes[start : start + len(row.ref)]
+        if not np.array_equal(own, encode(row.ref)):
+            wrong.append((row, decode(own) or "no base"))
+    if wrong:
+        row, own = wrong[0]
+        raise InputError(
+            f"{source}, record {row.record}, {row.label}: REF is {_short(row.ref)}, but {genome.path} has "
+            f"{_short(own)} there; REF differs for {len(wrong):,} of {len(scored):,} scored alleles. "
+            "Give the genome with which the table was made, or leave it out"
+        )
+    if absent:
+        known = len(scored) - absent
+        return (
+            f"REF is the genome's base for {known:,} of {len(scored):,} alleles that were scored; "
+            "the genome has no contig of the others."
+        )
+    return "REF is the genome's base for all alleles that were scored." if len(scored) else ""
+
+
+def _checks(best, table, compared):
     """What was checked of the alleles, in sentences."""
     size, lines = len(best), []
     for kind, count in Counter(best.loc[best["orientation"] != "", "orientation"]).items():
         lines.append(f"{count:,} of {size:,} alleles: {kind}.")
-    if not checked:
-        lines.append("The alleles' orientation was not checked against the genome; `regzoo alleles` does so.")
-    elif (best["status"] == "scored").any():
-        lines.append("REF is the genome's base for all alleles that were scored.")
+    lines += [compared] if compared else []
     missing = table.loc[table["status"] == "scored", "diff"].isna()
     if missing.any():
         lines.append(f"{int(missing.sum()):,} scores are not numbers; their rows show –.")
@@ -263,8 +310,12 @@ def _checks(best, table, checked):
 def _metric(best):
     """Column by which alleles are compared in pictures, and what it is called."""
     if best["priority"].notna().any():
-        return "priority", "PIP × percentile" if best["percentile"].notna().any() else "PIP × |Δ|"
+        return "priority", _priority_label(best)
     return "size", "|Δ|"
+
+
+def _priority_label(rows):
+    return "PIP × percentile" if rows["percentile"].notna().any() else "PIP × |Δ|"
 
 
 def _summary(best, regions):
@@ -272,9 +323,11 @@ def _summary(best, regions):
     scored = best[best["status"] == "scored"].assign(size=best["diff"].abs())
     counts, figures = _counts(best), []
     column, label = _metric(scored)
-    for number, (contig, part) in enumerate(scored.groupby("chrom", sort=False)):
-        if number < _CONTIGS and part["pos"].nunique() > 1:
-            figures.append(_locus(number, contig, part, column, label, regions))
+    contigs = [(contig, part) for contig, part in scored.groupby("chrom", sort=False) if part["pos"].nunique() > 1]
+    for number, (contig, part) in enumerate(contigs[:_CONTIGS]):
+        figures.append(_locus(number, contig, part, column, label, regions))
+        if len(contigs) > _CONTIGS:
+            figures[-1].caption += f" {_CONTIGS} of {len(contigs):,} contigs with several variants are drawn."
     if len(counts) > 1:
         figures.append(bars("statuses", "Alleles by status", dict(counts.most_common())))
     if len(scored) > 1:
@@ -314,7 +367,7 @@ _COLUMNS = (
     Column("diff", "Δ", 3, True, help="Alternate minus reference, in the centred window"),
     Column("percentile", "Percentile", 2, help="Of |Δ| among random background variants"),
     Column("pip", "PIP", 3, help="Posterior inclusion probability"),
-    Column("priority", "PIP × percentile", 3),
+    Column("priority", "", 3),
     Column("accuracy", "Accuracy", 3, help="Of the target, measured on held-out data"),
     Column("call", "Call"),
     Column("motif", "Motif"),
@@ -344,11 +397,14 @@ def _table(table, opens):
 def _shown_columns(rows):
     """Columns that have values; the status only where it is not the same for all alleles."""
     metrics = {name.removesuffix(" (dev)") for name in rows["metric"] if name}
-    label = metrics.pop() if len(metrics) == 1 else "Accuracy"
+    labels = {
+        "accuracy": metrics.pop() if len(metrics) == 1 else "Accuracy",
+        "priority": _priority_label(rows),
+    }
     shown = {one.name for one in _COLUMNS if not _is_empty(rows[one.name])} | {"rank", "label"}
     if (rows["status"] == "scored").all():
         shown -= {"status"}
-    return [replace(one, label=label) if one.name == "accuracy" else one for one in _COLUMNS if one.name in shown]
+    return [replace(one, label=labels.get(one.name, one.label)) for one in _COLUMNS if one.name in shown]
 
 
 def _is_empty(values):
@@ -391,7 +447,7 @@ def _models(table, entries):
 def _section(number, row, table, best, around, regions, motifs):
     """What is shown of one allele."""
     own = table[table["allele"] == row.allele]
-    section = Section(f"v{number}", row.label, row.id, row.effect, _facts(row))
+    section = Section(f"v{number}", row.label, row.id, row.effect, _facts(row, _priority_label(table)))
     for count, (model, rows) in enumerate(own.groupby("model", sort=False), 1):
         if rows["value_ref"].notna().any():
             section.figures.append(_predictions(f"v{number}-m{count}", str(model), rows))
@@ -407,14 +463,14 @@ def _section(number, row, table, best, around, regions, motifs):
     return section
 
 
-def _facts(row: Any) -> list[tuple[str, str]]:
+def _facts(row: Any, priority: str) -> list[tuple[str, str]]:
     facts = [("Rank", f"{row.rank:,}"), ("Target", row.target), *([("Model", row.model)] if row.model else [])]
     values = (
         ("Δ", row.diff, "+.3f"),
         ("Percentile", row.percentile, ".2f"),
         ("q", row.q, ".2g"),
         ("PIP", row.pip, ".3g"),
-        ("PIP × percentile", row.priority, ".3f"),
+        (priority, row.priority, ".3f"),
         (f"Target's {row.metric}", row.accuracy, ".3f"),
     )
     facts += [(name, format(value, style).replace("-", "−")) for name, value, style in values if np.isfinite(value)]
@@ -460,10 +516,12 @@ def _neighbours(name, row, best, regions):
     near = near[near["status"] == "scored"].assign(size=near["diff"].abs())
     column, label = _metric(near)
     near = near.assign(value=near[column], chosen=near["allele"] == row.allele)
-    near = pd.concat([near[near["chosen"]], near[~near["chosen"]].nlargest(_NEIGHBOURS, "value")])
+    others = near[~near["chosen"]]
+    caption = f"Height: {label} of the best target of each allele."
+    if len(others) > _NEIGHBOURS:
+        caption += f" The {_NEIGHBOURS} highest of {len(others):,} neighbours are drawn."
+    near = pd.concat([near[near["chosen"]], others.nlargest(_NEIGHBOURS, "value")])
     start = row.pos - 1 - (length - 1) // 2
     window = (max(view.start, start), start + length) if length else None
     rows = near[["pos", "value", "label", "id", "chosen"]]
-    return lollipops(
-        name, "In the genome", view, rows, label, regions, window, f"Height: {label} of the best target of each allele."
-    )
+    return lollipops(name, "In the genome", view, rows, label, regions, window, caption)

@@ -247,6 +247,26 @@ class DataFolder:
         self._content(name)
         return self.folder / name
 
+    def own_file(self, name: str) -> bytes:
+        """Decompressed content of a file that is not one of `FILES`. Its digest is recorded in `used`.
+
+        Parameters
+        ----------
+        name : str
+            Path in the folder.
+
+        Returns
+        -------
+        bytes
+
+        Raises
+        ------
+        InputError
+            If the file cannot be read.
+        """
+        content, self.used[name] = self._read(name, "expected a plain or gzipped file")
+        return content
+
     def fasta(self, name: str) -> list[tuple[str, np.ndarray]]:
         """Headers and base codes of a FASTA file.
 
@@ -295,13 +315,18 @@ class DataFolder:
         expected = f"expected {origin}; sha256 of the decompressed content {digest}"
         if not path.is_file():
             raise InputError(f"{path}: missing; {expected}")
+        content, found = self._read(name, expected)
+        if found != digest:
+            raise InputError(f"{path}: has sha256 {found} (decompressed); {expected}")
+        self.used[name] = found
+        return content
+
+    def _read(self, name, expected):
+        """Decompressed content of a file, and its sha256."""
+        path = self.folder / name
         try:
             with open_bytes(path) as source:
                 content = source.read()
         except (OSError, EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise InputError(f"{path}: cannot read this file ({error}); {expected}") from error
-        found = hashlib.sha256(content).hexdigest()
-        if found != digest:
-            raise InputError(f"{path}: has sha256 {found} (decompressed); {expected}")
-        self.used[name] = found
-        return content
+        return content, hashlib.sha256(content).hexdigest()

@@ -35,11 +35,14 @@ class AgreementTask(Task):
     genome : Genome
     reference : pandas.DataFrame
         Effects of the official model, a column for each target.
+    note : str
+        How many alleles the official model does not score; empty if none.
     """
 
     variants: pd.DataFrame
     genome: Any
     reference: pd.DataFrame
+    note: str = ""
 
     def columns(self) -> dict[str, list[str]]:
         """Position and alleles."""
@@ -70,14 +73,20 @@ def tasks(variants: Any, genome: Any, reference: Any, device: str = "auto") -> l
         raise InputError("the suite 'deepsea' needs variants and their genome (--variants, --genome)")
     opened, model = as_genome(genome), load_model(reference, device)
     table: Any = regzoo.score_variants(model, variants, opened, scores=[_score(model)])
+    given = len(table)
     table = table[table.status == "scored"].reset_index(drop=True)
+    note = _left_out(given - len(table), given, model.name)
     if len(table) < 3:
         raise InputError(f"{model.name} scores {len(table)} of the alleles; correlations need three or more")
     effects = table.filter(like=":").rename(columns=lambda name: name.split(":", 1)[1])
     ids = [f"{row.record}:{row.chrom}:{row.pos}:{row.ref}:{row.alt}" for row in table.itertuples()]
     half = np.zeros(len(ids), dtype=bool)
     alleles = table[["chrom", "pos", "ref", "alt"]]
-    return [AgreementTask(f"effects of {model.name}", ids, [], half, "all alleles", alleles, opened, effects)]
+    return [AgreementTask(f"effects of {model.name}", ids, [], half, "all alleles", alleles, opened, effects, note)]
+
+
+def _left_out(count, total, name):
+    return f"{count:,} of {total:,} alleles left out, which {name} does not score" if count else ""
 
 
 def _score(model):
@@ -121,33 +130,49 @@ def report(
         Names of the model's targets.
     values : iterable of numpy.ndarray, float, shape (N, targets)
     fixed : bool
-        Not used.
+        Whether the targets were chosen by the user.
 
     Returns
     -------
     list of dict
-        See `regzoo.suites.protocol.report`. The last target is the largest magnitude over each model's targets.
+        See `regzoo.suites.protocol.report`. The last target is the largest magnitude over each model's targets, unless
+        targets were chosen. There is no overlap of the strongest where there are not more alleles than these.
+
+    Raises
+    ------
+    InputError
+        If a chosen target is not one of the official model's, or fewer than three alleles are scored.
     """
     found = []
     for task, own in zip(tasks, values):
         known = np.isfinite(own).all(axis=1)
-        reference = task.reference[known]
-        pairs = {
-            name: (own[known, column], reference[name].to_numpy())
-            for column, name in enumerate(targets)
-            if name in reference
-        }
-        pairs[_LARGEST] = np.abs(own[known]).max(axis=1), reference.abs().max(axis=1).to_numpy()
-        for name, (one, other) in pairs.items():
-            about = {"target": name, "data_set": task.name, "n": len(one), "choice": "same name in both models"}
-            about |= {"choice": "largest magnitude"} if name == _LARGEST else {}
+        if known.sum() < 3:
+            raise InputError(f"{task.name}: the model scores {known.sum()} of {len(known)} alleles; expected 3 or more")
+        notes = [task.note, _left_out(len(known) - known.sum(), len(known), "the model")]
+        shared = {"data_set": task.name, "n": int(known.sum()), "note": "; ".join(note for note in notes if note)}
+        for name, (one, other) in _pairs(own[known], task.reference[known], targets, fixed).items():
+            choice = "largest magnitude" if name == _LARGEST else "same name in both models"
+            about = shared | {"target": name, "choice": choice}
             for metric, value in _agreement(one, other).items():
                 found.append(about | {"metric": metric} | value)
     return found
 
 
+def _pairs(own, reference, targets, fixed):
+    """Target -> effects of both models. The largest of all targets is defined if no targets were chosen."""
+    missing = [name for name in targets if name not in reference]
+    if fixed and missing:
+        raise InputError(f"the reference has no target {missing[0]!r}; it has {', '.join(list(reference)[:8])}")
+    pairs = {name: (own[:, i], reference[name].to_numpy()) for i, name in enumerate(targets) if name in reference}
+    if not fixed:
+        pairs[_LARGEST] = np.abs(own).max(axis=1), reference.abs().max(axis=1).to_numpy()
+    return pairs
+
+
 def _agreement(one, other):
     found = bootstrap(other, one, {"pearson": pearson, "spearman": spearman})
+    if len(one) <= TOP:
+        return found  # the overlap is of all alleles
     strongest = [set(np.argsort(-np.abs(values), kind="stable")[:TOP].tolist()) for values in (one, other)]
-    share = len(strongest[0] & strongest[1]) / min(TOP, len(one))
+    share = len(strongest[0] & strongest[1]) / TOP
     return found | {f"top_{TOP}_overlap": {"value": share, "low": np.nan, "high": np.nan}}

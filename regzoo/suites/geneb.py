@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,7 @@ def tasks(data: DataFolder) -> list[Task]:
     Raises
     ------
     InputError
-        If a file is missing, has another digest, or is not such a table.
+        If a file is missing, has another digest, or is not such a table, or a cell of it is empty.
     """
     found = []
     for name, files in _SETS.items():
@@ -65,19 +65,25 @@ def tasks(data: DataFolder) -> list[Task]:
         found.append(_task(name, pd.concat(parts), str(data.folder / files[0])))
     for path in sorted((data.folder / "geneb").glob("*.csv*")):
         name = path.name.split(".csv")[0]
+        if name in [task.name for task in found[len(_SETS) :]]:
+            raise InputError(f"{path}: there is another file of the task {name!r}; keep one of them")
         if name not in _SETS:
-            found.append(_task(name, _own_table(path), str(path)))
+            found.append(_task(name, _own_table(data, f"geneb/{path.name}"), str(path)))
     return found
 
 
-def _own_table(path: Path) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path).rename(columns={"text": "sequence"})
-    except (OSError, ValueError, EOFError) as error:
+def _own_table(data, name):
+    path, content = data.folder / name, io.BytesIO(data.own_file(name))
+    try:  # a class may be called NA or None
+        table = pd.read_csv(content, keep_default_na=False, low_memory=False).rename(columns={"text": "sequence"})
+    except ValueError as error:
         raise InputError(f"{path}: cannot read this table ({error})") from error
     for column in ("sequence", "label", "split"):
         if column not in table:
             raise InputError(f"{path}: no column {column!r}; expected text (or sequence), label and split")
+        empty = np.flatnonzero(table[column].isna() | (table[column].astype(str).str.strip() == ""))
+        if len(empty):
+            raise InputError(f"{path}, row {empty[0]}: no {column}; fill the cell in, or remove the row")
     return table[table.split.isin(["train", "test"])]
 
 

@@ -186,15 +186,15 @@ def frequencies(sequences: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def report(
-    tasks: Sequence[ProbeTask], targets: Sequence[str], values: Iterable[np.ndarray], fixed: bool = False
+    tasks: Sequence[ProbeTask], targets: Sequence[str] | None, values: Iterable[np.ndarray], fixed: bool = False
 ) -> list[dict[str, Any]]:
     """AUROC of a random forest on embeddings.
 
     Parameters
     ----------
     tasks : sequence of ProbeTask
-    targets : sequence of str
-        Names of the dimensions; ['score'] for the baseline.
+    targets : sequence of str, or None
+        Names of the dimensions; None for the baseline.
     values : iterable of numpy.ndarray, float, shape (N, dimensions)
         Embeddings of the rows of each data set.
     fixed : bool
@@ -215,7 +215,7 @@ def report(
         else:
             folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=task.seed)
             predicted = cross_val_predict(forest, features, task.labels, cv=folds, method="predict_proba")[:, 1]
-        name = BASELINE if list(targets) == ["score"] else "mean embedding"
+        name = BASELINE if targets is None else "mean embedding"
         found += metric_rows(task, name, predicted, ~train, task.choice)
     return found
 

@@ -42,6 +42,8 @@ _MODULES: dict[str, ModuleType] = {
     "utr3": utr3,
     "deepsea": deepsea,
 }
+_REFERENCE = "DeepSEA/variantEffects"
+_TRAINING_ROWS = 10_000
 _EMBEDDED = ("probe", "geneb", "utr3")  # suites of language models
 
 _LIBRARIES = ("numpy", "scikit-learn", "scipy", "torch")
@@ -91,13 +93,13 @@ def benchmark(
     genome: Any = None,
     targets: Sequence[str] = (),
     data_sets: Sequence[str] = (),
-    training_rows: int = 10_000,
+    training_rows: int = _TRAINING_ROWS,
     trials: int = 0,
     utrs: str | Path | None = None,
     positives: Any = None,
     negatives: Any = None,
     variants: Any = None,
-    reference: Any = "DeepSEA/variantEffects",
+    reference: Any = _REFERENCE,
     seed: int = 0,
     batch_size: int = 64,
     device: str = "auto",
@@ -168,20 +170,18 @@ def benchmark(
     outputs = checked_outputs(output, dict(enumerate(files)), _FORMATS, ())
     special = {
         "utr3": {"trials": trials, "utrs": utrs, "positives": positives, "negatives": negatives},
-        "deepsea": {"variants": variants},
+        "deepsea": {"variants": variants, "reference": reference},
     }
-    _check_options(suite, genome, targets, data_sets, rows, files, special)
+    _check_options(suite, genome, targets, data_sets, training_rows, rows, files, special)
     _check_submission(suite, given, outputs)
     folder, module = None if suite == "deepsea" else DataFolder(data), _MODULES[suite]
     loaded = [one if is_score_file(one) else _load(suite, one, device) for one in given]
-    tasks = _chosen(
-        _tasks(suite, folder, genome, loaded, training_rows, seed, special, reference, device), suite, data_sets
-    )
+    tasks = _chosen(_tasks(suite, folder, genome, loaded, training_rows, seed, special, device), suite, data_sets)
     if rows is not None:
         _write_rows(tasks, rows)
     wanted = _wanted(loaded, targets)
     with tqdm(total=len(tasks) * (1 + len(loaded)), desc=suite, unit=" data sets", disable=not progress) as bar:
-        found = _references(module, tasks, bar)
+        found = _references(suite, tasks, bar)
         for one, columns in zip(loaded, wanted):
             name, names, own, values = _values(module, one, tasks, columns, batch_size)
             values = _watched(values, own, name, bar)
@@ -193,9 +193,11 @@ def benchmark(
     return result
 
 
-def _check_options(suite, genome, targets, data_sets, rows, files, special):
+def _check_options(suite, genome, targets, data_sets, training_rows, rows, files, special):
     if genome is not None and suite not in ("alleles", "utr3", "deepsea"):
         raise InputError(f"the suite {suite!r} reads no genome; leave it out")
+    if training_rows != _TRAINING_ROWS and suite not in ("probe", "utr3"):
+        raise InputError(f"training_rows: an option of the suites 'probe' and 'utr3'; leave it out for {suite!r}")
     for other, options in special.items():
         for name, value in options.items():
             if _given(value) and suite != other:
@@ -211,7 +213,7 @@ def _check_options(suite, genome, targets, data_sets, rows, files, special):
 
 def _given(value):
     """Whether an option has another value than its default."""
-    return value is not None and not (isinstance(value, int) and value == 0)
+    return value is not None and not (isinstance(value, (int, str)) and value in (0, _REFERENCE))
 
 
 def _check_submission(suite, given, outputs):
@@ -228,9 +230,9 @@ def _load(suite, model, device):
     return load_model(model, device)
 
 
-def _tasks(suite, folder, genome, loaded, training_rows, seed, special, reference, device):
+def _tasks(suite, folder, genome, loaded, training_rows, seed, special, device):
     if suite == "deepsea":
-        return deepsea.tasks(special["deepsea"]["variants"], genome, reference, device)
+        return deepsea.tasks(genome=genome, device=device, **special["deepsea"])
     if suite == "satmut":
         return satmut.tasks(folder)
     if suite == "alleles":
@@ -261,10 +263,11 @@ def _write_rows(tasks, path):
         table.to_csv(temporary, sep=separator, index=False)
 
 
-def _references(module, tasks, bar):
+def _references(suite, tasks, bar):
     """Rows of the baseline and of published scores and figures."""
+    module, names = _MODULES[suite], None if suite in _EMBEDDED else ["score"]
     values = _watched(map(module.baseline, tasks), tasks, "baseline", bar)
-    found = [{"model": f"baseline: {module.BASELINE}"} | row for row in _report(module, tasks, ["score"], values)]
+    found = [{"model": f"baseline: {module.BASELINE}"} | row for row in _report(module, tasks, names, values)]
     for task in tasks:
         for published, values in task.published.items():
             found += [{"model": published} | row for row in _report(module, [task], ["score"], [values[:, None]])]
@@ -306,8 +309,10 @@ def _values(module, model, tasks, columns, batch_size):
         return name, names, own, values
     if isinstance(model, tuple):
         return model[0], [], tasks, (module.scores(model[1], task, batch_size) for task in tasks)
-    finite = (_finite(module.scores(model, task, batch_size)[:, columns], model, task) for task in tasks)
-    return model.name, [model.targets[column] for column in columns], tasks, finite
+    found = (module.scores(model, task, batch_size)[:, columns] for task in tasks)
+    if module is not deepsea:  # which leaves out alleles that a model does not score, and says so
+        found = (_finite(scores, model, task) for scores, task in zip(found, tasks))
+    return model.name, [model.targets[column] for column in columns], tasks, found
 
 
 def _finite(scores, model, task):
@@ -334,12 +339,19 @@ def _command(suite, models, genome, targets, data_sets, training_rows, seed, spe
     words += [] if genome is None else ["--genome", Path(getattr(genome, "path", genome)).name]
     words += [word for target in targets for word in ("--target", target)]
     words += [word for name in data_sets for word in ("--data-set", name)]
-    words += [] if training_rows == 10_000 else ["--training-rows", str(training_rows)]
+    words += [] if training_rows == _TRAINING_ROWS else ["--training-rows", str(training_rows)]
     for options in special.values():
         for name, value in options.items():
             if _given(value):
-                words += [f"--{name}", Path(value).name if isinstance(value, (str, Path)) else str(value)]
+                words += [f"--{name}", _word(name, value)]
     return shlex.join([*words, *(("--seed", str(seed)) if seed else ())])
+
+
+def _word(name, value):
+    """Text of an option: a number or a model's name as it is, a file without its folder, ... for other objects."""
+    if isinstance(value, (int, str, Path)):
+        return Path(value).name if isinstance(value, (str, Path)) and name != "reference" else str(value)
+    return str(getattr(value, "name", "...")) if name == "reference" else "..."
 
 
 def _write(result, outputs, loaded):

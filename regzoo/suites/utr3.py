@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 import regzoo
 from regzoo.effects.masked_scores import base_log_probabilities
+from regzoo.errors import ModelError
 from regzoo.nets.language_models import LanguageModel
 from regzoo.nets.sequence_model import SEQUENCE_TOKENS
 from regzoo.sequence import encode
@@ -91,6 +92,17 @@ def _windows(task):
     return list(ref), list(alt)
 
 
+def _neighbours(task):
+    """Group of each variant: those on one contig whose windows overlap, directly or through others."""
+    numbers = np.array([task.genome.number(name) for name in task.variants.chrom])
+    positions = task.variants.pos.to_numpy()
+    order = np.lexsort((positions, numbers))
+    apart = (np.diff(numbers[order]) != 0) | (np.diff(positions[order]) > 2 * _FLANK)
+    groups = np.empty(len(order), dtype=int)
+    groups[order] = np.concatenate([[0], np.cumsum(apart)])
+    return groups
+
+
 def _expected(model, sequences, batch_size):
     """Mean probability of the central bases, each hidden in turn, shape (N, 1)."""
     total = np.zeros(len(sequences))
@@ -121,15 +133,15 @@ def baseline(task: Any) -> np.ndarray:
 
 
 def report(
-    tasks: Sequence[Task], targets: Sequence[str], values: Iterable[np.ndarray], fixed: bool = False
+    tasks: Sequence[Task], targets: Sequence[str] | None, values: Iterable[np.ndarray], fixed: bool = False
 ) -> list[dict[str, Any]]:
     """Metrics of predictors on features, and of zero-shot scores.
 
     Parameters
     ----------
     tasks : sequence of Task
-    targets : sequence of str
-        Names of the columns of a file of scores.
+    targets : sequence of str, or None
+        Names of the columns of a file of scores; empty for a language model, None for the baseline.
     values : iterable of numpy.ndarray, float, shape (N, columns)
         What `scores` gives for each data set.
     fixed : bool
@@ -139,6 +151,13 @@ def report(
     -------
     list of dict
         See `regzoo.suites.protocol.report`.
+
+    Raises
+    ------
+    ModelError
+        If a zero-shot score is not a finite number.
+    InputError
+        If there are too few rows or groups for the cross-validation.
     """
     found = []
     for task, given in zip(tasks, values):
@@ -148,10 +167,10 @@ def report(
             found += _logistic(task, given)
         elif isinstance(task, AllelePairs):
             labels = task.labels[task.name]
-            predicted = heads.perceptron(given, labels, task.trials, task.seed)
+            predicted = heads.perceptron(given, labels, _neighbours(task), task.trials, task.seed)
             found += _rows(task, "perceptron on both alleles", predicted, Measure("auroc", labels))
         else:
-            found += _columns(task, _names(task, given.shape[1], targets), given)
+            found += _columns(task, _names(task, targets), given)
     return found
 
 
@@ -185,17 +204,23 @@ def _logistic(task, features):
     return metric_rows(task, "logistic regression", predicted, ~train, task.choice)
 
 
-def _names(task, columns, targets):
-    """Names of the columns of zero-shot scores."""
-    if columns == len(targets) and list(targets) != ["score"]:
-        return list(targets)
-    if isinstance(task, BaseSet):
-        return ["p of the reference base"] if not list(targets) else ["A+T"]
-    return list(_ZERO_SHOT) if columns == len(_ZERO_SHOT) else ["change in G+C"]
+def _names(task, targets):
+    """Names of the columns of zero-shot scores; see `report`."""
+    if targets is None:
+        return ["A+T" if isinstance(task, BaseSet) else "change in G+C"]
+    own = ["p of the reference base"] if isinstance(task, BaseSet) else _ZERO_SHOT
+    return list(targets or own)
 
 
 def _columns(task, names, values):
     """Metrics of zero-shot scores. A score without a sign is compared with the size of the effect."""
+    bad = np.argwhere(~np.isfinite(values))
+    if len(bad):
+        row, column = bad[0]
+        raise ModelError(
+            f"data set {task.name}: {names[column]} of {task.ids[row]} is not a finite number, nor are those of "
+            f"{len(set(bad[:, 0])) - 1:,} more of the {len(values):,} rows"
+        )
     if isinstance(task, BaseSet):
         return [row for name, column in zip(names, values.T) for row in _rows(task, name, column, task.measures[0])]
     found = []

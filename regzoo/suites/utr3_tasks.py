@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import zscore
 
+from regzoo.effects.windows import check_alleles
 from regzoo.errors import InputError
 from regzoo.sequence import Genome, decode, encode
+from regzoo.sequence.alleles import STATUS_TEXTS, Status
 from regzoo.sequence.codes import UNKNOWN
 from regzoo.sequence.fasta import read_fasta
 from regzoo.sequence.genome import as_genome
@@ -258,10 +260,11 @@ def _sites(data, seed, rows):
         half, classes = np.array(train), np.array(labels)
         text = f"{half.sum():,} training rows"
         yield probe.ProbeTask(f"clip {protein}", ids, [Measure("auroc", classes)], half, text, sequences, classes, seed)
-        own = np.flatnonzero(~half)[: max(1, rows // 5)]
+        tested = np.flatnonzero(~half)
+        own = tested[_chosen(len(tested), max(1, rows // 5), seed)]
         measures = [Measure("auroc", classes[own])]
         none = np.zeros(len(own), dtype=bool)
-        text = f"mean over the {CENTRAL} central bases"
+        text = f"mean over the {CENTRAL} central bases; {len(own):,} of {len(records):,} test rows"
         yield BaseSet(
             f"clip {protein}, bases", [ids[i] for i in own], measures, none, text, [sequences[i] for i in own]
         )
@@ -293,26 +296,45 @@ def _classes(positives, negatives, genome, seed, rows, trials):
     """Variants of two classes that the user gives, scored zero-shot, and by a perceptron on both alleles."""
     if positives is None or negatives is None or genome is None:
         raise InputError("the data set 'variants' needs positives, negatives, and their genome; give all three")
-    tables = [_single_bases(one, max(1, rows // 2), seed) for one in (positives, negatives)]
-    for table, what in zip(tables, ("positives", "negatives")):
-        if table.empty:
-            raise InputError(f"{what}: no single-base variant")
+    opened, given = as_genome(genome), {"positives": positives, "negatives": negatives}
+    found = [_single_bases(one, what, opened, max(1, rows // 2), seed) for what, one in given.items()]
+    tables = [table for table, _ in found]
     table = pd.concat(tables, ignore_index=True)
     labels = np.repeat([1.0, 0.0], [len(one) for one in tables])
     ids = [f"{kind}:{i}" for kind, one in zip(("positive", "negative"), tables) for i in range(len(one))]
-    text = f"{len(tables[0]):,} positives, {len(tables[1]):,} negatives"
-    half, opened = np.zeros(len(ids), dtype=bool), as_genome(genome)
+    text = ", ".join(f"{len(table):,} of {count:,} {what}" for what, (table, count) in zip(given, found))
+    half = np.zeros(len(ids), dtype=bool)
     yield VariantSet("variants", ids, [], half, text, table, opened, {"variants": labels}, True)
     if trials:
         name = "variants, both alleles embedded"
         yield AllelePairs(name, ids, [], half, text, table, opened, {name: labels}, True, trials, seed)
 
 
-def _single_bases(variants, most, seed):
-    """Single-base variants as a table."""
+def _single_bases(variants, what, genome, most, seed):
+    """Single-base variants as a table, after their REF was compared with the genome, and the number of all alleles."""
     alleles = read_alleles(variants)
-    alleles = alleles.take(np.flatnonzero(alleles.single))
+    count = len(alleles)
+    alleles = alleles.take(np.flatnonzero(alleles.single & (alleles.status == Status.SCORED)))
+    if not len(alleles):
+        raise InputError(f"{what}: no single-base variant")
+    _check_reference(alleles, what, genome)
     alleles = alleles.take(_chosen(len(alleles), most, seed))
     names = np.array(alleles.contigs)
     ref, alt = (decode(alleles.codes[start]) for start in (alleles.ref_start, alleles.alt_start))
-    return pd.DataFrame({"chrom": names[alleles.contig], "pos": alleles.pos, "ref": list(ref), "alt": list(alt)})
+    table = pd.DataFrame({"chrom": names[alleles.contig], "pos": alleles.pos, "ref": list(ref), "alt": list(alt)})
+    return table, count
+
+
+def _check_reference(alleles, what, genome):
+    status = check_alleles(alleles, genome, 1)
+    status[(status == Status.SCORED) & (alleles.codes[alleles.ref_start] == UNKNOWN)] = Status.REF_LETTERS
+    bad = np.flatnonzero(status != Status.SCORED)
+    if len(bad):
+        first = bad[0]
+        ref, alt = (decode(alleles.codes[[start[first]]]) for start in (alleles.ref_start, alleles.alt_start))
+        name = f"{alleles.contigs[alleles.contig[first]]}:{alleles.pos[first]}:{ref}:{alt}"
+        reason = "REF is not A, C, G or T" if status[first] == Status.REF_LETTERS else STATUS_TEXTS[status[first]]
+        raise InputError(
+            f"{what}: {name}: {reason} ({genome.path}); {len(bad):,} of {len(alleles):,} single-base "
+            "variants do not fit the genome. Give variants of the genome's assembly"
+        )

@@ -466,3 +466,103 @@ def test_a_report_says_how_it_was_made(alleles, genome, tmp_path):
         str(tmp_path) not in made
         and "/" not in made[made.index("<dt>Genome</dt>") :].split("</dd>")[0].split("<dd>")[1]
     )
+
+
+def test_ref_is_compared_with_the_genome_that_is_given(alleles, model, genome, tmp_path):
+    same = "REF is the genome&#39;s base for all alleles that were scored."
+    out, scored = tmp_path / "r.html", alleles[alleles.status == "scored"]
+    codes = {name: np.array(genome.codes(name)) for name in genome.contigs}
+    codes["chr1"] = (codes["chr1"] + 1) % 4
+    other = regzoo.Genome.from_sequences(codes)
+    wrong = scored[scored.chrom == "chr1"].drop_duplicates(["record", "alt"])
+    first = wrong.iloc[0]
+    own = "ACGT"[codes["chr1"][first.pos - 1]]
+    message = rf"record {first.record}, chr1:{first.pos} .*REF is {first.ref}, but .* has {own} there; REF differs for "
+    for table in (alleles, alleles.drop(columns="orientation")):
+        with pytest.raises(InputError, match=message + f"{len(wrong)} of 12 scored alleles"):
+            regzoo.report(table, model, other, output=out)
+    assert not out.exists()
+    assert same in written(out, alleles, model, genome, top=0)[1]
+    text = written(out, alleles.drop(columns="orientation"), model, genome, top=0)[1]
+    assert same in text and "not checked" not in text
+    part = regzoo.Genome.from_sequences({"chr1": np.array(genome.codes("chr1"))})
+    text = written(out, alleles, model, part, top=0)[1]
+    assert (
+        same not in text and f"base for {len(wrong)} of 12 alleles that were scored; the genome has no contig" in text
+    )
+    assert same in written(out, alleles, top=0)[1]  # compared when the table was made
+    assert same not in written(out, alleles.assign(orientation="swapped"), top=0)[1]
+
+
+@pytest.mark.parametrize("known", ["none", "all", "one of two models"])
+def test_the_product_with_pip_is_called_what_it_is(known, alleles, tmp_path):
+    from regzoo.reports.variants import normalised
+
+    table = alleles[alleles.status == "scored"].assign(pip=0.5, percentile=90.0).drop(columns=["p", "rank"])
+    if known == "none":
+        table["percentile"] = np.nan
+    if known == "one of two models":
+        table = pd.concat([table, table.assign(model="other", percentile=np.nan, diff=50.0)], ignore_index=True)
+    shown = normalised(table)
+    expected = 0.5 * table["diff"].abs() if known == "none" else 0.5 * table["percentile"] / 100
+    np.testing.assert_allclose(np.sort(shown.priority), np.sort(expected))
+    assert shown.model[0] != "other" and shown.priority[shown.model == "other"].isna().all()
+    page, text = written(tmp_path / "r.html", table, top=1)
+    names = ("PIP × |Δ|", "PIP × percentile")
+    name, wrong = names if known == "none" else names[::-1]
+    assert {column["name"]: column["label"] for column in page.data("table")["columns"]}["priority"] == name
+    assert f"<dt>{name}</dt>" in text and f"Height: {name}" in text and f"<b>{name}</b> combines" in text
+    assert wrong not in text
+
+
+def test_contigs_and_neighbours_that_are_not_drawn_are_counted(alleles, tmp_path, monkeypatch):
+    monkeypatch.setattr(variants_module, "_CONTIGS", 1)
+    monkeypatch.setattr(variants_module, "_NEIGHBOURS", 4)
+    part = alleles[alleles.chrom == "chr1"]
+    both = pd.concat([alleles, part.assign(chrom="chr2", record=part.record + 100)])
+    assert "1 of 2 contigs with several variants are drawn." in written(tmp_path / "r.html", both, top=1)[1]
+    text = written(tmp_path / "s.html", part, top=1)[1]
+    assert "The 4 highest of 9 neighbours are drawn." in text
+
+
+def test_regions_on_contigs_without_a_track_are_drawn(tmp_path):
+    (tmp_path / "t.bedgraph").write_text("chr1\t100\t200\t1.5\nchr1\t200\t300\t2.5\n")
+    (tmp_path / "e.bed").write_text("1\t120\t180\ta\n1\t900\t950\tb\nchr2\t40\t90\tc\nchr3\t5\t9\td\n")
+    files = [tmp_path / "t.bedgraph", tmp_path / "e.bed"]
+    page, text = written(tmp_path / "r.html", files)
+    assert {"track-1", "track-2", "track-3"} <= set(page.having("id")) and "are drawn.</p>" not in text
+    assert page.frame("track-1").value.tolist() == [1.5, 2.5]
+    assert page.frame("track-2")[["chrom", "start", "end", "name"]].to_numpy().tolist() == [["chr2", 40, 90, "c"]]
+    assert "1 of 2 regions of this contig are drawn; the others lie beyond the tracks." in text
+    page, text = written(tmp_path / "r.html", files, top=1)
+    assert "track-2" not in page.having("id") and "1 of 3 contigs are drawn." in text
+    page, text = written(tmp_path / "r.html", files[0], regions=files[1])
+    assert "track-3" in page.having("id")
+
+
+def test_tracks_windows_targets_and_bases_that_are_not_drawn_are_counted(model, genome, tmp_path, monkeypatch):
+    from regzoo.reports import regions
+
+    monkeypatch.setattr(regions, "_TARGETS", 2)
+    monkeypatch.setattr(regions, "_BASES", 30)
+    loci = pd.DataFrame({"chrom": ["chr1", "chr2", "chr2"], "start": [100, 200, 400], "end": [140, 240, 440]})
+    regzoo.explain(model, loci, genome, method="gradient", output=[tmp_path / "x.h5", tmp_path / "x.tsv"])
+    for name in "abc":
+        (tmp_path / f"{name}.bedgraph").write_text("chr1\t100\t200\t1.5\n")
+    files = [tmp_path / name for name in ("x.h5", "x.tsv", "a.bedgraph", "b.bedgraph", "c.bedgraph")]
+    page, text = written(tmp_path / "r.html", files, top=2)
+    for name in ("x.h5", "x.tsv"):
+        assert f"{name}: 2 of 3 windows are drawn." in text and f"{name}: 2 of 3 targets are drawn." in text
+    assert "30 of 40 bases of this window, those in its middle, are drawn." in text
+    assert "2 of 3 tracks are drawn." in text and "contigs are drawn" not in text
+    assert {"logo-1-2-2", "logo-2-2-2"} <= set(page.having("id")) and "logo-1-3-1" not in page.having("id")
+
+
+def test_a_missing_cell_of_a_heat_map_is_a_dash():
+    from regzoo.reports import charts
+
+    values = pd.DataFrame([[0.75, np.nan]], index=["x"], columns=["s", "t"])
+    picture = ElementTree.fromstring(charts.matrix("m", "M", values, "AUROC", 0.5).svg)
+    assert [part.text for part in picture.iter(f"{SVG}text")][-2:] == ["0.750", "–"]
+    tips = [part.get("data-t") for part in picture.iter(f"{SVG}rect")]
+    assert tips == ["x on s: AUROC 0.750", "x on t: AUROC –"]
